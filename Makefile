@@ -1,0 +1,60 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: install run test test-slow lint format types benchmark viz ui clean
+.DEFAULT_GOAL := run
+
+install: $(STAMP)
+
+# The first interpreter that *runs* as 3.11 to 3.13 (a shim on PATH may not), or the one named by PYTHON=.
+$(STAMP): pyproject.toml constraints.txt
+	@python=; for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python); do \
+	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	[ -n "$$python" ] || { echo "flag_kedro needs Python 3.11, 3.12 or 3.13 and found none that runs; install one or say PYTHON=/path/to/python"; exit 1; }; \
+	echo "installing into $(VENV) with $$($$python --version); the first time this downloads the packages"; \
+	$$python -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: install
+	$(BIN)/kedro run
+
+test: install
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell README.md CHANGELOG.md docs src tests conf
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: install
+	$(BIN)/mypy
+
+benchmark: install
+	$(BIN)/python benchmarks/main_job.py
+
+viz: install
+	$(BIN)/kedro viz run
+
+ui: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kedro mlflow ui
+
+# Everything that commands above made, the results below data/ included.
+clean:
+	rm -rf $(VENV) build .viz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info mlflow.db* mlartifacts
+	find data -type f ! -name .gitkeep -delete
+	find data -mindepth 2 -type d -empty -delete

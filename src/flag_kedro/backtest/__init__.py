@@ -1,0 +1,1 @@
+"""Judging without learning: replay, baselines, metrics and plots."""

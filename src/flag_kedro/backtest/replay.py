@@ -1,0 +1,146 @@
+"""Replaying a decision rule over a window, one account per symbol.
+
+Shape legend: N = accounts = symbols.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from flag_kedro.env.account import ACTION_NAMES, HOLD, Floats, Ints
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import States
+from flag_kedro.env.trading import TradingVectorEnv
+from flag_kedro.env.window import TradingWindow
+
+DECISIONS = {
+    "strategy": pl.String,
+    "symbol": pl.String,
+    "session": pl.Date,
+    "action": pl.String,
+    "prob_sell": pl.Float64,
+    "prob_hold": pl.Float64,
+    "prob_buy": pl.Float64,
+    "value": pl.Float64,
+    "position": pl.Int64,
+}
+EQUITY = {
+    "strategy": pl.String,
+    "symbol": pl.String,
+    "session": pl.Date,
+    "equity": pl.Float64,
+    "position": pl.Int64,
+    "log_return": pl.Float64,
+    "traded_value": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a decision rule answers for N states."""
+
+    actions: Ints
+    """0 sell, 1 hold, 2 buy; legal, [N]."""
+    probabilities: Floats | None = None
+    """Of the three actions, [N, 3]; None for a rule without any."""
+    values: Floats | None = None
+    """Value estimates, [N]; None for a rule without any."""
+
+
+Decide = Callable[[States], Decisions]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replayed strategy as tables."""
+
+    decisions: pl.DataFrame
+    """Columns `DECISIONS`, one row per symbol and session; `position` is before the action."""
+    equity: pl.DataFrame
+    """Columns `EQUITY`; `position` was held over the return ending that session, whose first is null."""
+
+
+def replay(
+    strategy: str,
+    window: TradingWindow,
+    config: EnvConfig,
+    decide: Decide,
+    on_step: Callable[[], None] | None = None,
+) -> Replay:
+    """Let `decide` trade the whole window, each symbol once from flat.
+
+    Args:
+        strategy: name for the tables.
+        window: sessions to trade.
+        config: costs and account view; `max_episode_steps` is ignored, a replay is one episode.
+        decide: the rule; it is asked for every symbol at once, in the window's order.
+        on_step: called after each session, for a progress bar.
+
+    Raises:
+        ValueError: when `decide` answers with a masked action.
+    """
+    env = TradingVectorEnv(window, _whole_window(config))
+    num_symbols, longest = env.num_envs, int(window.num_sessions.max())
+    decision_rows: list[tuple[object, ...]] = []
+    equity_rows: list[tuple[object, ...]] = [
+        (strategy, window.symbols[s], window.sessions[s][0], config.initial_cash, 0, None, 0.0)
+        for s in range(num_symbols)
+    ]
+    states = env.states()
+    equity = env.equity()
+    for t in range(longest):
+        decisions = decide(states)
+        alive = [s for s in range(num_symbols) if t < window.num_sessions[s]]
+        decision_rows += [
+            _decision_row(strategy, window.symbols[s], window.sessions[s][t], decisions, s, states) for s in alive
+        ]
+        if on_step is not None:
+            on_step()
+        if t == longest - 1:
+            break
+        going = t < window.num_sessions - 1
+        _, _, _, truncated, info = env.step(np.where(going, decisions.actions, HOLD))
+        states = info["final_states"] if truncated.any() else env.states()
+        log_returns = np.log(info["equity"] / equity)
+        equity_rows += [
+            (
+                strategy,
+                window.symbols[s],
+                window.sessions[s][t + 1],
+                float(info["equity"][s]),
+                int(info["position"][s]),
+                float(log_returns[s]),
+                float(info["traded_value"][s]),
+            )
+            for s in np.flatnonzero(going)
+        ]
+        equity = info["equity"]
+    order = ["symbol", "session"]
+    return Replay(
+        decisions=pl.DataFrame(decision_rows, schema=DECISIONS, orient="row").sort(order, maintain_order=True),
+        equity=pl.DataFrame(equity_rows, schema=EQUITY, orient="row").sort(order, maintain_order=True),
+    )
+
+
+def _whole_window(config: EnvConfig) -> EnvConfig:
+    return replace(config, max_episode_steps=None)
+
+
+def _decision_row(
+    strategy: str, symbol: str, session: date, decisions: Decisions, s: int, states: States
+) -> tuple[object, ...]:
+    probabilities = (None, None, None) if decisions.probabilities is None else map(float, decisions.probabilities[s])
+    value = None if decisions.values is None else float(decisions.values[s])
+    was_long = bool(states.action_mask[s, 0])
+    return (
+        strategy,
+        symbol,
+        session,
+        ACTION_NAMES[decisions.actions[s]],
+        *probabilities,
+        value,
+        int(was_long),
+    )

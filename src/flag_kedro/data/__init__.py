@@ -1,0 +1,1 @@
+"""What the world said, checked at the door: sources, calendar, windows and the two tables."""

@@ -1,0 +1,104 @@
+"""Which sessions are learned from, chosen by and judged on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows
+from flag_kedro.data.investorbench import CRYPTO
+from flag_kedro.data.schema import DataError
+
+INVESTORBENCH_STOCKS = WindowsConfig(
+    train=(date(2020, 7, 1), date(2020, 9, 30)), test=(date(2020, 10, 1), date(2021, 5, 6))
+)
+INVESTORBENCH_CRYPTO = WindowsConfig(
+    train=(date(2023, 2, 11), date(2023, 4, 4)), test=(date(2023, 4, 5), date(2023, 11, 5))
+)
+TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
+CLOSED_DAYS = timedelta(days=4)
+"""The longest run of closed days that may stand at the edge of a window."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """First and last session date of each window, both included."""
+
+    train: tuple[date, date]
+    validation: tuple[date, date] | None
+    test: tuple[date, date]
+
+    def as_text(self) -> dict[str, list[str] | None]:
+        """ISO dates, for JSON."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: [day.isoformat() for day in window] if window else None for name, window in named.items()}
+
+
+def resolve_windows(data: DataConfig, sessions: Mapping[str, pl.Series]) -> Windows:
+    """Fill in the source's own windows and check each against what there is.
+
+    Args:
+        data: parameters; a window given there wins over the source's own.
+        sessions: for each symbol the sessions that have a market state, ascending.
+
+    Raises:
+        DataError: when windows overlap, or a symbol has fewer than two sessions in one or none at its edges.
+    """
+    own = _simulated_windows(sessions) if data.source == "simulated" else _investorbench_windows(sessions)
+    given = data.windows or WindowsConfig()
+    train, validation, test = (
+        given.train or own.train,
+        given.validation or own.validation,
+        given.test or own.test,
+    )
+    if train is None or test is None:
+        raise DataError(
+            "data.windows: stocks and crypto in one run have no windows of their own in common; "
+            "set data.windows.train and data.windows.test"
+        )
+    try:
+        check_windows({"train": train, "validation": validation, "test": test})
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    windows = Windows(train=train, validation=validation, test=test)
+    for symbol, days in sessions.items():
+        for name, window in (("train", train), ("validation", validation), ("test", test)):
+            if window is not None:
+                _check_coverage(symbol, name, window, days)
+    return windows
+
+
+def _check_coverage(symbol: str, name: str, window: tuple[date, date], days: pl.Series) -> None:
+    """Refuse a window that the symbol's states do not cover; a weekend at an edge is no gap."""
+    first, last = days.min(), days.max()
+    assert isinstance(first, date)
+    assert isinstance(last, date)
+    if first - window[0] > CLOSED_DAYS or window[1] - last > CLOSED_DAYS:
+        raise DataError(
+            f"data.windows.{name} is {window[0]} to {window[1]}, but {symbol} has market states from {first} to {last} "
+            "(indicators need 60 sessions of prices before the first); move the window or bring more prices"
+        )
+    num_inside = int(days.is_between(*window).sum())
+    if num_inside < 2:
+        raise DataError(f"data.windows.{name} holds {num_inside} session(s) of {symbol}; at least 2 are needed")
+
+
+def _simulated_windows(sessions: Mapping[str, pl.Series]) -> WindowsConfig:
+    days = next(iter(sessions.values()))
+    train_end = int(len(days) * TRAIN_SHARE)
+    validation_end = int(len(days) * (TRAIN_SHARE + VALIDATION_SHARE))
+    return WindowsConfig(
+        train=(days[0], days[train_end - 1]),
+        validation=(days[train_end], days[validation_end - 1]),
+        test=(days[validation_end], days[-1]),
+    )
+
+
+def _investorbench_windows(sessions: Mapping[str, pl.Series]) -> WindowsConfig:
+    crypto = {symbol in CRYPTO for symbol in sessions}
+    if crypto == {False}:
+        return INVESTORBENCH_STOCKS
+    if crypto == {True}:
+        return INVESTORBENCH_CRYPTO
+    return WindowsConfig()

@@ -1,0 +1,1 @@
+"""Kedro datasets whose saves happen whole or not at all."""

@@ -1,0 +1,110 @@
+"""Saves that happen whole or not at all.
+
+A file is written beside its final name, synced and renamed over it; a folder is written aside, its manifest
+last, and swapped in by renames. Whoever reads sees the old content or the new, never half of one.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.plotly import HTMLDataset
+from kedro_datasets.plotly import JSONDataset as PlotlyDataset
+from kedro_datasets.polars import EagerPolarsDataset
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling that replaces `path` if the block ends well and vanishes if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that replaces `path` if the block ends well and vanishes if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(path)
+    token = uuid.uuid4().hex
+    temporary = path.with_name(f".{path.name}.{token}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            sync(file)
+        sync(temporary)
+        old = _old_name(path)
+        if path.exists():
+            os.rename(path, old)
+        os.rename(temporary, path)
+        sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Finish a swap of `path` that was cut between its two renames."""
+    old = _old_name(path)
+    if old.exists():
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, path)
+
+
+def _old_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+class WholeSave:
+    """Mixin: save through a temporary sibling file; goes before the dataset it mends."""
+
+    _filepath: PurePosixPath
+
+    def save(self, data: Any) -> None:
+        """Replace the file once all of `data` is written."""
+        target = self._filepath
+        try:
+            with whole_file(Path(target)) as temporary:
+                self._filepath = PurePosixPath(temporary)
+                super().save.__wrapped__(self, data)  # type: ignore[misc]  # the dataset comes after the mixin
+        finally:
+            self._filepath = target
+
+
+class ParquetTable(WholeSave, EagerPolarsDataset):
+    """A polars table in one Parquet file, previewed by kedro-viz."""
+
+
+class JSONFile(WholeSave, JSONDataset):
+    """A JSON file, previewed by kedro-viz."""
+
+
+class PlotlyFigure(WholeSave, PlotlyDataset):
+    """A plotly figure as JSON, previewed by kedro-viz."""
+
+
+class PlotlyPage(WholeSave, HTMLDataset):
+    """A plotly figure as a page that needs nothing else to be opened."""

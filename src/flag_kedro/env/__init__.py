@@ -1,0 +1,1 @@
+"""The trading MDP: accounts, rewards, prompts and the Gymnasium environments."""

@@ -1,0 +1,283 @@
+"""The trading MDP over many accounts at once, with its Gymnasium faces.
+
+Shape legend: S = symbols, A = accounts per symbol, N = S x A accounts (those of a symbol side by side).
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from flag_kedro.env.account import ACTION_NAMES, Accounts, Bools, Floats, Ints
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import (
+    HISTORY,
+    States,
+    compact_account_codes,
+    compact_account_texts,
+    paper_account_text,
+)
+from flag_kedro.env.rewards import SharpeIncrement, log_return
+from flag_kedro.env.window import TradingWindow
+
+Observation = dict[str, Any]
+
+
+class LegalActions(spaces.MultiDiscrete):
+    """Actions whose `sample` draws legal ones only, so that a random agent needs no mask of its own."""
+
+    def __init__(self, env: "TradingVectorEnv") -> None:
+        super().__init__(np.full(env.num_envs, 3))
+        self._env = env
+
+    def sample(self, mask: Any = None, probability: Any = None) -> Any:
+        """One legal action for each account, uniformly, [N]."""
+        scores = self.np_random.random((self._env.num_envs, 3))
+        return np.argmax(np.where(self._env.accounts.action_mask(), scores, -1.0), axis=1)
+
+
+class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
+    """N accounts that trade the symbols of one window.
+
+    Observation: numbers for each account (`symbol`, `session` indices, `is_long`, `sessions_held`,
+        `unrealised_return`, `action_mask`); `states()` gives the same decisions as prompts.
+    Actions and mask: 0 sell, 1 hold, 2 buy; sell is masked when flat, buy when long. A masked action is an
+        error.
+    Fills: the decision of session d fills at d + 1, at `window.fill_prices`.
+    Costs: `config.cost` of each trade's value.
+    Reward: from mark to mark, `config.reward`. `log_return` is ln(equity(d + 1) / equity(d)); under
+        `next_close` a purchase first shows as its cost, then as exposure one step later.
+        `sharpe_increment` is 0 at the first step, the first ratio at the second.
+    Episode end: truncation at the window's last session, or after `config.max_episode_steps`; then the
+        next episode starts, there or at the window's start, within the same step
+        (`AutoresetMode.SAME_STEP`), and `info["final_states"]` holds what was reached before.
+    Info: `equity` at the mark before any reset, `position` held over any part of the return that ended
+        there, `traded_value` in money, all [N].
+    """
+
+    def __init__(self, window: TradingWindow, config: EnvConfig, accounts_per_symbol: int = 1) -> None:
+        num_symbols = len(window.symbols)
+        self.window = window
+        self.config = config
+        self.fills_at_open = window.fill == "next_open"
+        self.num_envs = num_symbols * accounts_per_symbol
+        self.symbol = np.repeat(np.arange(num_symbols), accounts_per_symbol)
+        self.last_session = window.num_sessions[self.symbol] - 1
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.single_observation_space = spaces.Dict(
+            {
+                "symbol": spaces.Discrete(num_symbols),
+                "session": spaces.Discrete(int(window.num_sessions.max())),
+                "is_long": spaces.Discrete(2),
+                "sessions_held": spaces.Discrete(int(window.num_sessions.max()) + 1),
+                "unrealised_return": spaces.Box(-1.0, np.inf, (), np.float64),
+                "action_mask": spaces.MultiBinary(3),
+            }
+        )
+        self.single_action_space = spaces.Discrete(3)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._account_texts = compact_account_texts()
+        self.accounts = Accounts.open(self.num_envs, config.initial_cash)
+        self.session = np.zeros(self.num_envs, dtype=np.int64)
+        self.action_space = LegalActions(self)
+        self._restart(np.ones(self.num_envs, dtype=bool))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Open every account anew.
+
+        Args:
+            seed: seeds `action_space` alone; the market itself draws nothing.
+            options: `{"start": [S]}` gives each symbol's first session index in this first episode.
+        """
+        if seed is not None:
+            self.action_space.seed(seed)
+        self._restart(np.ones(self.num_envs, dtype=bool))
+        start = np.zeros(len(self.window.symbols), dtype=np.int64) if options is None else np.asarray(options["start"])
+        if np.any(start < 0) or np.any(start >= self.window.num_sessions - 1):
+            raise ValueError(f"start must leave each symbol at least one step; got {start.tolist()}")
+        self.session = start[self.symbol].copy()
+        return self._observe(), {}
+
+    def step(  # type: ignore[override]  # Gymnasium gives flags the rewards' type
+        self, actions: Ints
+    ) -> tuple[Observation, Floats, Bools, Bools, dict[str, Any]]:
+        """Fill `actions` [N] at the next session, mark there and reward; see the class for the rest.
+
+        Raises:
+            ValueError: when an action is masked.
+        """
+        actions = np.asarray(actions, dtype=np.int64)
+        self._check_legal(actions)
+        equity_before, was_long = self.equity(), self.accounts.is_long
+        self.session = self.session + 1
+        self.elapsed += 1
+        fill_prices = self.window.fill_prices[self.symbol, self.session]
+        traded = self.accounts.fill(actions, fill_prices, self.config.cost)
+        rewards = self._reward(equity_before, self.equity())
+        if self.config.account_view == "paper":
+            self._remember(actions, rewards)
+        truncated = self._is_truncated()
+        held = was_long | self.accounts.is_long if self.fills_at_open else was_long
+        info: dict[str, Any] = {
+            "traded_value": traded,
+            "equity": self.equity(),
+            "position": held.astype(np.int64),
+        }
+        if truncated.any():
+            info |= {
+                "final_states": self.states(),
+                "final_obs": self._observe(),
+                "_final_obs": truncated.copy(),
+            }
+            ended = self.session == self.last_session
+            self.session = np.where(truncated & ended, 0, self.session)
+            self._restart(truncated)
+        return self._observe(), rewards, np.zeros(self.num_envs, dtype=bool), truncated, info
+
+    def equity(self) -> Floats:
+        """Cash plus shares at the current session's mark, [N]."""
+        return self.accounts.equity(self.window.mark_prices[self.symbol, self.session])
+
+    def states(self) -> States:
+        """The decisions now due, as prompts."""
+        prefixes = self.window.prefixes
+        return States(
+            prefix=[prefixes[s][t] for s, t in zip(self.symbol.tolist(), self.session.tolist(), strict=True)],
+            account=self._paper_texts() if self.config.account_view == "paper" else self._compact_texts(),
+            action_mask=self.accounts.action_mask(),
+        )
+
+    def _restart(self, which: Bools) -> None:
+        """Open the accounts in `which` [N] anew where they stand in time."""
+        if which.all():
+            self.elapsed = np.zeros(self.num_envs, dtype=np.int64)
+            self._sharpe = SharpeIncrement(self.num_envs)
+            self._history: list[list[tuple[float, float, str]]] = [[] for _ in range(self.num_envs)]
+        self.elapsed[which] = 0
+        self._sharpe.reset(which)
+        self.accounts.reset(which, self.config.initial_cash)
+        for account in np.flatnonzero(which):
+            self._history[account].clear()
+
+    def _is_truncated(self) -> Bools:
+        truncated: Bools = self.session == self.last_session
+        if self.config.max_episode_steps is not None:
+            truncated |= self.elapsed >= self.config.max_episode_steps
+        return truncated
+
+    def _reward(self, equity_before: Floats, equity_after: Floats) -> Floats:
+        if self.config.reward == "sharpe_increment":
+            return self._sharpe.step((equity_after - equity_before) / self.config.initial_cash)
+        return log_return(equity_before, equity_after)
+
+    def _remember(self, actions: Ints, rewards: Floats) -> None:
+        for past, reward, value, action in zip(self._history, rewards, self.equity(), actions, strict=True):
+            past.append((float(reward), float(value), ACTION_NAMES[action]))
+            del past[:-HISTORY]
+
+    def _compact_texts(self) -> list[str]:
+        codes = compact_account_codes(self.accounts.is_long, self.accounts.sessions_held, self._unrealised())
+        return [self._account_texts[code] for code in codes]
+
+    def _paper_texts(self) -> list[str]:
+        own = self.accounts
+        return [
+            paper_account_text(cash, shares, equity, *(zip(*past, strict=True) if past else ((), (), ())))
+            for cash, shares, equity, past in zip(own.cash, own.shares, self.equity(), self._history, strict=True)
+        ]
+
+    def _unrealised(self) -> Floats:
+        return self.accounts.unrealised_return(self.window.mark_prices[self.symbol, self.session])
+
+    def _observe(self) -> Observation:
+        return {
+            "symbol": self.symbol.copy(),
+            "session": self.session.copy(),
+            "is_long": self.accounts.is_long.astype(np.int64),
+            "sessions_held": self.accounts.sessions_held.copy(),
+            "unrealised_return": self._unrealised(),
+            "action_mask": self.accounts.action_mask().astype(np.int8),
+        }
+
+    def _check_legal(self, actions: Ints) -> None:
+        legal = self.accounts.action_mask()[np.arange(self.num_envs), actions]
+        if not legal.all():
+            account = int(np.argmin(legal))
+            symbol = int(self.symbol[account])
+            day = self.window.sessions[symbol][self.session[account]]
+            mask = self.accounts.action_mask()[account]
+            valid = ", ".join(name for name, legal in zip(ACTION_NAMES, mask, strict=True) if legal)
+            name, action = self.window.symbols[symbol], actions[account]
+            held = "long" if self.accounts.is_long[account] else "flat"
+            raise ValueError(
+                f"action {action} ({ACTION_NAMES[action]}) is masked at {name} {day}: "
+                f"the account is {held}; valid actions: {valid}"
+            )
+
+
+class TradingEnv(gym.Env[Observation, int]):
+    """One account of one symbol: `TradingVectorEnv` for a single agent that reads prompts.
+
+    Observation: `prompt` (text) and `action_mask`. Actions, fills, costs, reward and episode end are those of
+    `TradingVectorEnv`; there is no autoreset.
+    """
+
+    def __init__(self, window: TradingWindow, config: EnvConfig) -> None:
+        if len(window.symbols) != 1:
+            raise ValueError(f"TradingEnv trades one symbol; the window has {' '.join(window.symbols)}")
+        self._vector = TradingVectorEnv(window, config)
+        texts = [*self._vector.window.prefixes[0], *compact_account_texts()]
+        charset = frozenset("".join(texts) + '0123456789.-+{}[]",:_ abcdefghijklmnopqrstuvwxyzACD\n')
+        longest = max(len(prefix) for prefix in self._vector.window.prefixes[0]) + 1_000
+        self.observation_space = spaces.Dict(
+            {"prompt": spaces.Text(longest, charset=charset), "action_mask": spaces.MultiBinary(3)}
+        )
+        self.action_space: spaces.Discrete = _LegalAction(self._vector)  # type: ignore[assignment]
+        self._ended = True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start at the window's first session, flat."""
+        super().reset(seed=seed)
+        self._vector.reset(seed=seed)
+        self._ended = False
+        return self._prompt(self._vector.states()), {}
+
+    def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Take one decision; see the class.
+
+        Raises:
+            ValueError: when the action is masked or the episode has ended.
+        """
+        if self._ended:
+            raise ValueError("the episode has ended; call reset")
+        _, rewards, terminated, truncated, info = self._vector.step(np.array([action]))
+        self._ended = bool(truncated[0])
+        states = info["final_states"] if self._ended else self._vector.states()
+        reached = {name: float(info[name][0]) for name in ("traded_value", "equity", "position")}
+        return self._prompt(states), float(rewards[0]), bool(terminated[0]), self._ended, reached
+
+    @staticmethod
+    def _prompt(states: States) -> Observation:
+        return {
+            "prompt": states.prefix[0] + states.account[0],
+            "action_mask": states.action_mask[0].astype(np.int8),
+        }
+
+
+class _LegalAction(spaces.Discrete):
+    """The single account's actions; `sample` draws legal ones only."""
+
+    def __init__(self, env: TradingVectorEnv) -> None:
+        super().__init__(3)
+        self._env = env
+
+    def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
+        """One legal action, uniformly."""
+        return np.int64(self.np_random.choice(np.flatnonzero(self._env.accounts.action_mask()[0])))

@@ -1,0 +1,1 @@
+"""What was knowable at each decision: aligned news, indicators, digest, market states."""

@@ -1,0 +1,85 @@
+"""All parameters against one model, before anything runs.
+
+Kedro checks only the parameters of the pipelines that run and ignores unknown top-level keys.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flag_kedro.backtest.config import BacktestConfig
+from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+
+class Settings(BaseModel):
+    """Every parameter there is, one group per room."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: DataConfig
+    news: NewsConfig
+    simulated: SimulatedConfig
+    features: FeaturesConfig
+    env: EnvConfig
+    policy: PolicyConfig
+    ppo: PPOConfig
+    backtest: BacktestConfig
+    runtime: RuntimeConfig
+    seed: int = Field(ge=0)
+    data_dir: str | None = None
+
+
+class ParameterError(DataError):
+    """Parameters that cannot be run with."""
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> Settings:
+    """Return all parameters typed.
+
+    Raises:
+        ParameterError: naming every wrong key by its path, with what was found and expected.
+    """
+    try:
+        return Settings(**parameters)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise ParameterError("parameters are not right; nothing was run\n  " + "\n  ".join(lines)) from error
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    """One line for one pydantic error: path, rule, value found."""
+    path = [str(part) for part in problem["loc"] if not _is_union_tag(part)]
+    name = ".".join(path)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(known)}"
+        return f"{name}: unknown parameter; {hint}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{name}: missing"
+    if message.startswith(f"{path[0]}."):  # a check of several fields names its own
+        return str(message)
+    return f"{name}: {message}; got {problem['input']!r}"
+
+
+def _is_union_tag(part: object) -> bool:
+    """Whether pydantic named a member of a union (`str`, `dict[str,str]`) rather than a key."""
+    return isinstance(part, str) and (part in ("str", "int", "float", "none") or "[" in part)
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    if not path:
+        return sorted(Settings.model_fields)
+    group: Any = WindowsConfig if path == ["data", "windows"] else Settings.model_fields[path[0]].annotation
+    return sorted(field.name for field in fields(group)) if is_dataclass(group) else []

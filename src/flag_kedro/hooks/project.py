@@ -1,0 +1,144 @@
+"""The project's one hook class."""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from kedro.framework.hooks import hook_impl
+from kedro.io import DatasetError
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.hooks.parameters import check_parameters
+from flag_kedro.hooks.summary import print_backtest, print_trained
+from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.tracking.log import set_tags
+
+logger = logging.getLogger(__name__)
+LOCK = ".run.lock"
+
+
+class RunInterrupted(Exception):
+    """A run stopped by Ctrl-C or SIGTERM; an Exception, so that Kedro and MLflow end the run as failed."""
+
+
+class BusyError(DataError):
+    """Another run is using the data folder."""
+
+
+class ProjectHooks:
+    """Checks parameters, locks the data folder, tags and ends MLflow runs, prints the summary."""
+
+    def __init__(self) -> None:
+        self._data_dir = Path("data")
+        self._project = Path()
+        self._lock: FileLock | None = None
+        self._catalog: Any = None
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: Any) -> None:
+        """Refuse wrong parameters before MLflow or any node starts."""
+        sys.excepthook = _tell_without_traceback
+        settings = check_parameters(context.params)
+        self._project = Path(context.project_path)
+        self._data_dir = self._project / (settings.data_dir or context.config_loader["globals"]["data_dir"])
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, catalog: Any) -> None:
+        """Take the data folder for this run and turn signals into an ordinary failure."""
+        self._catalog = catalog
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._data_dir / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BusyError(
+                f"another run is using {self._data_dir}; wait for it, "
+                "or use a folder of your own with --params=data_dir=DIR"
+            ) from error
+        self._lock = lock
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _interrupt)
+
+    @hook_impl(tryfirst=True)
+    def before_node_run(self, inputs: dict[str, Any]) -> None:
+        """Show kedro-mlflow typed parameters as dicts, so that it logs `room.field` each.
+
+        Kedro hands hooks a copy of the node's inputs, so the node still gets the typed ones.
+        """
+        for name, value in inputs.items():
+            if name.startswith("params:") and is_dataclass(value) and not isinstance(value, type):
+                inputs[name] = asdict(value)
+
+    @hook_impl(trylast=True)
+    def before_dataset_loaded(self, dataset_name: str) -> None:
+        """Tag the run with the code it runs, once MLflow has opened it."""
+        if self._catalog is not None and not getattr(self, "_tagged", False):
+            self._tagged = True
+            set_tags({"git_commit": _git_commit(self._project)})
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Tag the run with the policy it trained, so that a later backtest finds it."""
+        if dataset_name == "policy":
+            set_tags({"trained": "true", "policy_hash": folder_hash(self._catalog["policy"].load())})
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Print what came out and where to look next."""
+        self._release()
+        made = pipeline.all_outputs()
+        if "backtest_metrics" in made:
+            print_backtest(catalog["backtest_metrics"].load(), self._shown_data_dir())
+        elif "policy" in made:
+            print_trained(self._shown_data_dir())
+
+    @hook_impl(tryfirst=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Leave the reason with the run that kedro-mlflow is about to mark as failed."""
+        self._release()
+        set_tags({"flag.error": f"{type(error).__name__}: {error}"[:500]})
+
+    def _shown_data_dir(self) -> Path:
+        return (
+            self._data_dir.relative_to(self._project)
+            if self._data_dir.is_relative_to(self._project)
+            else self._data_dir
+        )
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    raise RunInterrupted(f"stopped by {name}; outputs of finished nodes are whole, nothing else was written")
+
+
+def _git_commit(project: Path) -> str:
+    """The checkout's commit, marked when files differ from it; `unknown` outside git."""
+    try:
+        run = ["git", "-C", str(project), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _tell_without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what a user can mend as a message; anything else with its traceback."""
+    known: BaseException | None = error
+    while isinstance(known, DatasetError) and known.__cause__ is not None:
+        known = known.__cause__
+    if isinstance(known, (DataError, RunInterrupted)):
+        print(f"\n{type(known).__name__}: {known}", file=sys.stderr)  # noqa: T201
+    else:
+        sys.__excepthook__(kind, error, trace)

@@ -1,0 +1,19 @@
+"""The pipelines by name, listed explicitly: Kedro's selective loading cannot follow composites."""
+
+from kedro.pipeline import Pipeline
+
+from flag_kedro.pipelines import backtest, features, ingest, training
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """All pipelines; `__default__` is what `kedro run` does."""
+    ingesting, building = ingest.create_pipeline(), features.create_pipeline()
+    learning, judging = training.create_pipeline(), backtest.create_pipeline()
+    return {
+        "ingest": ingesting,
+        "features": building,
+        "training": learning,
+        "train": ingesting + building + learning,
+        "backtest": judging,
+        "__default__": ingesting + building + learning + judging,
+    }

@@ -1,0 +1,1 @@
+"""Kedro pipelines, thin: they name inputs, call one library function and return."""

@@ -1,0 +1,28 @@
+"""Nodes of the features pipeline."""
+
+import logging
+
+import polars as pl
+
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.features.market_state import build_market_states
+
+logger = logging.getLogger(__name__)
+
+
+def build_features(prices: pl.DataFrame, news: pl.DataFrame, features: FeaturesConfig) -> dict[str, pl.DataFrame]:
+    """Write one text state per symbol and session."""
+    states, report = build_market_states(
+        prices,
+        news,
+        digest_sessions=features.digest_sessions,
+        digest_chars=features.digest_chars,
+        article_chars=features.article_chars,
+    )
+    logger.info("%d market states from %d articles", report.num_states, report.num_articles)
+    logger.info(
+        "%d articles came after the last decision, %d were left out by features.digest_chars",
+        report.num_articles_after_last_decision,
+        report.num_articles_beyond_budget,
+    )
+    return states

@@ -1,0 +1,19 @@
+"""Nodes of the ingest pipeline."""
+
+import logging
+
+import polars as pl
+
+from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.market import load_market
+from flag_kedro.data.simulated import SimulatedConfig
+
+logger = logging.getLogger(__name__)
+
+
+def ingest_market(data: DataConfig, news: NewsConfig, simulated: SimulatedConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Bring prices and news of the source into the two validated tables."""
+    prices, articles = load_market(data, news, simulated)
+    symbols = " ".join(prices["symbol"].unique(maintain_order=True))
+    logger.info("%s: %s, %d prices, %d articles", data.source, symbols, prices.height, articles.height)
+    return prices, articles

@@ -1,0 +1,87 @@
+"""Nodes of the training pipeline. torch is imported inside, so that listing pipelines stays quick."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flag_kedro.data.config import DataConfig
+from flag_kedro.data.windows import resolve_windows
+from flag_kedro.datasets.folders import WritesFolder
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.window import cut_window, effective_fill
+from flag_kedro.features.market_state import data_hash
+from flag_kedro.pipelines.training.progress import follow
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.log import set_tags
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone still to be written."""
+
+    config: PolicyConfig
+    texts: list[str]
+    seed: int
+
+    def write(self, folder: Path) -> None:
+        """Build or fetch it into `folder`."""
+        from flag_kedro.policy.backbone import write_backbone
+
+        write_backbone(self.config, self.texts, self.seed, folder)
+
+
+def prepare_backbone(
+    market_states: dict[str, pl.DataFrame], data: DataConfig, env: EnvConfig, policy: PolicyConfig, seed: int
+) -> WritesFolder:
+    """Build or fetch the backbone; the tiny tokenizer learns from prompts of the training window alone."""
+    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
+    window = cut_window(market_states, windows.train, effective_fill(env.fill, market_states))
+    prompts = [prefix for prefixes in window.prefixes for prefix in prefixes]
+    return Backbone(policy, [*prompts, *compact_account_texts() * 100], seed)
+
+
+def describe_training(market_states: dict[str, pl.DataFrame], data: DataConfig, env: EnvConfig) -> dict[str, Any]:
+    """The facts on which a bundle and its reader must agree."""
+    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
+    return {
+        "symbols": list(market_states),
+        "data_hash": data_hash(market_states),
+        "windows": windows.as_text(),
+        "env": asdict(env) | {"fill": effective_fill(env.fill, market_states)},
+    }
+
+
+def train_policy(
+    market_states: dict[str, pl.DataFrame],
+    backbone: Path,
+    data: DataConfig,
+    env: EnvConfig,
+    policy: PolicyConfig,
+    ppo: PPOConfig,
+    runtime: RuntimeConfig,
+    seed: int,
+) -> tuple[WritesFolder, list[dict[str, float]]]:
+    """Train on the training window; return the bundle and one row of metrics per update."""
+    from flag_kedro.policy.bundle import TrainedPolicy
+    from flag_kedro.ppo.launch import start_training
+
+    facts = describe_training(market_states, data, env)
+    set_tags({"data_hash": facts["data_hash"]})
+    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
+    train = cut_window(market_states, windows.train, facts["env"]["fill"])
+    validation = cut_window(market_states, windows.validation, facts["env"]["fill"]) if windows.validation else None
+    if validation is None:
+        logger.warning(
+            "no validation window: the last weights are kept (set data.windows.validation to choose the best)"
+        )
+    model, updates = start_training(backbone, train, validation, env, policy, ppo, runtime, seed)
+    history = follow(updates, ppo.num_updates(len(train.symbols)))
+    return TrainedPolicy(model, backbone, facts | {"seed": seed}), history

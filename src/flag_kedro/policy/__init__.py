@@ -1,0 +1,1 @@
+"""The language-model actor-critic and the bundle it is shipped as."""

@@ -1,0 +1,157 @@
+"""Backbones: the tiny one built here, any hub id, any local folder; all end as a Hugging Face folder."""
+
+import json
+import logging
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.policy.config import TINY, PolicyConfig
+
+logger = logging.getLogger(__name__)
+
+TINY_VOCABULARY = 1024
+TINY_GEOMETRY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 4096,
+}
+BOS = "<|begin|>"
+WEIGHTS = "model.safetensors"
+
+
+def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder: Path) -> None:
+    """Put the backbone into `folder` as an ordinary Hugging Face folder (config, tokenizer, safetensors).
+
+    Args:
+        config: which backbone.
+        texts: prompts of the training window, from which the tiny tokenizer learns its merges.
+        seed: of the tiny model's random weights.
+        folder: an existing empty folder.
+
+    Raises:
+        DataError: when the backbone cannot be had.
+    """
+    if config.backbone == TINY:
+        tokenizer, model = _build_tiny(texts, seed)
+    else:
+        tokenizer, model = _load_pretrained(config)
+    _check_layers(config, model)
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size="100GB")
+
+
+def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
+    """Open a folder that `write_backbone` made; the language-model head is never built."""
+    model: PreTrainedModel = AutoModel.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+    )
+    return model.to(device).eval()
+
+
+def load_tokenizer(folder: Path) -> tuple[Tokenizer, list[int]]:
+    """The folder's fast tokenizer, and the ids a prompt begins with (BOS, or nothing without one)."""
+    config = json.loads((folder / "config.json").read_text())
+    bos = config.get("bos_token_id")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer, [] if bos is None else [int(bos)]
+
+
+def backbone_hash(folder: Path) -> str:
+    """sha256 over geometry, tokenizer and weights: what makes two backbones give the same numbers."""
+    digest = sha256()
+    for name in ("config.json", "tokenizer.json", WEIGHTS):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _build_tiny(texts: Iterable[str], seed: int) -> tuple[PreTrainedTokenizerFast, LlamaModel]:
+    """A small Llama with random weights over a byte-level BPE learned from `texts`."""
+    tokenizer = Tokenizer(models.BPE())
+    words = pre_tokenizers.Split("\n", "merged_with_previous")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=TINY_VOCABULARY,
+        special_tokens=[BOS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaModel(
+            LlamaConfig(
+                vocab_size=tokenizer.get_vocab_size(),
+                bos_token_id=0,
+                eos_token_id=0,
+                pad_token_id=0,
+                **TINY_GEOMETRY,
+            )
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS), model
+
+
+def _load_pretrained(config: PolicyConfig) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
+    local = Path(config.backbone).expanduser()
+    is_local = local.is_dir()
+    if not is_local and (config.backbone.startswith((".", "/", "~")) or config.backbone.count("/") != 1):
+        raise DataError(
+            f"policy.backbone: {config.backbone} is neither a folder here ({local.absolute()}) nor a hub id like "
+            "HuggingFaceTB/SmolLM2-135M-Instruct, nor tiny"
+        )
+    name = str(local) if is_local else config.backbone
+    options = {
+        "revision": None if is_local else config.revision,
+        "local_files_only": is_local,
+        "trust_remote_code": False,
+    }
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
+        model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **options)
+    except (OSError, ValueError) as error:
+        where = "the folder lacks something" if is_local else "it could not be downloaded, nor is it in the local cache"
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"policy.backbone: cannot load {config.backbone}: {where} ({reason}).\n"
+            "Offline, copy the model's folder (config.json, tokenizer.json, *.safetensors) to this machine and set "
+            "policy.backbone to that folder, or use policy.backbone=tiny"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise DataError(
+            f"policy.backbone: {config.backbone} has no fast tokenizer (tokenizer.json); use a model that has one"
+        )
+    return tokenizer, model
+
+
+def _check_layers(config: PolicyConfig, model: PreTrainedModel) -> None:
+    num_layers = int(model.config.num_hidden_layers)
+    if config.frozen_layers >= num_layers:
+        raise DataError(
+            f"policy.frozen_layers is {config.frozen_layers}, but {config.backbone} has {num_layers} layers; "
+            "leave at least one to learn"
+        )

@@ -1,0 +1,188 @@
+"""The trained policy as a folder: a standard PEFT adapter, the heads, and what they were trained on."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.env.account import ACTION_NAMES
+from flag_kedro.env.prompt import PROMPT_VERSION
+from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.policy.backbone import backbone_hash, load_backbone
+from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.manifest import verify_manifest
+from flag_kedro.policy.trainable import is_top
+
+FORMAT = 1
+ADAPTER, TOP_LAYERS, HEADS, DESCRIPTION = (
+    "adapter_model.safetensors",
+    "top_layers.safetensors",
+    "heads.safetensors",
+    "policy.json",
+)
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """A trained actor-critic and the facts that a later reader must agree with."""
+
+    model: ActorCritic
+    backbone: Path
+    """Folder of the backbone it was trained on."""
+    facts: dict[str, Any]
+    """`data_hash`, `windows`, `env`, `symbols`, `seed`: whatever makes a decision reproducible."""
+
+    def write(self, folder: Path) -> None:
+        """Write the bundle into an existing empty `folder`; the manifest is the caller's last step."""
+        config = self.model.config
+        if config.trainable == "lora":
+            self._write_adapter(folder)
+        else:
+            top = {
+                name: weight
+                for name, weight in self.model.backbone.state_dict().items()
+                if is_top(name, config.frozen_layers)
+            }
+            save_file({name: weight.contiguous().cpu() for name, weight in top.items()}, folder / TOP_LAYERS)
+        save_file(
+            {name: weight.contiguous().cpu() for name, weight in self.model.heads.state_dict().items()},
+            folder / HEADS,
+        )
+        description = {
+            "format": FORMAT,
+            "policy": asdict(config) | {"backbone": _portable_name(config)},
+            "backbone_hash": backbone_hash(self.backbone),
+            "prompt_version": PROMPT_VERSION,
+            "action_order": list(ACTION_NAMES),
+            **self.facts,
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+        for name in TOKENIZER_FILES:
+            if (self.backbone / name).is_file():
+                shutil.copyfile(self.backbone / name, folder / name)
+        if config.backbone == TINY:
+            shutil.copytree(self.backbone, folder / "backbone", ignore=shutil.ignore_patterns("MANIFEST.json"))
+        (folder / "README.md").write_text(_model_card(description))
+
+    def _write_adapter(self, folder: Path) -> None:
+        assert isinstance(self.model.backbone, PeftModel)
+        self.model.backbone.save_pretrained(folder, safe_serialization=True)
+        path = folder / "adapter_config.json"
+        adapter = json.loads(path.read_text())
+        adapter["base_model_name_or_path"] = (
+            "backbone" if self.model.config.backbone == TINY else _portable_name(self.model.config)
+        )
+        adapter["revision"] = self.model.config.revision
+        path.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n")
+
+
+def read_description(bundle: Path) -> dict[str, Any]:
+    """`policy.json` of a bundle whose files are all as they were written.
+
+    Raises:
+        DataError: when the bundle is damaged or of another format.
+    """
+    verify_manifest(bundle)
+    description: dict[str, Any] = json.loads((bundle / DESCRIPTION).read_text())
+    if description["format"] != FORMAT or description["prompt_version"] != PROMPT_VERSION:
+        raise DataError(
+            f"{bundle} has format {description['format']} and prompt version {description['prompt_version']}, "
+            f"this version reads {FORMAT} and {PROMPT_VERSION}; train again with kedro run --pipeline=train"
+        )
+    return description
+
+
+def check_facts(description: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Refuse a bundle that was trained on something else than what is read now.
+
+    Raises:
+        DataError: naming each difference, trained and found.
+    """
+    differing = [name for name in facts if description.get(name) != facts[name]]
+    if differing:
+        lines = "\n".join(f"  {name}: trained on {description.get(name)}, found {facts[name]}" for name in differing)
+        raise DataError(
+            f"the policy in 06_models/policy does not match what is read now:\n{lines}\n"
+            "Train again (kedro run --pipeline=train), or give the parameters and data it was trained with"
+        )
+
+
+def load_policy(bundle: Path, backbone: Path, device: torch.device) -> ActorCritic:
+    """Open a bundle on its backbone, giving exactly the model that was trained.
+
+    Args:
+        bundle: folder written by `TrainedPolicy.write`, manifest included.
+        backbone: the backbone's folder; its hash must be the bundle's.
+        device: where to put it.
+
+    Raises:
+        DataError: when the bundle is damaged or the backbone is another one.
+    """
+    description = read_description(bundle)
+    if backbone_hash(backbone) != description["backbone_hash"]:
+        raise DataError(
+            f"{backbone} is not the backbone that {bundle} was trained on ({description['policy']['backbone']}); "
+            "train again with kedro run --pipeline=train"
+        )
+    config = PolicyConfig(**description["policy"])
+    base = load_backbone(backbone, device)
+    if config.trainable == "lora":
+        top = PeftModel.from_pretrained(base, bundle)
+    else:
+        _, unexpected = base.load_state_dict(load_file(bundle / TOP_LAYERS), strict=False)
+        assert not unexpected
+        top = base
+    model = ActorCritic(top, backbone, config, seed=0)
+    model.heads.load_state_dict(load_file(bundle / HEADS))
+    return model.to(device).eval()
+
+
+def _portable_name(config: PolicyConfig) -> str:
+    """The backbone's name without any path of this machine: a hub id, `tiny`, or a local folder's own name."""
+    path = Path(config.backbone).expanduser()
+    return path.resolve().name if path.is_dir() else config.backbone
+
+
+def _model_card(description: dict[str, Any]) -> str:
+    policy = description["policy"]
+    lora = policy["trainable"] == "lora"
+    base = (
+        "AutoModel.from_pretrained('backbone')"
+        if policy["backbone"] == TINY
+        else f"AutoModel.from_pretrained({policy['backbone']!r})"
+    )
+    opening = (
+        f"""Open the adapter on `AutoModel`. On `AutoModelForCausalLM` its keys do not match and PEFT only warns:
+
+```python
+from peft import PeftModel
+from transformers import AutoModel
+model = PeftModel.from_pretrained({base}, ".")
+```"""
+        if lora
+        else f"`{TOP_LAYERS}` replaces the layers from {policy['frozen_layers']} on of `{base}`."
+    )
+    windows = description["windows"]
+    return f"""---
+base_model: {policy["backbone"]}
+library_name: {"peft" if lora else "transformers"}
+tags: [reinforcement-learning, trading, flag-trader]
+---
+# A flag_kedro trading policy
+
+Actor-critic on `{policy["backbone"]}`, layers from {policy["frozen_layers"]} on trained by PPO ({policy["trainable"]}).
+Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["train"])}, meant to be judged on
+{" to ".join(windows["test"])}. `policy.json` holds everything else.
+
+{opening}
+
+`heads.safetensors` holds the policy head (sell, hold, buy) and the value head; both read the last token of the prompt.
+This is research software, not investment advice.
+"""

@@ -1,0 +1,43 @@
+"""A list of the files of a folder with their hashes, written last and checked first."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+from flag_kedro.data.schema import DataError
+
+MANIFEST = "MANIFEST.json"
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """sha256 of every file below `folder` except the manifest, by relative path in order."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def write_manifest(folder: Path) -> None:
+    """Write `MANIFEST.json` for what is in `folder` now."""
+    (folder / MANIFEST).write_text(json.dumps(hash_files(folder), indent=2) + "\n")
+
+
+def verify_manifest(folder: Path) -> None:
+    """Compare a folder with its manifest.
+
+    Raises:
+        DataError: naming the files that are absent, new or changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DataError(f"{folder} is not whole: {MANIFEST} is missing; run the pipeline that makes it again")
+    expected, found = json.loads(path.read_text()), hash_files(folder)
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise DataError(
+            f"{folder} does not match its {MANIFEST} in {', '.join(wrong)}; it was changed or damaged, "
+            "run the pipeline that makes it again"
+        )
+
+
+def folder_hash(folder: Path) -> str:
+    """One hash for a folder: of its manifest."""
+    return sha256((folder / MANIFEST).read_bytes()).hexdigest()

@@ -1,0 +1,73 @@
+"""Which weights of a backbone learn."""
+
+import re
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+from transformers import PreTrainedModel
+
+from flag_kedro.policy.config import PolicyConfig
+
+LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+
+
+def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: int) -> PreTrainedModel | PeftModel:
+    """Freeze `backbone` and let the layers from `config.frozen_layers` on learn.
+
+    `lora` adds rank-r updates to every linear map of those layers (arXiv:2106.09685); at first they are
+    zero, so the backbone computes what it did. `layers` trains those layers whole, as the paper does. The
+    embeddings and the final norm stay frozen in both.
+
+    Args:
+        backbone: a model whose blocks are named `layers.N`.
+        config: which layers, and how.
+        seed: of the random half of each LoRA update.
+    """
+    backbone.requires_grad_(False)
+    if config.trainable == "layers":
+        for name, parameter in backbone.named_parameters():
+            parameter.requires_grad_(is_top(name, config.frozen_layers))
+        return backbone
+    num_layers = int(backbone.config.num_hidden_layers)
+    lora = LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules=_linear_names(backbone),
+        layers_to_transform=list(range(config.frozen_layers, num_layers)),
+        layers_pattern="layers",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(backbone, lora)
+
+
+def is_top(name: str, frozen_layers: int) -> bool:
+    """Whether a parameter called `name` belongs to a layer above the trunk."""
+    layer = LAYER.search(name)
+    return layer is not None and int(layer.group(1)) >= frozen_layers
+
+
+def _linear_names(backbone: nn.Module) -> list[str]:
+    """Last parts of the names of all linear maps inside layers, such as q_proj and down_proj."""
+    return sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in backbone.named_modules()
+            if isinstance(module, nn.Linear) and LAYER.search(name)
+        }
+    )
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all weights that learn, by name."""
+    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def load_trainable_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Put the weights of `trainable_state` back."""
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert not {name for name, weight in model.named_parameters() if weight.requires_grad} & set(missing)

@@ -1,0 +1,1 @@
+"""Learning: rollouts, advantages, losses and the PPO loop."""

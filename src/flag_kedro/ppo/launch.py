@@ -1,0 +1,53 @@
+"""Preparing torch for a run, and one training in this process."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.trainer import Metrics, train
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_torch(runtime: RuntimeConfig) -> torch.device:
+    """Fix threads and deterministic kernels, and choose the device.
+
+    Raises:
+        DataError: when CUDA is asked for and there is none.
+    """
+    torch.set_num_threads(runtime.threads)
+    torch.use_deterministic_algorithms(True, warn_only=runtime.device == "cuda")
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("runtime.device is cuda, but torch finds no CUDA device; use auto or cpu")
+    use_cuda = runtime.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def start_training(
+    backbone: Path,
+    window: TradingWindow,
+    validation: TradingWindow | None,
+    env: EnvConfig,
+    policy: PolicyConfig,
+    ppo: PPOConfig,
+    runtime: RuntimeConfig,
+    seed: int,
+) -> tuple[ActorCritic, Iterator[Metrics]]:
+    """Build an actor-critic on the backbone folder and the generator that trains it in place."""
+    device = prepare_torch(runtime)
+    model = build_actor_critic(backbone, policy, seed, device)
+    learning = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    total = sum(weight.numel() for weight in model.parameters())
+    logger.info("%s on %s: %s of %s weights learn", policy.backbone, device, f"{learning:,}", f"{total:,}")
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    return model, train(model, window, validation, env, ppo, seed, accelerator)

@@ -1,0 +1,40 @@
+"""The terms of PPO's objective, each per state so that sums over shards stay exact.
+
+Shape legend: N = states.
+"""
+
+import torch
+from torch import Tensor
+
+
+def policy_loss(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
+    """Negative clipped surrogate, equation 7 of arXiv:1707.06347; lower is better, [N]."""
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - clip_coef, 1 + clip_coef)
+    return -torch.minimum(ratio * advantages, clipped * advantages)
+
+
+def value_loss(values: Tensor, old_values: Tensor, targets: Tensor, clip_coef: float | None) -> Tensor:
+    """Half the squared error [N]; with `clip_coef` the larger of it and that of the value whose change is clipped.
+
+    CleanRL's form of equation 20 of arXiv:2502.11433.
+    """
+    errors = (values - targets) ** 2
+    if clip_coef is not None:
+        clipped = old_values + (values - old_values).clamp(-clip_coef, clip_coef)
+        errors = torch.maximum(errors, (clipped - targets) ** 2)
+    return 0.5 * errors
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """Entropy in nats of masked distributions [N, 3] -> [N]; an impossible action adds 0."""
+    possible = log_probs > -torch.inf
+    safe = log_probs.masked_fill(~possible, 0.0)
+    return -(safe.exp() * safe * possible).sum(dim=-1)
+
+
+def kl_divergence(log_probs: Tensor, reference: Tensor) -> Tensor:
+    """Exact KL(policy || reference) over the legal actions, [N, 3] -> [N]; both have the same mask."""
+    possible = log_probs > -torch.inf
+    safe = log_probs.masked_fill(~possible, 0.0)
+    return (safe.exp() * (safe - reference.masked_fill(~possible, 0.0)) * possible).sum(dim=-1)

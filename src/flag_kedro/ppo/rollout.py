@@ -1,0 +1,144 @@
+"""Collecting experience: the policy samples, the environment answers.
+
+Shape legend: T = steps, S = symbols, A = accounts per symbol, N = S x A, M = T x N states in all.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.prompt import States
+from flag_kedro.env.trading import TradingVectorEnv
+from flag_kedro.policy.actor_critic import ActorCritic, Evaluation
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """T sessions of N accounts, flattened step by step: row t x N + n."""
+
+    states: States
+    """[M]."""
+    actions: Tensor
+    """[M]."""
+    log_probs: Tensor
+    """Log-probability of each action when it was taken, [M]."""
+    values: Tensor
+    """[T, N]."""
+    next_values: Tensor
+    """V of the state reached before any reset, [T, N]."""
+    rewards: Tensor
+    """[T, N]."""
+    truncated: Tensor
+    """[T, N]."""
+    positions: Floats
+    """Whether shares were held over each return, [T, N]."""
+    episode_returns: list[float]
+    """Sums of rewards of the episodes that ended."""
+
+
+def uniform_draws(seed: int, purpose: str, symbols: tuple[str, ...], step: int, num_accounts: int) -> Floats:
+    """Uniform numbers in [0, 1) for every account, [S x A].
+
+    Each depends on (seed, purpose, symbol, step) and the account's place alone, so neither sharding nor a
+    resumed run changes it.
+    """
+    name = zlib.crc32(purpose.encode())
+    return np.concatenate(
+        [
+            np.random.default_rng([seed, name, zlib.crc32(symbol.encode()), step]).random(num_accounts)
+            for symbol in symbols
+        ]
+    )
+
+
+def sample_actions(log_probs: Tensor, draws: Floats) -> Ints:
+    """Invert the cumulative distribution of each state at its draw, [N, 3] and [N] -> [N]; masked actions never."""
+    probabilities = log_probs.double().exp().cpu().numpy()
+    cumulative = np.cumsum(probabilities, axis=1)
+    scaled = draws[:, None] * cumulative[:, -1:]
+    chosen: Ints = np.argmax((cumulative > scaled) & (probabilities > 0), axis=1)
+    return chosen
+
+
+class RolloutCollector:
+    """Steps the environment across rollouts; episodes go on from one to the next."""
+
+    def __init__(self, env: TradingVectorEnv, seed: int, accounts_per_symbol: int, start: Ints | None) -> None:
+        self.env = env
+        self.seed = seed
+        self.accounts_per_symbol = accounts_per_symbol
+        self.step_count = 0
+        self._returns = np.zeros(env.num_envs)
+        env.reset(options=None if start is None else {"start": start})
+
+    @torch.no_grad()
+    def collect(self, model: ActorCritic, num_steps: int) -> Rollout:
+        """Play `num_steps` sessions with `model`'s sampled actions."""
+        env, device = self.env, model.device
+        steps: list[tuple[States, Ints, Tensor]] = []
+        values, next_values, rewards, truncations, positions = [], [], [], [], []
+        episode_returns: list[float] = []
+        states = env.states()
+        said = model.evaluate(states)
+        for _ in range(num_steps):
+            draws = uniform_draws(self.seed, "action", env.window.symbols, self.step_count, self.accounts_per_symbol)
+            actions = sample_actions(said.log_probs, draws)
+            _, reward, _, truncated, info = env.step(actions)
+            chosen = said.log_probs.gather(1, torch.from_numpy(actions).to(device)[:, None]).squeeze(1)
+            steps.append((states, actions, chosen))
+            values.append(said.values)
+            states, said, reached = self._arrive(model, bool(truncated.any()), info)
+            next_values.append(reached)
+            rewards.append(reward)
+            truncations.append(truncated)
+            positions.append(info["position"])
+            self.step_count += 1
+            self._returns += reward
+            episode_returns += self._returns[truncated].tolist()
+            self._returns[truncated] = 0.0
+        return Rollout(
+            states=join_states([state for state, _, _ in steps]),
+            actions=torch.from_numpy(np.concatenate([actions for _, actions, _ in steps])).to(device),
+            log_probs=torch.cat([chosen for _, _, chosen in steps]),
+            values=torch.stack(values),
+            next_values=torch.stack(next_values),
+            rewards=torch.tensor(np.stack(rewards), dtype=torch.float32, device=device),
+            truncated=torch.from_numpy(np.stack(truncations)).to(device),
+            positions=np.stack(positions).astype(np.float64),
+            episode_returns=episode_returns,
+        )
+
+    def _arrive(
+        self, model: ActorCritic, any_truncated: bool, info: dict[str, States]
+    ) -> tuple[States, Evaluation, Tensor]:
+        """The states to decide on next, what the model says of them, and V of those reached before a reset."""
+        states = self.env.states()
+        if not any_truncated:
+            said = model.evaluate(states)
+            return states, said, said.values
+        both = model.evaluate(join_states([states, info["final_states"]]))
+        num = len(states)
+        said = Evaluation(log_probs=both.log_probs[:num], values=both.values[:num])
+        return states, said, both.values[num:]
+
+
+def join_states(parts: list[States]) -> States:
+    """Put batches of states one behind the other."""
+    return States(
+        prefix=[prefix for part in parts for prefix in part.prefix],
+        account=[account for part in parts for account in part.account],
+        action_mask=np.concatenate([part.action_mask for part in parts]),
+    )
+
+
+def take_states(states: States, rows: Ints) -> States:
+    """The states at `rows`."""
+    return States(
+        prefix=[states.prefix[row] for row in rows],
+        account=[states.account[row] for row in rows],
+        action_mask=states.action_mask[rows],
+    )

@@ -1,0 +1,30 @@
+"""Kedro's project settings."""
+
+import os
+import warnings
+from pathlib import Path
+
+from omegaconf.resolvers import oc
+
+from flag_kedro.hooks import ProjectHooks
+
+# Nothing is reported to anybody unless the user asks for it (MLflow wants the word true).
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+# kedro-mlflow calls an OmegaConf function that has a new name.
+warnings.filterwarnings("ignore", message="register_new_resolver")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HOOKS = (ProjectHooks(),)
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft"},
+    "custom_resolvers": {
+        "oc.env": oc.env,
+        "project_sqlite": lambda name: f"sqlite:///{ROOT / name}",
+    },
+}

@@ -1,0 +1,17 @@
+"""The pipelines as a whole."""
+
+import typing
+
+from flag_kedro.pipeline_registry import register_pipelines
+
+
+def test_every_node_annotation_resolves_at_run_time():
+    """One unresolved name makes Kedro hand a node raw dicts instead of typed parameters."""
+    for node in register_pipelines()["__default__"].nodes:
+        assert typing.get_type_hints(node.func)
+
+
+def test_train_is_ingest_features_and_training():
+    pipelines = register_pipelines()
+    parts = [set(pipelines[name].nodes) for name in ("ingest", "features", "training")]
+    assert set(pipelines["train"].nodes) == set.union(*parts)
