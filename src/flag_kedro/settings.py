@@ -1,5 +1,6 @@
 """Kedro's project settings."""
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -12,8 +13,11 @@ from flag_kedro.hooks import ProjectHooks
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-# kedro-mlflow calls an OmegaConf function that has a new name.
+# Remarks of libraries about each other, which a user can do nothing about. One comes while plugins are imported,
+# before this file is read: conf/logging.yml keeps warnings quiet until here.
 warnings.filterwarnings("ignore", message="register_new_resolver")
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+logging.getLogger("py.warnings").setLevel(logging.WARNING)
 
 ROOT = Path(__file__).resolve().parents[2]
 

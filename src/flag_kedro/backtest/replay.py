@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from flag_kedro.env.account import ACTION_NAMES, HOLD, Floats, Ints
+from flag_kedro.env.account import ACTION_NAMES, HOLD, Floats, Ints, refuse_masked
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import States
 from flag_kedro.env.trading import TradingVectorEnv
@@ -94,6 +94,8 @@ def replay(
     for t in range(longest):
         decisions = decide(states)
         alive = [s for s in range(num_symbols) if t < window.num_sessions[s]]
+        for s in alive:
+            refuse_masked(window.symbols[s], window.sessions[s][t], int(decisions.actions[s]), states.action_mask[s])
         decision_rows += [
             _decision_row(strategy, window.symbols[s], window.sessions[s][t], decisions, s, states) for s in alive
         ]

@@ -46,8 +46,8 @@ def available_from_date(published: pl.Series, calendar: str, date_only: str) -> 
     """When articles that carry only a date become usable (SEMANTICS: `news.date_only`).
 
     `next_session` is the open of the first session strictly after the date, `same_session` the open of
-    the first session on or after it. Where sessions touch (24/7) the next open *is* the close of the
-    date itself; a microsecond then keeps the article out of that day's decision.
+    the first session on or after it. Where sessions touch (24/7) an open *is* the close of the session
+    before; a microsecond then keeps the article out of that earlier decision.
 
     Args:
         published: dates of the articles, any order.
@@ -62,13 +62,11 @@ def available_from_date(published: pl.Series, calendar: str, date_only: str) -> 
     first, last = published.min(), published.max()
     assert isinstance(first, date)
     assert isinstance(last, date)
-    sessions = exchange_sessions(calendar, first, last + MARGIN)
     earliest = published.dt.offset_by("1d") if date_only == "next_session" else published
     articles = pl.DataFrame({"row": range(len(published)), "earliest": earliest}).sort("earliest")
-    if date_only == "next_session":
-        touches = (pl.col("opens_at") == pl.col("closes_at").shift(1)).fill_null(False)
-        sessions = sessions.with_columns(
-            opens_at=pl.when(touches).then(pl.col("opens_at").dt.offset_by("1us")).otherwise(pl.col("opens_at"))
-        )
+    touches = pl.col("opens_at") == pl.col("closes_at").shift(1)
+    sessions = exchange_sessions(calendar, first - MARGIN, last + MARGIN).with_columns(
+        opens_at=pl.when(touches).then(pl.col("opens_at").dt.offset_by("1us")).otherwise(pl.col("opens_at"))
+    )
     joined = articles.join_asof(sessions, left_on="earliest", right_on="session", strategy="forward")
     return joined.sort("row")["opens_at"].alias("available_at")

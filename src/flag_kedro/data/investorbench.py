@@ -13,6 +13,11 @@ from flag_kedro.data.schema import NEWS, PRICES, DataError
 
 CRYPTO = {"BTC", "ETH"}
 HEADLINE_CHARS = 200
+SENTENCE_END = re.compile(
+    r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b(?:co|dr|jr|mr|ms|no|st|vs)\.)(?<!\b(?:inc|ltd|llc|mrs)\.)(?<!\bcorp\.)\s",
+    re.IGNORECASE,
+)
+"""White space after a full stop that is none of an abbreviation's, as in `U.S.` or `Microsoft Corp. reports`."""
 SENTIMENT = re.compile(r"\(\s*sentiment\s*:\s*(\w+)\s*\)\s*$", re.IGNORECASE)
 
 
@@ -76,7 +81,7 @@ def read_investorbench(folder: Path, symbol: str, calendar: str, date_only: str)
         pl.col("price").alias("adj_close"),
         pl.col("closes_at").alias("available_at"),
     )
-    return prices.cast(PRICES), _news_table(days, symbol, calendar, date_only)  # type: ignore[arg-type]
+    return prices.cast(PRICES), _news_table(folder, days, symbol, calendar, date_only)  # type: ignore[arg-type]
 
 
 def _read_days(folder: Path, symbol: str) -> dict[date, dict[str, Any]]:
@@ -102,15 +107,24 @@ def _price(folder: Path, symbol: str, day: date, entry: Any) -> float:
     return float(price)
 
 
+def _texts(folder: Path, symbol: str, day: date, entry: dict[str, Any]) -> list[str]:
+    texts = entry.get("news") or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{folder / symbol.lower()}.json: {day} has news that is no list of texts")
+    return texts
+
+
 def _headline(text: str) -> str:
     """The first sentence, cut to `HEADLINE_CHARS`, with the article's sentiment tag kept."""
     tag = SENTIMENT.search(text)
-    sentence = re.split(r"(?<=[.!?])\s", SENTIMENT.sub("", text).strip(), maxsplit=1)[0][:HEADLINE_CHARS].strip()
+    sentence = SENTENCE_END.split(SENTIMENT.sub("", text).strip(), maxsplit=1)[0][:HEADLINE_CHARS].strip()
     return f"{sentence} (sentiment: {tag.group(1).lower()})" if tag else sentence
 
 
-def _news_table(days: dict[date, dict[str, Any]], symbol: str, calendar: str, date_only: str) -> pl.DataFrame:
-    articles = [(day, text) for day, entry in days.items() for text in entry.get("news") or []]
+def _news_table(
+    folder: Path, days: dict[date, dict[str, Any]], symbol: str, calendar: str, date_only: str
+) -> pl.DataFrame:
+    articles = [(day, text) for day, entry in days.items() for text in _texts(folder, symbol, day, entry)]
     published = pl.Series("day", [day for day, _ in articles], dtype=pl.Date)
     return pl.DataFrame(
         {

@@ -36,9 +36,11 @@ class DataError(ValueError):
     """Input a user can mend: the message says where, what was found, what was expected and the way out."""
 
 
+FINITE = pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).is_finite()), name="finite")
+
+
 def _positive(*, nullable: bool) -> pa.Column:
-    finite = pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).is_finite()), name="finite")
-    return pa.Column(pl.Float64, [pa.Check.gt(0), finite], nullable=nullable)
+    return pa.Column(pl.Float64, [pa.Check.gt(0), FINITE], nullable=nullable)
 
 
 PRICES_SCHEMA = pa.DataFrameSchema(
@@ -49,7 +51,7 @@ PRICES_SCHEMA = pa.DataFrameSchema(
         "high": _positive(nullable=True),
         "low": _positive(nullable=True),
         "close": _positive(nullable=False),
-        "volume": pa.Column(pl.Float64, pa.Check.ge(0), nullable=True),
+        "volume": pa.Column(pl.Float64, [pa.Check.ge(0), FINITE], nullable=True),
         "adj_close": _positive(nullable=False),
         "available_at": pa.Column(UTC),
     },
@@ -60,7 +62,7 @@ NEWS_SCHEMA = pa.DataFrameSchema(
         "symbol": pa.Column(pl.String),
         "published_at": pa.Column(UTC),
         "available_at": pa.Column(UTC),
-        "headline": pa.Column(pl.String, pa.Check.str_length(min_value=1)),
+        "headline": pa.Column(pl.String, pa.Check.str_matches(r"\s*\S", name="not blank")),
         "body": pa.Column(pl.String, nullable=True),
         "source": pa.Column(pl.String, nullable=True),
         "url": pa.Column(pl.String, nullable=True),
@@ -116,12 +118,13 @@ def validate_prices(prices: pl.DataFrame, sessions: Mapping[str, pl.DataFrame]) 
     """
     keys = ["symbol", "session"]
     violations = _column_violations(prices, PRICES_SCHEMA, keys)
-    if not violations:
-        violations += _row_violations(prices, pl.struct(keys).is_duplicated(), keys, "the session appears twice")
+    if dict(prices.schema) == PRICES:
+        keyed = prices.drop_nulls(keys)
+        violations += _row_violations(keyed, pl.struct(keys).is_duplicated(), keys, "the session appears twice")
         body_high, body_low = pl.max_horizontal("open", "close"), pl.min_horizontal("open", "close")
-        violations += _row_violations(prices, pl.col("high") < body_high, keys, "high is below open or close")
-        violations += _row_violations(prices, pl.col("low") > body_low, keys, "low is above open or close")
-        for (symbol,), own in prices.group_by("symbol", maintain_order=True):
+        violations += _row_violations(keyed, pl.col("high") < body_high, keys, "high is below open or close")
+        violations += _row_violations(keyed, pl.col("low") > body_low, keys, "low is above open or close")
+        for (symbol,), own in keyed.group_by("symbol", maintain_order=True):
             violations += _calendar_violations(own, sessions[str(symbol)])
     _refuse("prices", violations)
     return prices.sort(keys)
@@ -147,7 +150,7 @@ def validate_news(news: pl.DataFrame) -> pl.DataFrame:
     """
     keys = ["symbol", "published_at"]
     violations = _column_violations(news, NEWS_SCHEMA, keys)
-    if not violations:
+    if dict(news.schema) == NEWS:
         early = pl.col("available_at") < pl.col("published_at")
         violations += _row_violations(news, early, keys, "available_at lies before published_at")
     _refuse("news", violations)

@@ -43,7 +43,8 @@ def resolve_windows(data: DataConfig, sessions: Mapping[str, pl.Series]) -> Wind
         sessions: for each symbol the sessions that have a market state, ascending.
 
     Raises:
-        DataError: when windows overlap, or a symbol has fewer than two sessions in one or none at its edges.
+        DataError: when windows overlap, a symbol has fewer than two sessions in one or none at its edges, or the
+            source has no windows of its own for what is left out.
     """
     own = _simulated_windows(sessions) if data.source == "simulated" else _investorbench_windows(sessions)
     given = data.windows or WindowsConfig()
@@ -88,6 +89,11 @@ def _simulated_windows(sessions: Mapping[str, pl.Series]) -> WindowsConfig:
     days = next(iter(sessions.values()))
     train_end = int(len(days) * TRAIN_SHARE)
     validation_end = int(len(days) * (TRAIN_SHARE + VALIDATION_SHARE))
+    if validation_end - train_end < 2:
+        raise DataError(
+            f"data.windows: {len(days)} session(s) are too few to divide by 60/20/20 into windows of at least 2; "
+            "lengthen simulated.first_session to simulated.last_session"
+        )
     return WindowsConfig(
         train=(days[0], days[train_end - 1]),
         validation=(days[train_end], days[validation_end - 1]),

@@ -4,6 +4,7 @@ Shape legend: N = accounts.
 """
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,3 +79,25 @@ class Accounts:
         """Simple return since the entry fill, 0 while flat, [N]."""
         entry = np.where(self.is_long, self.entry_price, 1.0)
         return np.where(self.is_long, marks / entry - 1.0, 0.0)
+
+
+def refuse_masked(symbol: str, day: date, action: int, mask: Bools) -> None:
+    """Let a legal `action` pass.
+
+    Args:
+        symbol: for the message.
+        day: session of the decision, for the message.
+        action: what was decided.
+        mask: legal actions, [3].
+
+    Raises:
+        ValueError: when `action` is masked, or none of the three.
+    """
+    known = 0 <= action < len(ACTION_NAMES)
+    if known and mask[action]:
+        return
+    name, held = ACTION_NAMES[action] if known else "unknown", "long" if mask[SELL] else "flat"
+    valid = ", ".join(name for name, legal in zip(ACTION_NAMES, mask, strict=True) if legal)
+    raise ValueError(
+        f"action {action} ({name}) is masked at {symbol} {day}: the account is {held}; valid actions: {valid}"
+    )

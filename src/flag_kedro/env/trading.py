@@ -9,9 +9,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, iterate
+from numpy.typing import NDArray
 
-from flag_kedro.env.account import ACTION_NAMES, Accounts, Bools, Floats, Ints
+from flag_kedro.env.account import ACTION_NAMES, Accounts, Bools, Floats, Ints, refuse_masked
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import (
     HISTORY,
@@ -53,7 +54,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         `sharpe_increment` is 0 at the first step, the first ratio at the second.
     Episode end: truncation at the window's last session, or after `config.max_episode_steps`; then the
         next episode starts, there or at the window's start, within the same step
-        (`AutoresetMode.SAME_STEP`), and `info["final_states"]` holds what was reached before.
+        (`AutoresetMode.SAME_STEP`). What was reached before is in `info["final_states"]` for all accounts and,
+        as Gymnasium has it, in `info["final_obs"]` for those that ended.
     Info: `equity` at the mark before any reset, `position` held over any part of the return that ended
         there, `traded_value` in money, all [N].
     """
@@ -97,7 +99,10 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         if seed is not None:
             self.action_space.seed(seed)
         self._restart(np.ones(self.num_envs, dtype=bool))
-        start = np.zeros(len(self.window.symbols), dtype=np.int64) if options is None else np.asarray(options["start"])
+        num_symbols = len(self.window.symbols)
+        start = np.asarray((options or {}).get("start", np.zeros(num_symbols, dtype=np.int64)))
+        if start.shape != (num_symbols,):
+            raise ValueError(f"start must hold one session index for each of {num_symbols} symbols; got {start}")
         if np.any(start < 0) or np.any(start >= self.window.num_sessions - 1):
             raise ValueError(f"start must leave each symbol at least one step; got {start.tolist()}")
         self.session = start[self.symbol].copy()
@@ -131,7 +136,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         if truncated.any():
             info |= {
                 "final_states": self.states(),
-                "final_obs": self._observe(),
+                "final_obs": self._final_observations(truncated),
                 "_final_obs": truncated.copy(),
             }
             ended = self.session == self.last_session
@@ -204,20 +209,25 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             "action_mask": self.accounts.action_mask().astype(np.int8),
         }
 
+    def _final_observations(self, ended: Bools) -> NDArray[np.object_]:
+        """Observation of each account that ended, None for the others, [N]."""
+        reached = np.full(self.num_envs, None, dtype=object)
+        for account, observation in enumerate(iterate(self.observation_space, self._observe())):
+            if ended[account]:
+                reached[account] = observation
+        return reached
+
     def _check_legal(self, actions: Ints) -> None:
-        legal = self.accounts.action_mask()[np.arange(self.num_envs), actions]
+        if actions.shape != (self.num_envs,):
+            raise ValueError(f"expected one action for each of {self.num_envs} accounts; got shape {actions.shape}")
+        mask = self.accounts.action_mask()
+        known = (actions >= 0) & (actions < len(ACTION_NAMES))
+        legal = known & mask[np.arange(self.num_envs), np.where(known, actions, 0)]
         if not legal.all():
             account = int(np.argmin(legal))
             symbol = int(self.symbol[account])
             day = self.window.sessions[symbol][self.session[account]]
-            mask = self.accounts.action_mask()[account]
-            valid = ", ".join(name for name, legal in zip(ACTION_NAMES, mask, strict=True) if legal)
-            name, action = self.window.symbols[symbol], actions[account]
-            held = "long" if self.accounts.is_long[account] else "flat"
-            raise ValueError(
-                f"action {action} ({ACTION_NAMES[action]}) is masked at {name} {day}: "
-                f"the account is {held}; valid actions: {valid}"
-            )
+            refuse_masked(self.window.symbols[symbol], day, int(actions[account]), mask[account])
 
 
 class TradingEnv(gym.Env[Observation, int]):
@@ -243,9 +253,11 @@ class TradingEnv(gym.Env[Observation, int]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start at the window's first session, flat."""
+        """Start at the window's first session, flat; `seed` seeds `action_space`, the market itself draws nothing."""
         super().reset(seed=seed)
-        self._vector.reset(seed=seed)
+        if seed is not None:
+            self.action_space.seed(seed)
+        self._vector.reset()
         self._ended = False
         return self._prompt(self._vector.states()), {}
 

@@ -4,23 +4,26 @@ import re
 import unicodedata
 
 SECTIONS = ("task", "actions", "market", "news", "account", "decision", "system", "user", "assistant")
-_SECTION_START = re.compile(rf"^\W*(?:{'|'.join(SECTIONS)})\s*:", re.IGNORECASE)
-_CHAT_TURN = re.compile(r"<\|[^|<>]*\|>|\[/?INST\]|</?s>", re.IGNORECASE)
+_SECTION_START = re.compile(rf"^[\W_]*(?:{'|'.join(SECTIONS)})[\W_]*[:∶꞉]", re.IGNORECASE)
+_CHAT_TURN = re.compile(r"<\|[^|<>]*\|>|\[/?INST\]|<</?SYS>>|</?\w+>", re.IGNORECASE)
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Zero-width characters outside the categories C*: joiners, fillers and variation selectors."""
 NO_NEWS = "none"
 
 
 def clean_text(text: str, max_chars: int) -> str:
     """One line of plain text that cannot pass for a part of the prompt.
 
-    NFKC; control, bidi and zero-width characters removed (Unicode categories C*); white space folded;
-    chat-turn markers and a leading section name (`Account:`) removed; cut at `max_chars` with an
-    ellipsis.
+    NFKC; control, bidi and zero-width characters removed; white space folded; chat-turn markers and
+    leading section names (`Account:`) removed, also when nested; cut at `max_chars` with an ellipsis.
     """
-    text = unicodedata.normalize("NFKC", text)
+    text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     text = "".join(
         " " if char.isspace() else char for char in text if char.isspace() or unicodedata.category(char)[0] != "C"
     )
-    text = " ".join(_CHAT_TURN.sub(" ", text).split())
+    while _CHAT_TURN.search(text):
+        text = _CHAT_TURN.sub(" ", text)
+    text = " ".join(text.split())
     while match := _SECTION_START.match(text):
         text = text[match.end() :].strip()
     return text if len(text) <= max_chars else text[: max_chars - 1].rstrip() + "…"
@@ -38,11 +41,12 @@ def write_digest(headlines: list[str], *, max_chars: int, article_chars: int) ->
         The text, one article a line (`none` without any), and how many articles were left out.
     """
     lines: list[str] = []
-    used = 0
-    cleaned = [line for headline in headlines if (line := clean_text(headline, article_chars))]
+    used = -1  # the first line has no line break before it
+    longest = min(article_chars, max_chars - len("- "))
+    cleaned = [line for headline in headlines if (line := clean_text(headline, longest))]
     for line in cleaned:
         used += len(line) + 3
-        if lines and used > max_chars:
+        if used > max_chars:
             break
         lines.append(f"- {line}")
     return "\n".join(lines) or NO_NEWS, len(cleaned) - len(lines)

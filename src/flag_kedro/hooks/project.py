@@ -15,9 +15,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
 
 from flag_kedro.data.schema import DataError
-from flag_kedro.hooks.parameters import check_parameters
+from flag_kedro.hooks.parameters import Settings, check_parameters
 from flag_kedro.hooks.summary import print_backtest, print_trained
 from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.policy.source import find_backbone
 from flag_kedro.tracking.log import set_tags
 
 logger = logging.getLogger(__name__)
@@ -40,19 +41,24 @@ class ProjectHooks:
         self._project = Path()
         self._lock: FileLock | None = None
         self._catalog: Any = None
+        self._settings: Settings | None = None
+        self._tagged = False
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: Any) -> None:
         """Refuse wrong parameters before MLflow or any node starts."""
         sys.excepthook = _tell_without_traceback
-        settings = check_parameters(context.params)
+        self._settings = settings = check_parameters(context.config_loader["parameters"])
         self._project = Path(context.project_path)
         self._data_dir = self._project / (settings.data_dir or context.config_loader["globals"]["data_dir"])
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, catalog: Any) -> None:
+    def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Take the data folder for this run and turn signals into an ordinary failure."""
         self._catalog = catalog
+        if "backbone" in pipeline.all_outputs():
+            assert self._settings is not None
+            find_backbone(self._settings.policy)
         self._data_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._data_dir / LOCK, timeout=0)
         try:
@@ -80,7 +86,7 @@ class ProjectHooks:
     @hook_impl(trylast=True)
     def before_dataset_loaded(self, dataset_name: str) -> None:
         """Tag the run with the code it runs, once MLflow has opened it."""
-        if self._catalog is not None and not getattr(self, "_tagged", False):
+        if self._catalog is not None and not self._tagged:
             self._tagged = True
             set_tags({"git_commit": _git_commit(self._project)})
 

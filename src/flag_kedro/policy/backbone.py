@@ -1,12 +1,12 @@
 """Backbones: the tiny one built here, any hub id, any local folder; all end as a Hugging Face folder."""
 
 import json
-import logging
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModel,
@@ -16,21 +16,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from flag_kedro.data.schema import DataError
 from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.source import OFFLINE_HINT, TINY_GEOMETRY, find_backbone
 
-logger = logging.getLogger(__name__)
+disable_progress_bar()  # a second's work each; training has a bar of its own
 
 TINY_VOCABULARY = 1024
-TINY_GEOMETRY = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 4096,
-}
 BOS = "<|begin|>"
 WEIGHTS = "model.safetensors"
 
@@ -51,7 +45,6 @@ def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder
         tokenizer, model = _build_tiny(texts, seed)
     else:
         tokenizer, model = _load_pretrained(config)
-    _check_layers(config, model)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder, max_shard_size="100GB")
 
@@ -117,41 +110,20 @@ def _build_tiny(texts: Iterable[str], seed: int) -> tuple[PreTrainedTokenizerFas
 
 
 def _load_pretrained(config: PolicyConfig) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
-    local = Path(config.backbone).expanduser()
-    is_local = local.is_dir()
-    if not is_local and (config.backbone.startswith((".", "/", "~")) or config.backbone.count("/") != 1):
-        raise DataError(
-            f"policy.backbone: {config.backbone} is neither a folder here ({local.absolute()}) nor a hub id like "
-            "HuggingFaceTB/SmolLM2-135M-Instruct, nor tiny"
-        )
-    name = str(local) if is_local else config.backbone
+    source = find_backbone(config)
     options = {
-        "revision": None if is_local else config.revision,
-        "local_files_only": is_local,
+        "revision": config.revision or "main",
+        "local_files_only": source.local_files_only,
         "trust_remote_code": False,
     }
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
-        model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **options)
-    except (OSError, ValueError) as error:
-        where = "the folder lacks something" if is_local else "it could not be downloaded, nor is it in the local cache"
+        tokenizer = AutoTokenizer.from_pretrained(source.name, use_fast=True, **options)
+        model = AutoModel.from_pretrained(source.name, use_safetensors=True, dtype=torch.float32, **options)
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"policy.backbone: cannot load {config.backbone}: {where} ({reason}).\n"
-            "Offline, copy the model's folder (config.json, tokenizer.json, *.safetensors) to this machine and set "
-            "policy.backbone to that folder, or use policy.backbone=tiny"
-        ) from error
+        raise DataError(f"policy.backbone: cannot load {config.backbone} ({reason}).\n{OFFLINE_HINT}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise DataError(
             f"policy.backbone: {config.backbone} has no fast tokenizer (tokenizer.json); use a model that has one"
         )
     return tokenizer, model
-
-
-def _check_layers(config: PolicyConfig, model: PreTrainedModel) -> None:
-    num_layers = int(model.config.num_hidden_layers)
-    if config.frozen_layers >= num_layers:
-        raise DataError(
-            f"policy.frozen_layers is {config.frozen_layers}, but {config.backbone} has {num_layers} layers; "
-            "leave at least one to learn"
-        )
