@@ -16,8 +16,11 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Remarks of libraries about each other, which a user can do nothing about. One comes while plugins are imported,
 # before this file is read: conf/logging.yml keeps warnings quiet until here.
 warnings.filterwarnings("ignore", message="register_new_resolver")
+warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 logging.getLogger("py.warnings").setLevel(logging.WARNING)
+# MLflow overrides warning filters for this one, so its log record is dropped instead.
+logging.getLogger("py.warnings").addFilter(lambda record: "Add type hints to the `predict`" not in record.getMessage())
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,5 +33,7 @@ CONFIG_LOADER_ARGS = {
     "custom_resolvers": {
         "oc.env": oc.env,
         "project_sqlite": lambda name: f"sqlite:///{ROOT / name}",
+        # A tracking server chooses where artifacts go; only the local store needs to be told.
+        "local_artifacts": lambda name: None if "MLFLOW_TRACKING_URI" in os.environ else name,
     },
 }

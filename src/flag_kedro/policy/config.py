@@ -17,7 +17,7 @@ class PolicyConfig:
     local folder in Hugging Face's layout."""
     revision: str | None = None
     """Commit, tag or branch of a hub id."""
-    frozen_layers: int = Field(2, ge=0)
+    frozen_layers: int = Field(1, ge=0)
     """Layers of the trunk, counted from the embeddings; those above learn."""
     trainable: Literal["lora", "layers"] = "lora"
     """Train the layers above the trunk through LoRA, or (the paper's way) whole."""

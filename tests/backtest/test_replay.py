@@ -1,0 +1,219 @@
+"""Replays worked by hand: a cost of 25 %, 1,000 in cash, the rule buy, hold, sell, buy, hold, sell.
+
+`next_open`:                                         `next_close`:
+
+    session  open  close  action  position before        close  action  position before
+       0       -     10     buy        0                    10     buy        0
+       1       8      9    hold        1                     8    hold        1
+       2      10     12    sell        1                     9    sell        1
+       3      12     11     buy        0                    12     buy        0
+       4      16     15    hold        1                    16    hold        1
+       5      20     25    sell        1                    20    sell        1     (last: recorded, never filled)
+
+    session  equity                      held             equity                    held
+       0     1000                         -                 1000                     -
+       1     100 x 9 = 900                1                 100 x 8 = 800            0   buys 100 shares for 800
+       2     100 x 12 = 1200              1                 100 x 9 = 900            1
+       3     100 x 12 x 0.75 = 900        1                 100 x 12 x 0.75 = 900    1   sells 1,200
+       4     45 x 15 = 675                1                 45 x 16 = 720            0   buys 45 shares for 720
+       5     45 x 25 = 1125               1                 45 x 20 = 900            1
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flag_kedro.backtest.baselines import buy_and_hold, random_legal
+from flag_kedro.backtest.replay import DECISIONS, EQUITY, Decide, Decisions, replay
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import States
+from flag_kedro.env.window import TradingWindow
+
+SELL, HOLD, BUY = 0, 1, 2
+AT_OPEN = ([7, 8, 10, 12, 16, 20], [10, 9, 12, 11, 15, 25])
+AT_CLOSE = ([10, 8, 9, 12, 16, 20], [10, 8, 9, 12, 16, 20])
+RULE = [BUY, HOLD, SELL, BUY, HOLD, SELL]
+EQUITY_AT = {"next_open": [1_000, 900, 1_200, 900, 675, 1_125], "next_close": [1_000, 800, 900, 900, 720, 900]}
+HELD_AT = {"next_open": [0, 1, 1, 1, 1, 1], "next_close": [0, 0, 1, 1, 0, 1]}
+TRADED = [0, 800, 0, 1_200, 720, 0]
+
+CutPrices = Callable[..., TradingWindow]
+
+
+def _scripted(*actions: Sequence[int]) -> Decide:
+    """A rule that answers the given actions in turn, one sequence for each symbol; hold once they are used up."""
+    asked = iter(range(1_000))
+
+    def decide(states: States) -> Decisions:
+        t = next(asked)
+        return Decisions(np.array([own[t] if t < len(own) else HOLD for own in actions]))
+
+    return decide
+
+
+@pytest.mark.parametrize(("fill", "prices"), [("next_open", AT_OPEN), ("next_close", AT_CLOSE)])
+def test_decisions_record_the_action_and_the_position_before_it(
+    fill: str, prices: tuple[list[int], list[int]], cut_prices: CutPrices, config: EnvConfig
+) -> None:
+    decisions = replay("rule", cut_prices(fill, A=prices), config, _scripted(RULE)).decisions
+    assert decisions["action"].to_list() == ["buy", "hold", "sell", "buy", "hold", "sell"]
+    assert decisions["position"].to_list() == [0, 1, 1, 0, 1, 1]
+    assert decisions["session"].to_list() == [date(2024, 1, day) for day in range(1, 7)]
+    assert decisions["strategy"].unique().to_list() == ["rule"]
+
+
+@pytest.mark.parametrize(("fill", "prices"), [("next_open", AT_OPEN), ("next_close", AT_CLOSE)])
+def test_equity_rows_hold_the_mark_and_what_was_held_over_the_return_ending_there(
+    fill: str, prices: tuple[list[int], list[int]], cut_prices: CutPrices, config: EnvConfig
+) -> None:
+    equity = replay("rule", cut_prices(fill, A=prices), config, _scripted(RULE)).equity
+    expected = [float(value) for value in EQUITY_AT[fill]]
+    assert equity["equity"].to_list() == pytest.approx(expected, rel=1e-14)
+    assert equity["position"].to_list() == HELD_AT[fill]
+    assert equity["traded_value"].to_list() == pytest.approx(TRADED, rel=1e-14)
+    assert equity["session"].to_list() == [date(2024, 1, day) for day in range(1, 7)]
+    assert equity["log_return"][0] is None
+    assert equity["log_return"].to_list()[1:] == pytest.approx(
+        [math.log(after / before) for before, after in pairwise(expected)], abs=1e-14
+    )
+
+
+def test_last_decision_is_recorded_and_not_filled(cut_prices: CutPrices, config: EnvConfig) -> None:
+    window = cut_prices("next_close", A=AT_CLOSE)
+    sold, kept = (
+        replay("rule", window, config, _scripted([BUY, HOLD, HOLD, HOLD, HOLD, last])) for last in (SELL, HOLD)
+    )
+    assert [sold.decisions["action"][-1], kept.decisions["action"][-1]] == ["sell", "hold"]
+    assert sold.equity.equals(kept.equity)
+
+
+def test_symbols_of_different_lengths_end_each_at_their_own_last_session(
+    cut_prices: CutPrices, config: EnvConfig
+) -> None:
+    # B has the first three sessions of the close table, C the first two of them
+    short, shortest = (tuple(prices[:n] for prices in AT_CLOSE) for n in (3, 2))
+    window = cut_prices("next_close", B=short, A=AT_CLOSE, C=shortest)
+    played = replay("rule", window, config, _scripted([BUY, HOLD, SELL], RULE, [HOLD, BUY]))
+    decisions = {str(symbol): own for (symbol,), own in played.decisions.group_by("symbol")}
+    equity = {str(symbol): own for (symbol,), own in played.equity.group_by("symbol")}
+    assert decisions["B"]["action"].to_list() == ["buy", "hold", "sell"]
+    assert decisions["B"]["position"].to_list() == [0, 1, 1]
+    assert equity["B"]["equity"].to_list() == pytest.approx([1_000, 800, 900])
+    assert decisions["C"]["action"].to_list() == ["hold", "buy"]
+    assert decisions["C"]["position"].to_list() == [0, 0]
+    assert equity["C"]["equity"].to_list() == [1_000, 1_000]
+    assert equity["C"]["log_return"].to_list() == [None, 0.0]
+    assert equity["A"]["equity"].to_list() == pytest.approx(EQUITY_AT["next_close"])
+    assert equity["A"]["position"].to_list() == HELD_AT["next_close"]
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(2, 9), min_size=2, max_size=4),
+    fill=st.sampled_from(["next_open", "next_close"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_each_symbol_replays_beside_others_as_it_does_alone(
+    lengths: list[int], fill: str, seed: int, cut_prices: CutPrices
+) -> None:
+    rng = np.random.default_rng(seed)
+    prices = {
+        name: (rng.integers(20, 200, num).tolist(), rng.integers(20, 200, num).tolist())
+        for name, num in zip("ABCD", lengths, strict=False)
+    }
+    config = EnvConfig(account_view="paper")
+    prompts: dict[str, list[str]] = {name: [] for name in prices}
+
+    def by_prompt(states: States) -> Decisions:
+        """A rule that depends on nothing but what each state says."""
+        said = [f"{prefix}{account}" for prefix, account in zip(states.prefix, states.account, strict=True)]
+        wants = [SELL if sum(map(ord, text)) % 2 else BUY for text in said]
+        for name, text in zip(names, said, strict=True):
+            prompts[name].append(text)
+        return Decisions(np.where(states.action_mask[np.arange(len(wants)), wants], wants, HOLD))
+
+    names = list(prices)
+    together = replay("rule", cut_prices(fill, **prices), config, by_prompt)
+    said_together = {name: texts[: len(prices[name][0])] for name, texts in prompts.items()}
+    for name in prices:
+        names = [name]
+        prompts[name] = []
+        alone = replay("rule", cut_prices(fill, **{name: prices[name]}), config, by_prompt)
+        assert alone.decisions.equals(together.decisions.filter(symbol=name))
+        assert alone.equity.equals(together.equity.filter(symbol=name))
+        assert prompts[name] == said_together[name]
+
+
+@pytest.mark.parametrize(
+    ("actions", "said"),
+    [
+        ([SELL], r"action 0 \(sell\) is masked at B 2024-01-01: the account is flat; valid actions: hold, buy"),
+        ([BUY, BUY], r"action 2 \(buy\) is masked at B 2024-01-02: the account is long; valid actions: sell, hold"),
+        ([BUY, HOLD, BUY], r"action 2 \(buy\) is masked at B 2024-01-03: the account is long"),
+    ],
+    ids=["first", "middle", "last"],
+)
+@pytest.mark.parametrize("num_others", [3, 6], ids=["of_equal_length", "beside_a_longer_symbol"])
+def test_masked_decision_is_refused_even_where_it_would_not_be_filled(
+    actions: list[int], said: str, num_others: int, cut_prices: CutPrices, config: EnvConfig
+) -> None:
+    longer, own = (tuple(prices[:n] for prices in AT_CLOSE) for n in (num_others, 3))
+    window = cut_prices("next_close", A=longer, B=own)
+    with pytest.raises(ValueError, match=said):
+        replay("rule", window, config, _scripted([], actions))
+
+
+def test_replay_is_one_episode_whatever_the_training_episodes_are(cut_prices: CutPrices, config: EnvConfig) -> None:
+    window = cut_prices("next_open", A=AT_OPEN)
+    whole = replay("rule", window, config, _scripted(RULE))
+    cut = replay("rule", window, replace(config, max_episode_steps=2), _scripted(RULE))
+    assert cut.decisions.equals(whole.decisions)
+    assert cut.equity.equals(whole.equity)
+
+
+def test_replay_does_not_depend_on_the_reward(cut_prices: CutPrices, config: EnvConfig) -> None:
+    window = cut_prices("next_open", A=AT_OPEN)
+    played = [
+        replay("rule", window, replace(config, reward=reward), _scripted(RULE))
+        for reward in ("log_return", "sharpe_increment")
+    ]
+    assert played[0].equity.equals(played[1].equity)
+
+
+def test_probabilities_and_values_of_the_rule_are_recorded(cut_prices: CutPrices, config: EnvConfig) -> None:
+    def decide(states: States) -> Decisions:
+        return Decisions(np.array([HOLD]), np.array([[0.0, 0.75, 0.25]]), np.array([-0.5]))
+
+    row = replay("rule", cut_prices("next_close", A=AT_CLOSE), config, decide).decisions.row(3, named=True)
+    assert [row[name] for name in ("prob_sell", "prob_hold", "prob_buy", "value")] == [0.0, 0.75, 0.25, -0.5]
+
+
+def test_rule_without_probabilities_leaves_them_null(cut_prices: CutPrices, config: EnvConfig) -> None:
+    decisions = replay("rule", cut_prices("next_close", A=AT_CLOSE), config, buy_and_hold).decisions
+    assert decisions.select("prob_sell", "prob_hold", "prob_buy", "value").null_count().row(0) == (6, 6, 6, 6)
+
+
+def test_tables_have_the_declared_columns_ordered_by_symbol_and_session(
+    cut_prices: CutPrices, config: EnvConfig
+) -> None:
+    window = cut_prices("next_close", B=AT_CLOSE, A=AT_CLOSE)
+    played = replay("rule", window, config, random_legal(0))
+    assert dict(played.decisions.schema) == DECISIONS
+    assert dict(played.equity.schema) == EQUITY
+    for table in (played.decisions, played.equity):
+        assert table.height == 12
+        assert table.select("symbol", "session").rows() == sorted(table.select("symbol", "session").rows())
+
+
+def test_progress_is_reported_once_a_session(cut_prices: CutPrices, config: EnvConfig) -> None:
+    steps: list[None] = []
+    window = cut_prices("next_close", A=AT_CLOSE, B=AT_CLOSE)
+    replay("rule", window, config, buy_and_hold, on_step=lambda: steps.append(None))
+    assert len(steps) == 6

@@ -1,0 +1,106 @@
+"""From parameters to the two checked tables."""
+
+import json
+from datetime import date
+
+import polars as pl
+import pytest
+
+from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.market import load_market, symbol_calendar
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.simulated import SimulatedConfig
+
+SHORT = SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
+WEEK = {f"2020-11-{day}": {"prices": 100.0 + day, "news": [f"News of {day}"]} for day in (23, 24, 25, 27, 30)}
+
+
+def load(simulated: SimulatedConfig = SHORT, **data: object) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return load_market(DataConfig(**data), NewsConfig(), simulated)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("msft", "jnj"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(WEEK))
+    crypto = {f"2020-11-{day}": {"prices": float(day), "news": []} for day in range(20, 30)}
+    (tmp_path / "btc.json").write_text(json.dumps(crypto))
+    return tmp_path
+
+
+def test_simulated_market_passes_the_check_at_the_door():
+    prices, news = load(symbols="FJRD ALDR")
+    assert prices["symbol"].unique(maintain_order=True).to_list() == ["ALDR", "FJRD"]
+    assert news["available_at"].to_list() == [
+        time for symbol in ("ALDR", "FJRD") for time in sorted(news.filter(pl.col("symbol") == symbol)["available_at"])
+    ]
+
+
+def test_data_seed_draws_another_market():
+    assert not load(seed=0)[0].equals(load(seed=1)[0])
+
+
+def test_all_symbols_of_the_folder_are_read_when_none_are_named(folder):
+    prices, news = load(source="investorbench", path=str(folder))
+    assert prices.group_by("symbol", maintain_order=True).len().rows() == [("BTC", 10), ("JNJ", 5), ("MSFT", 5)]
+    assert news.group_by("symbol", maintain_order=True).len().rows() == [("JNJ", 5), ("MSFT", 5)]
+
+
+def test_symbols_may_be_written_small(folder):
+    assert load(source="investorbench", path=str(folder), symbols="msft")[0]["symbol"].unique().to_list() == ["MSFT"]
+
+
+def test_news_rule_reaches_the_articles(folder):
+    data = DataConfig(source="investorbench", path=str(folder), symbols="MSFT")
+    first = [
+        load_market(data, NewsConfig(date_only=rule), SHORT)[1]["available_at"][0]
+        for rule in ("same_session", "next_session")
+    ]
+    assert [time.day for time in first] == [23, 24]
+
+
+def test_path_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"data\.path: .*nowhere is not a folder"):
+        load(source="investorbench", path=str(tmp_path / "nowhere"))
+
+
+def test_session_missing_from_a_file_is_refused_by_symbol_and_day(folder):
+    short = {day: entry for day, entry in WEEK.items() if day != "2020-11-24"}
+    (folder / "msft.json").write_text(json.dumps(short))
+    with pytest.raises(DataError, match="MSFT 2020-11-24: a session without a price"):
+        load(source="investorbench", path=str(folder))
+
+
+def test_stock_under_a_calendar_that_never_closes_misses_its_weekend(folder):
+    with pytest.raises(DataError, match="MSFT 2020-11-28: a session without a price"):
+        load(source="investorbench", path=str(folder), symbols="MSFT", calendar="24/7")
+
+
+def test_unknown_calendar_is_refused(folder):
+    with pytest.raises(DataError, match=r"data\.calendar.*'MOON'"):
+        load(source="investorbench", path=str(folder), calendar={"BTC": "MOON"})
+
+
+def test_negative_price_in_a_file_is_refused_by_symbol_and_day(folder):
+    (folder / "jnj.json").write_text(json.dumps(WEEK | {"2020-11-25": {"prices": -1, "news": []}}))
+    with pytest.raises(DataError, match=r"JNJ 2020-11-25: close is -1\.0"):
+        load(source="investorbench", path=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("calendar", "expected"),
+    [(None, ["XNYS", "24/7"]), ("XLON", ["XLON", "XLON"]), ({"MSFT": "XFRA"}, ["XFRA", "24/7"])],
+)
+def test_calendar_is_the_parameters_else_the_sources_own(calendar, expected):
+    data = DataConfig(source="investorbench", path="somewhere", calendar=calendar)
+    assert [symbol_calendar(symbol, data) for symbol in ("MSFT", "BTC")] == expected
+
+
+def test_simulated_symbols_trade_in_new_york():
+    assert symbol_calendar("ALDR", DataConfig()) == "XNYS"
+
+
+def test_real_stocks_and_crypto_load_together(investorbench):
+    prices, news = load(source="investorbench", path=str(investorbench))
+    assert prices.group_by("symbol", maintain_order=True).len().rows() == [("BTC", 386), ("JNJ", 291), ("MSFT", 291)]
+    assert set(news["symbol"]) == {"BTC", "JNJ", "MSFT"}

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flag_kedro.env.prompt import (
+    compact_account_codes,
+    compact_account_texts,
+    paper_account_text,
+    write_prefix,
+)
+
+
+def _text(sessions_held: int, unrealised_return: float) -> str:
+    codes = compact_account_codes(np.array([True]), np.array([sessions_held]), np.array([unrealised_return]))
+    return compact_account_texts()[codes[0]]
+
+
+def test_compact_view_has_31_distinct_texts() -> None:
+    assert len(compact_account_texts()) == 31
+    assert len(set(compact_account_texts())) == 31
+
+
+@pytest.mark.parametrize(
+    ("sessions", "words"),
+    [
+        (1, "1 session"),
+        (2, "2 sessions"),
+        (3, "3-5 sessions"),
+        (5, "3-5 sessions"),
+        (6, "6-20 sessions"),
+        (20, "6-20 sessions"),
+        (21, "over 20 sessions"),
+        (500, "over 20 sessions"),
+    ],
+)
+def test_sessions_held_fall_into_the_bucket_that_names_them(sessions: int, words: str) -> None:
+    assert _text(sessions, 0.02) == f"Account: long {words}, gain 1-5%\nDecision:"
+
+
+@pytest.mark.parametrize(
+    ("unrealised_return", "words"),
+    [
+        (-0.9, "loss over 5%"),
+        (-0.0500001, "loss over 5%"),
+        (-0.05, "loss 1-5%"),
+        (-0.0100001, "loss 1-5%"),
+        (-0.01, "loss under 1%"),
+        (-1e-9, "loss under 1%"),
+        (0.0, "gain under 1%"),
+        (0.0099999, "gain under 1%"),
+        (0.01, "gain 1-5%"),
+        (0.0499999, "gain 1-5%"),
+        (0.05, "gain over 5%"),
+        (3.0, "gain over 5%"),
+    ],
+)
+def test_unrealised_return_falls_into_the_bucket_that_starts_at_its_lower_edge(
+    unrealised_return: float, words: str
+) -> None:
+    assert _text(2, unrealised_return) == f"Account: long 2 sessions, {words}\nDecision:"
+
+
+def test_flat_account_is_told_in_one_text() -> None:
+    codes = compact_account_codes(np.array([False, False]), np.array([0, 7]), np.array([0.0, 0.3]))
+    assert [compact_account_texts()[code] for code in codes] == ["Account: flat\nDecision:"] * 2
+
+
+@settings(deadline=None)
+@given(
+    is_long=st.booleans(),
+    held=st.integers(1, 10_000),
+    unrealised_return=st.floats(-1.0, 1e9, allow_nan=False),
+)
+def test_every_account_has_one_of_the_31_texts_and_it_names_its_position(
+    is_long: bool, held: int, unrealised_return: float
+) -> None:
+    codes = compact_account_codes(np.array([is_long]), np.array([held]), np.array([unrealised_return]))
+    assert 0 <= codes[0] < 31
+    assert ("long" in compact_account_texts()[codes[0]]) == is_long
+
+
+def test_prefix_tells_task_actions_market_and_news_in_this_order() -> None:
+    lines = write_prefix("up 1%", "- a\n- b").split("\n")
+    assert [line.split(":")[0] for line in lines] == ["Task", "Actions", "Market", "News", "- a", "- b", ""]
+
+
+def test_prefix_says_none_on_the_line_itself_when_there_is_no_news() -> None:
+    assert write_prefix("up 1%", "none").endswith("Market: up 1%\nNews: none\n")
+
+
+def test_paper_view_of_a_new_account_has_empty_histories() -> None:
+    assert paper_account_text(100_000.0, 0.0, 100_000.0, (), (), ()) == (
+        'Account: {"cash_balance": 100000.00, "asset_position": 0.0000, "total_account_value": 100000.00}, '
+        '{"recent_rewards": [], "net_values": [], "actions": []}\nDecision:'
+    )
+
+
+def test_paper_view_cuts_rewards_to_6_and_net_values_to_10_characters() -> None:
+    text = paper_account_text(
+        0.0,
+        12.34567,
+        1234567.891,
+        (-0.123456, 12.345678, 0.5),
+        (1234567.891, 99.5, 123456789.25),
+        ("buy", "hold", "hold"),
+    )
+    assert text == (
+        'Account: {"cash_balance": 0.00, "asset_position": 12.3457, "total_account_value": 1234567.89}, '
+        '{"recent_rewards": [-0.123, 12.345, 0.5000], "net_values": [1234567.89, 99.500000, 123456789.], '
+        '"actions": [buy, hold, hold]}\nDecision:'
+    )

@@ -1,0 +1,91 @@
+"""Wrong parameters stop a run before anything happens, and the message names the key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flag_kedro.hooks.parameters import ParameterError, check_parameters
+
+BASE = Path(__file__).resolve().parents[2] / "conf" / "base" / "parameters.yml"
+
+
+@pytest.fixture
+def parameters() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(BASE.read_text())
+    return loaded
+
+
+def put(parameters: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *groups, last = path.split(".")
+    level = parameters
+    for group in groups:
+        level[group] = level.get(group) or {}
+        level = level[group]
+    level[last] = value
+    return parameters
+
+
+def test_shipped_parameters_are_right(parameters: dict[str, Any]):
+    assert check_parameters(parameters).data.source == "simulated"
+
+
+def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
+    """A user finds each knob in the YAML, none is hidden in a default."""
+    from dataclasses import fields
+
+    settings = check_parameters(parameters)
+    for group, given in parameters.items():
+        if isinstance(given, dict):
+            assert set(given) == {field.name for field in fields(getattr(settings, group))}, group
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("foo", 1, r"foo: unknown parameter; known here: backtest, data"),
+        ("ppo.learning_rte", 1, r"ppo\.learning_rte: unknown parameter; did you mean ppo\.learning_rate\?"),
+        ("data.windows.tset", ["2021-01-04", "2021-06-01"], r"data\.windows\.tset: unknown .* data\.windows\.test"),
+        ("ppo.total_timesteps", "many", r"ppo\.total_timesteps: .*integer.* got 'many'"),
+        ("ppo.num_processes", 2, r"ppo\.num_processes is 2, but this version trains in one process"),
+        ("env.cost_bps", -1, r"env\.cost_bps: .*greater than or equal to 0; got -1"),
+        ("env.cost_bps", 9_999, r"env\.cost_bps \+ env\.slippage_bps must stay below 10,000"),
+        ("env.fill", "same_close", r"env\.fill: .*next_open.*; got 'same_close'"),
+        ("data.source", "yahoo", r"data\.source: the source 'yahoo' is not available in this version"),
+        ("data.source", "investorbench", r"data\.path must name the folder"),
+        ("data.symbols", True, r"data\.symbols: arrived as True, so its spelling is lost; set it in YAML"),
+        ("data.symbols", "ALDR ALDR", r"data\.symbols names a symbol twice"),
+        ("data.windows.train", "2021-01-04", r"data\.windows\.train: a window is its first and last session date"),
+        ("data.windows.train", "2021-06-01 2021-01-04", r"data\.windows\.train must end after it begins"),
+        ("seed", -1, r"seed: .*greater than or equal to 0"),
+        ("policy.revision", "main", r"policy\.revision names a version of a hub id"),
+    ],
+)
+def test_wrong_parameter_is_named(parameters: dict[str, Any], path: str, value: Any, message: str):
+    with pytest.raises(ParameterError, match=message):
+        check_parameters(put(parameters, path, value))
+
+
+def test_overlapping_windows_are_named(parameters: dict[str, Any]):
+    put(parameters, "data.windows.train", "2021-01-04 2022-12-30")
+    put(parameters, "data.windows.test", "2022-06-01 2023-06-01")
+    with pytest.raises(ParameterError, match=r"data\.windows\.train .* and data\.windows\.test .* overlap"):
+        check_parameters(parameters)
+
+
+def test_every_wrong_parameter_is_listed_at_once(parameters: dict[str, Any]):
+    put(put(parameters, "env.cost_bps", -1), "ppo.gamma", 2)
+    with pytest.raises(ParameterError, match=r"env\.cost_bps[\s\S]*ppo\.gamma"):
+        check_parameters(parameters)
+
+
+def test_missing_group_is_named(parameters: dict[str, Any]):
+    del parameters["ppo"]
+    with pytest.raises(ParameterError, match="ppo: missing"):
+        check_parameters(parameters)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("ALDR BRIX", ("ALDR", "BRIX")), (3, ("3",)), (["ALDR"], ("ALDR",))])
+def test_lists_come_separated_by_blanks(parameters: dict[str, Any], given: Any, expected: tuple[str, ...]):
+    assert check_parameters(put(parameters, "data.symbols", given)).data.symbols == expected

@@ -1,0 +1,120 @@
+"""The bundle: standard PEFT inside, exact after reopening, refused when it does not fit."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModel
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
+from flag_kedro.policy.bundle import TrainedPolicy, check_facts, load_policy, read_description
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.manifest import write_manifest
+
+FACTS = {
+    "symbols": ["ALDR"],
+    "data_hash": "abc",
+    "windows": {"train": ["2023-01-03", "2023-02-01"], "validation": None, "test": ["2023-03-01", "2023-04-03"]},
+    "env": {"cost_bps": 5.0},
+    "seed": 0,
+}
+
+
+def disturb(model: ActorCritic) -> None:
+    """Move all weights that learn, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
+
+
+@pytest.fixture(params=["lora", "layers"])
+def trained(request: pytest.FixtureRequest, tiny_backbone: Path) -> ActorCritic:
+    config = PolicyConfig(frozen_layers=1, trainable=request.param)
+    model = build_actor_critic(tiny_backbone, config, 0, torch.device("cpu"))
+    disturb(model)
+    return model
+
+
+def write(model: ActorCritic, backbone: Path, folder: Path) -> Path:
+    folder.mkdir()
+    TrainedPolicy(model, backbone, FACTS).write(folder)
+    write_manifest(folder)
+    return folder
+
+
+def test_reopened_bundle_answers_bit_for_bit(
+    trained: ActorCritic, tiny_backbone: Path, small_window: TradingWindow, tmp_path: Path
+):
+    from flag_kedro.env.config import EnvConfig
+    from flag_kedro.env.trading import TradingVectorEnv
+
+    states = TradingVectorEnv(small_window, EnvConfig()).states()
+    bundle = write(trained, tiny_backbone, tmp_path / "policy")
+    opened = load_policy(bundle, bundle / "backbone", torch.device("cpu"))
+    with torch.no_grad():
+        before, after = trained.evaluate(states), opened.evaluate(states)
+    assert torch.equal(before.log_probs, after.log_probs)
+    assert torch.equal(before.values, after.values)
+
+
+def test_peft_opens_the_bundle_with_the_trained_adapter(tiny_backbone: Path, tmp_path: Path):
+    model = build_actor_critic(tiny_backbone, PolicyConfig(frozen_layers=1), 0, torch.device("cpu"))
+    disturb(model)
+    bundle = write(model, tiny_backbone, tmp_path / "policy")
+    opened = PeftModel.from_pretrained(AutoModel.from_pretrained(bundle / "backbone"), bundle).eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        expected = model.backbone(input_ids=ids).last_hidden_state
+        found = opened(input_ids=ids).last_hidden_state
+    assert torch.equal(expected, found)
+
+
+def test_bundle_carries_no_path_of_this_machine(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):
+    bundle = write(trained, tiny_backbone, tmp_path / "policy")
+    for file in bundle.rglob("*"):
+        if file.is_file():
+            assert str(tiny_backbone).encode() not in file.read_bytes(), file
+
+
+def test_bundle_holds_no_pickle(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):
+    bundle = write(trained, tiny_backbone, tmp_path / "policy")
+    assert {file.suffix for file in bundle.rglob("*") if file.is_file()} <= {".json", ".safetensors", ".md", ".jinja"}
+
+
+def test_changed_file_is_named(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):
+    bundle = write(trained, tiny_backbone, tmp_path / "policy")
+    with (bundle / "heads.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match=r"heads\.safetensors"):
+        read_description(bundle)
+
+
+def test_missing_manifest_means_an_unfinished_bundle(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):
+    bundle = write(trained, tiny_backbone, tmp_path / "policy")
+    (bundle / "MANIFEST.json").unlink()
+    with pytest.raises(DataError, match="not whole"):
+        load_policy(bundle, tiny_backbone, torch.device("cpu"))
+
+
+def test_another_backbone_is_refused(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):
+    bundle = write(trained, tiny_backbone, tmp_path / "policy")
+    other = tmp_path / "other"
+    shutil.copytree(tiny_backbone, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
+    with pytest.raises(DataError, match="not the backbone"):
+        load_policy(bundle, other, torch.device("cpu"))
+
+
+def test_facts_that_differ_are_all_named(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):
+    description = read_description(write(trained, tiny_backbone, tmp_path / "policy"))
+    check_facts(description, FACTS)
+    with pytest.raises(DataError, match=r"data_hash: trained on abc, found xyz\n  env: trained on"):
+        check_facts(description, FACTS | {"data_hash": "xyz", "env": {"cost_bps": 1.0}})

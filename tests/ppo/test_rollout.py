@@ -1,0 +1,78 @@
+"""Rollouts: keyed randomness, legal samples, and the right value behind every step."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.trading import TradingVectorEnv
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.ppo.rollout import RolloutCollector, sample_actions, uniform_draws
+
+
+def test_draws_of_a_symbol_do_not_depend_on_the_other_symbols():
+    both = uniform_draws(7, "action", ("ALDR", "BRIX"), 3, 4)
+    alone = uniform_draws(7, "action", ("BRIX",), 3, 4)
+    assert np.array_equal(both[4:], alone)
+
+
+def test_draws_of_an_account_do_not_depend_on_the_number_of_accounts():
+    few, many = (uniform_draws(7, "action", ("ALDR",), 3, num) for num in (2, 9))
+    assert np.array_equal(few, many[:2])
+
+
+def test_draws_differ_by_seed_purpose_symbol_and_step():
+    keys = [(7, "action", "ALDR", 3), (8, "action", "ALDR", 3), (7, "other", "ALDR", 3), (7, "action", "BRIX", 3)]
+    keys.append((7, "action", "ALDR", 4))
+    assert len({float(uniform_draws(seed, purpose, (name,), step, 1)[0]) for seed, purpose, name, step in keys}) == 5
+
+
+def test_sampling_inverts_the_cumulative_distribution():
+    log_probs = torch.log(torch.tensor([[0.2, 0.3, 0.5]]).repeat(5, 1))
+    chosen = sample_actions(log_probs, np.array([0.0, 0.19, 0.21, 0.49, 0.51]))
+    assert chosen.tolist() == [0, 0, 1, 1, 2]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    logits=st.lists(st.floats(-80, 80), min_size=3, max_size=3),
+    draw=st.floats(0, 1, exclude_max=True),
+    masked=st.sampled_from([0, 2]),
+)
+def test_masked_actions_are_never_sampled(logits: list[float], draw: float, masked: int):
+    scores = torch.tensor([logits])
+    scores[0, masked] = -torch.inf
+    assert sample_actions(torch.log_softmax(scores, dim=-1), np.array([draw]))[0] != masked
+
+
+def test_truncated_steps_look_at_the_state_before_the_reset(
+    make_model: Callable[[], ActorCritic], small_window: TradingWindow
+):
+    model, env = make_model(), TradingVectorEnv(small_window, EnvConfig(), 2)
+    num_steps = int(small_window.num_sessions[0]) + 1  # one step into the second episode
+    rollout = RolloutCollector(env, 0, 2, None).collect(model, num_steps)
+    end = num_steps - 2
+    assert rollout.truncated.sum(dim=1).tolist() == [0] * (end - 1) + [4, 0, 0]
+    assert len(rollout.episode_returns) == 4
+    following = rollout.values[1:]
+    going = ~rollout.truncated[:-1]
+    assert torch.equal(rollout.next_values[:-1][going], following[going])
+    last_prefix = small_window.prefixes[0][-1]
+    assert last_prefix not in rollout.states.prefix  # no decision with a reward is taken there
+    assert not torch.equal(rollout.next_values[end - 1], following[end - 1])
+
+
+def test_episodes_go_on_from_one_rollout_to_the_next(
+    make_model: Callable[[], ActorCritic], small_window: TradingWindow
+):
+    model = make_model()
+    whole = RolloutCollector(TradingVectorEnv(small_window, EnvConfig(), 2), 0, 2, None).collect(model, 6)
+    collector = RolloutCollector(TradingVectorEnv(small_window, EnvConfig(), 2), 0, 2, None)
+    parts = [collector.collect(model, 3), collector.collect(model, 3)]
+    assert torch.equal(whole.actions, torch.cat([part.actions for part in parts]))
+    assert torch.equal(whole.rewards, torch.cat([part.rewards for part in parts]))
+    assert torch.equal(whole.log_probs, torch.cat([part.log_probs for part in parts]))

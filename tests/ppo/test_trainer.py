@@ -1,0 +1,162 @@
+"""PPO as a whole: exact, reproducible, and able to learn what can be learned."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date
+
+import polars as pl
+import pytest
+import torch
+from accelerate import Accelerator
+
+from flag_kedro.backtest.replay import replay
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.policy.trainable import trainable_state
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.trainer import Metrics, TrainingError, train
+
+MakeModel = Callable[[], ActorCritic]
+SMALL = PPOConfig(
+    total_timesteps=64,
+    num_envs=2,
+    num_steps=8,
+    kl_coef=0.0,
+    gradient_accumulation_steps=1,
+    minibatch_size=16,
+    learning_rate=1e-3,
+    reward_scale=100.0,
+    validation_interval=1,
+)
+
+
+def learn(
+    model: ActorCritic, window: TradingWindow, config: PPOConfig, validation: TradingWindow | None = None, seed: int = 0
+) -> list[Metrics]:
+    return list(train(model, window, validation, EnvConfig(), config, seed, Accelerator(cpu=True)))
+
+
+def without_times(rows: list[Metrics]) -> list[Metrics]:
+    return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in rows]
+
+
+def flat(model: ActorCritic) -> torch.Tensor:
+    return torch.cat([weight.flatten() for weight in trainable_state(model).values()])
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_others(make_model: MakeModel, small_window: TradingWindow):
+    runs = []
+    for seed in (5, 5, 6):
+        model = make_model()
+        runs.append((without_times(learn(model, small_window, SMALL, seed=seed)), flat(model)))
+    assert runs[0][0] == runs[1][0]
+    assert torch.equal(runs[0][1], runs[1][1])
+    assert not torch.equal(runs[0][1], runs[2][1])
+
+
+def test_ratio_is_exactly_one_before_the_first_optimizer_step(make_model: MakeModel, small_window: TradingWindow):
+    whole = replace(SMALL, minibatch_size=32, total_timesteps=32)
+    row = learn(make_model(), small_window, whole)[0]
+    assert row["ppo/approx_kl"] == 0.0
+    assert row["ppo/clip_fraction"] == 0.0
+
+
+def test_accumulating_eight_parts_equals_one_pass(make_model: MakeModel, small_window: TradingWindow):
+    weights = []
+    for parts in (1, 8):
+        model = make_model()
+        learn(model, small_window, replace(SMALL, gradient_accumulation_steps=parts))
+        weights.append(flat(model))
+    start = flat(make_model())
+    assert float((weights[0] - start).norm()) > 0.01
+    assert float((weights[0] - weights[1]).norm() / weights[0].norm()) <= 1e-5
+
+
+def test_zero_kl_to_the_initial_policy_at_first_and_more_later(make_model: MakeModel, small_window: TradingWindow):
+    rows = learn(make_model(), small_window, replace(SMALL, kl_coef=0.05, minibatch_size=32))
+    assert rows[0]["ppo/kl"] == 0.0
+    assert rows[-1]["ppo/kl"] > 0.0
+
+
+def test_a_large_kl_coefficient_holds_the_policy_at_its_start(make_model: MakeModel, small_window: TradingWindow):
+    config = replace(SMALL, total_timesteps=320, ent_coef=0.0)
+    free = learn(make_model(), small_window, replace(config, kl_coef=1e-9))[-1]["ppo/kl"]
+    held = learn(make_model(), small_window, replace(config, kl_coef=100.0))[-1]["ppo/kl"]
+    assert held < free / 2
+
+
+def test_learning_rate_falls_linearly_to_the_last_update(make_model: MakeModel, small_window: TradingWindow):
+    rates = [row["ppo/learning_rate"] for row in learn(make_model(), small_window, replace(SMALL, total_timesteps=128))]
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+
+
+def test_steps_count_account_decisions_of_all_symbols(make_model: MakeModel, small_window: TradingWindow):
+    rows = learn(make_model(), small_window, SMALL)
+    assert [row["step"] for row in rows] == [32, 64]  # 2 symbols x 2 accounts x 8 sessions
+
+
+def test_target_kl_ends_the_epochs_of_a_rollout(make_model: MakeModel, small_window: TradingWindow):
+    config = replace(SMALL, update_epochs=20, learning_rate=1e-2, anneal_lr=False)
+    unlimited = learn(make_model(), small_window, config)[0]["ppo/approx_kl"]
+    stopped = learn(make_model(), small_window, replace(config, target_kl=1e-4))[0]["ppo/approx_kl"]
+    assert stopped < unlimited / 2
+
+
+@pytest.mark.parametrize("bad", [{"learning_rate": 1e30}, {"reward_scale": 1e300}])
+def test_training_stops_when_a_gradient_is_not_finite(
+    make_model: MakeModel, small_window: TradingWindow, bad: dict[str, float]
+):
+    with pytest.raises(TrainingError, match=r"the gradient is (nan|inf) at update \d+, epoch 1"):
+        learn(make_model(), small_window, replace(SMALL, **bad))
+
+
+def test_best_validation_weights_are_kept(
+    make_model: MakeModel, small_window: TradingWindow, small_states: Mapping[str, pl.DataFrame]
+):
+    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 15)), "next_open")
+    model = make_model()
+    rows = learn(model, small_window, replace(SMALL, total_timesteps=320, learning_rate=1e-2), validation)
+    scores = [row["env/validation_log_return"] for row in rows]
+    kept = float(replay("again", validation, EnvConfig(), model.decide).equity["log_return"].sum())
+    assert len(set(scores)) > 1
+    assert kept == max(scores)
+
+
+def test_patience_stops_a_training_that_no_longer_gets_better(
+    make_model: MakeModel, small_window: TradingWindow, small_states: Mapping[str, pl.DataFrame]
+):
+    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 15)), "next_open")
+    still = replace(SMALL, total_timesteps=640, learning_rate=1e-12, patience=3)
+    assert len(learn(make_model(), small_window, still, validation)) == 4  # the first is the best of equals
+
+
+def test_ppo_learns_to_follow_a_headline_that_always_comes_true(make_model: MakeModel, small_window: TradingWindow):
+    """Two headlines alternate at random; prices rise 3 % after one and fall 3 % after the other."""
+    generator = torch.Generator().manual_seed(0)
+    num = 20
+    rises = torch.rand(2, num, generator=generator) < 0.5
+    texts = ("Market: calm\nNews: \n- profit falls\n", "Market: calm\nNews: \n- profit beats\n")
+    steps = torch.where(rises, 0.03, -0.03).double()
+    marks = torch.exp(torch.cat([torch.zeros(2, 1), steps.cumsum(dim=1)[:, :-1]], dim=1)).numpy() * 100
+    window = replace(
+        small_window,
+        prefixes=tuple(tuple(texts[int(up)] for up in row) for row in rises),
+        mark_prices=marks,
+        fill_prices=marks.copy(),
+        sessions=tuple(sessions[:num] for sessions in small_window.sessions),
+        num_sessions=small_window.num_sessions * 0 + num,
+    )
+    # Filling at the open, which equals the close before: the move after a headline is earned by its own decision.
+    window.fill_prices[:, 1:] = marks[:, :-1]
+    free = EnvConfig(cost_bps=0, slippage_bps=0)
+    config = replace(
+        SMALL, total_timesteps=8_000, num_envs=4, num_steps=10, minibatch_size=80, update_epochs=4, gamma=0.0,
+        learning_rate=5e-3, ent_coef=0.01, clip_vloss=False,
+    )  # fmt: skip
+    model = make_model()
+    for _ in train(model, window, None, free, config, 0, Accelerator(cpu=True)):
+        pass
+    earned = float(replay("learned", window, free, model.decide).equity["log_return"].sum())
+    best = float(rises[:, : num - 1].sum()) * 0.03
+    assert earned >= 0.95 * best

@@ -1,0 +1,57 @@
+"""The quickstart runs as it is on a finished run, and is kept without outputs."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from mlflow.tracking import MlflowClient
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "notebooks" / "01_quickstart.ipynb"
+FOLDERS = {"root": ROOT, "notebooks": ROOT / "notebooks"}
+
+
+@pytest.fixture
+def notebook() -> nbformat.NotebookNode:
+    """The quickstart."""
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def test_quickstart_is_kept_without_outputs(notebook: nbformat.NotebookNode) -> None:
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_quickstart_reads_a_finished_run(
+    folder: str, notebook: nbformat.NotebookNode, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"sqlite:///{finished_run / 'mlflow.db'}"
+    monkeypatch.setenv("FLAG_DATA_DIR", str(finished_run))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    runs, files = num_runs(store), changed_files(finished_run)
+
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDERS[folder])}}).execute()
+
+    shown = {cell.id: [output.get("data", {}) for output in cell.get("outputs", [])] for cell in notebook.cells}
+    for plot in ("equity", "training", "compare"):
+        assert any("application/vnd.plotly.v1+json" in data for data in shown[plot])
+    assert "True" in shown["same"][-1]["text/plain"]
+    assert num_runs(store) == runs, "reading must not open an MLflow run"
+    assert changed_files(finished_run) == files, "reading must not write"
+
+
+def num_runs(store: str) -> int:
+    client = MlflowClient(store)
+    return len(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
+
+
+def changed_files(data_dir: Path) -> dict[str, int]:
+    """When each file of the run was last written, MLflow's own store left out."""
+    return {
+        os.fspath(file.relative_to(data_dir)): file.stat().st_mtime_ns
+        for file in sorted(data_dir.rglob("*"))
+        if file.is_file() and not file.name.startswith("mlflow.db")
+    }
