@@ -45,7 +45,7 @@ types: install
 	$(BIN)/mypy
 
 benchmark: install
-	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/distinct_states.py
 
 viz: install
 	$(BIN)/kedro viz run

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import settings
 
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -17,6 +18,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.features.market_state import build_market_states
+
+settings.register_profile("project", deadline=None)  # the machine may be busy
+settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

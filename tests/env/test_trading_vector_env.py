@@ -399,6 +399,21 @@ def test_max_episode_steps_cuts_the_window_into_episodes_that_go_on_where_they_s
     assert truncations == [False, True, False, True, True, False, True]
 
 
+def test_max_episode_steps_counts_each_symbols_episode_for_itself(
+    make_window: MakeWindow, make_config: MakeConfig
+) -> None:
+    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:4]), make_config(max_episode_steps=2))
+    steps = [env.step(np.array([HOLD, HOLD])) for _ in range(5)]
+    # A: sessions 0-2, 2-4, 4-5; B: 0-2, 2-3 (its window ends), 0-2
+    assert [truncated.tolist() for *_, truncated, _ in steps] == [
+        [False, False],
+        [True, True],
+        [False, True],
+        [True, False],
+        [True, True],
+    ]
+
+
 def test_account_cut_by_max_episode_steps_restarts_flat_with_its_initial_cash(
     make_window: MakeWindow, make_config: MakeConfig
 ) -> None:
@@ -496,7 +511,7 @@ def test_single_environment_ends_in_the_state_it_reached(make_window: MakeWindow
         ([], SELL, r"action 0 \(sell\) is masked at B 2024-01-01: the account is flat; valid actions: hold, buy"),
         ([BUY], BUY, r"action 2 \(buy\) is masked at B 2024-01-02: the account is long; valid actions: sell, hold"),
         ([BUY, SELL], SELL, r"action 0 \(sell\) is masked at B 2024-01-03: the account is flat"),
-        ([], 3, r"action 3 \(unknown\) is masked at B 2024-01-01"),
+        ([BUY], 3, r"action 3 \(unknown\) is masked at B 2024-01-02"),
         ([], -1, r"action -1 \(unknown\) is masked at B 2024-01-01"),
     ],
 )
@@ -611,14 +626,17 @@ def test_paper_view_shows_the_last_ten_rewards_net_values_and_actions(
     )
 
 
-def test_paper_view_forgets_its_history_at_a_restart(make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS[:3]), make_config(account_view="paper"))
-    fresh = env.states().account[0]
-    env.step(np.array([BUY]))
-    assert '"actions": [buy]' in env.states().account[0]
-    *_, info = env.step(np.array([HOLD]))
-    assert '"actions": [buy, hold]' in info["final_states"].account[0]
-    assert env.states().account[0] == fresh
+def test_paper_view_forgets_the_history_of_the_account_that_restarts_and_of_no_other(
+    make_window: MakeWindow, make_config: MakeConfig
+) -> None:
+    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config(account_view="paper"))
+    fresh = env.states().account[1]
+    env.step(np.array([HOLD, BUY]))
+    assert '"actions": [buy]' in env.states().account[1]
+    *_, info = env.step(np.array([BUY, HOLD]))
+    assert '"actions": [buy, hold]' in info["final_states"].account[1]
+    assert env.states().account[1] == fresh
+    assert '"actions": [hold, buy]' in env.states().account[0]
 
 
 # One account and many
@@ -724,6 +742,19 @@ def test_observation_given_is_not_changed_by_later_steps(make_window: MakeWindow
     env.step(np.array([BUY]))
     env.step(np.array([HOLD]))
     assert {name: values.tolist() for name, values in given.items()} == before
+
+
+def test_changing_a_given_observation_does_not_change_the_environment(
+    make_window: MakeWindow, make_config: MakeConfig
+) -> None:
+    env = TradingVectorEnv(make_window("next_close", A=MARKS), make_config())
+    given, _ = env.reset()
+    for values in given.values():
+        values[:] = 3
+    observation, *_ = env.step(np.array([BUY]))
+    assert observation["session"].tolist() == [1]
+    assert observation["sessions_held"].tolist() == [1]
+    assert observation["action_mask"].tolist() == [[1, 1, 0]]
 
 
 def test_vector_environment_declares_autoreset_in_the_same_step(

@@ -126,6 +126,8 @@ class ProjectHooks:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for later in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not cut short the tidying up after the first
+        signal.signal(later, signal.SIG_IGN)
     name = signal.Signals(number).name
     raise RunInterrupted(f"stopped by {name}; outputs of finished nodes are whole, nothing else was written")
 

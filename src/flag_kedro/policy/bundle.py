@@ -80,6 +80,7 @@ class TrainedPolicy:
             "backbone" if self.model.config.backbone == TINY else _portable_name(self.model.config)
         )
         adapter["revision"] = self.model.config.revision
+        adapter["target_modules"] = sorted(adapter["target_modules"])  # PEFT writes a set, in any order
         path.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n")
 
 

@@ -1,0 +1,223 @@
+"""A complete `kedro run`, as a user makes it: contracts of its files, its MLflow run, its failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import plotly.io
+import polars as pl
+import pytest
+from filelock import FileLock
+
+from conftest import ROOT, SMALL_RUN
+
+Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+STRATEGIES = ["flag_trader", "buy_and_hold", "flat", "random"]
+
+
+def client(data_dir: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{data_dir / 'mlflow.db'}")
+
+
+def runs(data_dir: Path) -> list[mlflow.entities.Run]:
+    store = client(data_dir)
+    experiment = store.get_experiment_by_name("flag_kedro")
+    return list(store.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def test_tables_have_the_promised_columns(finished_run: Path):
+    expected = {
+        "02_intermediate/prices.parquet": "symbol session open high low close volume adj_close available_at",
+        "02_intermediate/news.parquet": "symbol published_at available_at headline body source url",
+        "07_model_output/decisions.parquet": (
+            "strategy symbol session action prob_sell prob_hold prob_buy value position"
+        ),
+        "07_model_output/equity.parquet": "strategy symbol session equity position log_return traded_value",
+    }
+    for name, columns in expected.items():
+        assert pl.read_parquet(finished_run / name).columns == columns.split(), name
+
+
+def test_every_symbol_has_one_table_of_states(finished_run: Path):
+    files = sorted(path.name for path in (finished_run / "04_feature" / "market_states").iterdir())
+    assert files == ["ALDR.parquet", "BRIX.parquet"]
+
+
+def test_metrics_hold_every_symbol_strategy_and_both_conventions(finished_run: Path):
+    metrics = json.loads((finished_run / "08_reporting" / "backtest_metrics.json").read_text())
+    assert metrics["convention"]["name"] == "account"
+    assert metrics["other_convention"]["convention"]["name"] == "investorbench"
+    for results in (metrics["results"], metrics["other_convention"]["results"]):
+        assert list(results) == ["ALDR", "BRIX"]
+        for strategies in results.values():
+            assert list(strategies) == STRATEGIES
+            assert strategies["buy_and_hold"]["num_days"] == strategies["flag_trader"]["num_prices"] - 1
+
+
+def test_decisions_and_equity_cover_the_same_sessions(finished_run: Path):
+    decisions = pl.read_parquet(finished_run / "07_model_output" / "decisions.parquet")
+    equity = pl.read_parquet(finished_run / "07_model_output" / "equity.parquet")
+    keys = ["strategy", "symbol", "session"]
+    assert decisions.select(keys).sort(keys).equals(equity.select(keys).sort(keys))
+
+
+def test_scores_can_be_recomputed_from_the_equity_table(finished_run: Path):
+    metrics = json.loads((finished_run / "08_reporting" / "backtest_metrics.json").read_text())
+    equity = pl.read_parquet(finished_run / "07_model_output" / "equity.parquet")
+    sums = equity.group_by("symbol", "strategy").agg(pl.col("log_return").sum()).rows()
+    for symbol, strategy, total in sums:
+        found = metrics["results"][symbol][strategy]["cumulative_return"]
+        assert found == pytest.approx(total, rel=1e-9, abs=1e-12)
+
+
+def test_plot_opens_in_plotly(finished_run: Path):
+    figure = plotly.io.read_json(finished_run / "08_reporting" / "equity.json")
+    assert {trace.name for trace in figure.data} == set(STRATEGIES)
+
+
+def test_history_has_one_row_per_update(finished_run: Path):
+    history = json.loads((finished_run / "08_reporting" / "training_history.json").read_text())
+    assert [row["step"] for row in history] == [128.0 * update for update in range(1, 11)]
+    assert "env/validation_log_return" in history[4]
+
+
+def test_summary_shows_the_table_and_what_to_do_next(finished_run: Path):
+    output = (finished_run / "output.txt").read_text()
+    for text in (*STRATEGIES, "ALDR", "Sharpe", "Next", "equity.html", "kedro mlflow ui"):
+        assert text in output
+
+
+def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_run: Path):
+    (run,) = runs(finished_run)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["ppo.total_timesteps"] == "1280"
+    assert run.data.params["env.cost_bps"] == "5.0"
+    assert not any("Config(" in value for value in run.data.params.values())
+    assert {"git_commit", "data_hash", "policy_hash", "trained", "train_run_id"} <= run.data.tags.keys()
+    assert run.data.tags["train_run_id"] == run.info.run_id
+    assert "backtest/ALDR/buy_and_hold/sharpe_ratio" in run.data.metrics
+    curve = client(finished_run).get_metric_history(run.info.run_id, "ppo/policy_loss")
+    assert [point.step for point in curve] == [128 * update for update in range(1, 11)]
+    artifacts = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "policy")}
+    assert {"policy/adapter_model.safetensors", "policy/heads.safetensors", "policy/policy.json"} <= artifacts
+    reports = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "reports")}
+    assert {"reports/backtest_metrics.json", "reports/equity.html"} <= reports
+
+
+@pytest.fixture(scope="module")
+def second_run(kedro: Kedro, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same command in another empty folder."""
+    data_dir = tmp_path_factory.mktemp("second")
+    kedro("run", data_dir=data_dir, params=SMALL_RUN)
+    return data_dir
+
+
+def test_same_command_in_another_folder_gives_the_same_bytes(finished_run: Path, second_run: Path):
+    names = [
+        "06_models/policy/MANIFEST.json",  # the hash of every file of the bundle
+        "06_models/backbone/MANIFEST.json",
+        "08_reporting/training_history.json",
+        "08_reporting/backtest_metrics.json",
+        "07_model_output/decisions.parquet",
+    ]
+    for name in names:
+        assert (finished_run / name).read_bytes() == (second_run / name).read_bytes(), name
+
+
+def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(kedro: Kedro, second_run: Path):
+    before = (second_run / "07_model_output" / "decisions.parquet").read_bytes()
+    (trained,) = runs(second_run)
+    kedro("run", "--pipeline=backtest", data_dir=second_run, params=SMALL_RUN)
+    assert (second_run / "07_model_output" / "decisions.parquet").read_bytes() == before
+    newest = runs(second_run)[0]
+    assert newest.info.run_name == "backtest"
+    assert newest.data.tags["train_run_id"] == trained.info.run_id
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("env.cost_bps=0", "env: trained on"),
+        ("data.windows.test=2023-11-20 2023-12-15", "windows: trained on"),
+    ],
+)
+def test_backtest_refuses_a_policy_trained_on_something_else(kedro: Kedro, second_run: Path, change: str, named: str):
+    before = (second_run / "08_reporting" / "backtest_metrics.json").read_bytes()
+    params = f"{SMALL_RUN},{change}"
+    done = kedro("run", "--pipeline=backtest", data_dir=second_run, params=params, check=False)
+    assert done.returncode != 0
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (second_run / "08_reporting" / "backtest_metrics.json").read_bytes() == before
+    assert runs(second_run)[0].info.status == "FAILED"
+
+
+def test_second_run_in_a_busy_folder_is_refused(kedro: Kedro, tmp_path: Path):
+    with FileLock(tmp_path / ".run.lock"):
+        done = kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=SMALL_RUN, check=False)
+    assert done.returncode != 0
+    assert "another run is using" in done.stderr
+    assert runs(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_ends_failed_and_leaves_nothing_half_written(tmp_path: Path, number: signal.Signals):
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "MLFLOW_ARTIFACT_LOCATION": str(tmp_path / "mlartifacts"),
+    }
+    params = f"data_dir={tmp_path},{SMALL_RUN},ppo.total_timesteps=1000000"
+    command = [sys.executable, "-m", "kedro", "run", f"--params={params}"]
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "06_models" / "backbone").exists():
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(3)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode not in (0, None)
+    assert f"stopped by {number.name}" in errors
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["flag.error"].startswith("RunInterrupted")
+    assert sorted(path.name for path in (tmp_path / "06_models").iterdir()) == ["backbone"]
+
+
+def test_symbol_without_data_stops_and_writes_nothing(kedro: Kedro, tmp_path: Path):
+    done = kedro("run", data_dir=tmp_path, params="data.symbols=XXXX", check=False)
+    assert done.returncode != 0
+    assert "data.symbols: no data for XXXX" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "02_intermediate").exists()
+
+
+def test_unknown_parameter_stops_before_mlflow_opens_a_run(kedro: Kedro, tmp_path: Path):
+    done = kedro("run", data_dir=tmp_path, params="ppo.learning_rte=1", check=False)
+    assert done.returncode != 0
+    assert "did you mean ppo.learning_rate?" in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_listing_pipelines_imports_no_torch():
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from kedro.framework.startup import bootstrap_project\n"
+        "bootstrap_project(Path.cwd())\n"
+        "from kedro.framework.project import pipelines\n"
+        "print(sorted(pipelines))\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "'__default__', 'backtest', 'features', 'ingest', 'train', 'training'" in done.stdout
