@@ -22,6 +22,7 @@ logging.getLogger("py.warnings").setLevel(logging.WARNING)
 # MLflow overrides warning filters for this one, so its log record is dropped instead.
 logging.getLogger("py.warnings").addFilter(lambda record: "Add type hints to the `predict`" not in record.getMessage())
 
+TRACKING = os.environ.get("MLFLOW_TRACKING_URI", "")
 ROOT = Path(__file__).resolve().parents[2]
 
 HOOKS = (ProjectHooks(),)
@@ -34,6 +35,6 @@ CONFIG_LOADER_ARGS = {
         "oc.env": oc.env,
         "project_sqlite": lambda name: f"sqlite:///{ROOT / name}",
         # A tracking server chooses where artifacts go; only the local store needs to be told.
-        "local_artifacts": lambda name: None if "MLFLOW_TRACKING_URI" in os.environ else name,
+        "local_artifacts": lambda name: None if TRACKING.startswith(("http", "databricks")) else name,
     },
 }

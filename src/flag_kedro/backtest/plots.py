@@ -17,7 +17,7 @@ DATE_TICKS = [  # month or year only where it changes
     {"dtickrange": ["M12", None], "value": "%Y"},
 ]
 COLUMNS = 2
-TOP, PANEL, BETWEEN, BOTTOM = 85, 190, 70, 100
+TOP, PANEL, BETWEEN, BOTTOM = 100, 190, 70, 100
 """Heights in pixels: title, panel, space between two panels, dates and legend."""
 
 
@@ -61,15 +61,7 @@ def plot_equity(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
     first, last = convention["window"]
     trades = f"fill {convention['fill']}, {convention['cost_bps'] + convention['slippage_bps']:g} bp a trade"
     figure.update_layout(
-        title={
-            "text": f"Equity on the test window, 1 at its start<br><sup>{first} to {last}; {trades}</sup>",
-            "x": 0.0,
-            "xref": "paper",
-            "y": 1.0,
-            "yref": "container",
-            "yanchor": "top",
-            "pad": {"t": 20},
-        },
+        title={"text": f"Equity on the test window, 1 at its start<br><sup>{first} to {last}; {trades}</sup>"},
         template="plotly_white",
         height=TOP + height + BOTTOM,
         hovermode="x unified",
@@ -83,6 +75,7 @@ def plot_equity(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
         },
         margin={"t": TOP, "l": 45, "r": 20, "b": BOTTOM},
     )
+    figure.update_annotations(font_size=13)
     figure.update_xaxes(gridcolor=GRID, zeroline=False, tickangle=0, tickformatstops=DATE_TICKS)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, nticks=6, hoverformat=".3f")
     return figure

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -23,6 +24,7 @@ from flag_kedro.tracking.log import set_tags
 
 logger = logging.getLogger(__name__)
 LOCK = ".run.lock"
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunInterrupted(Exception):
@@ -43,6 +45,7 @@ class ProjectHooks:
         self._catalog: Any = None
         self._settings: Settings | None = None
         self._tagged = False
+        self._signals: dict[signal.Signals, Any] = {}
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: Any) -> None:
@@ -70,8 +73,7 @@ class ProjectHooks:
             ) from error
         self._lock = lock
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _interrupt)
+            self._signals = {number: signal.signal(number, _interrupt) for number in STOPPING}
 
     @hook_impl(tryfirst=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
@@ -96,7 +98,7 @@ class ProjectHooks:
         if dataset_name == "policy":
             set_tags({"trained": "true", "policy_hash": folder_hash(self._catalog["policy"].load())})
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Print what came out and where to look next."""
         self._release()
@@ -106,11 +108,14 @@ class ProjectHooks:
         elif "policy" in made:
             print_trained(self._shown_data_dir())
 
-    @hook_impl(tryfirst=True)
-    def on_pipeline_error(self, error: Exception) -> None:
-        """Leave the reason with the run that kedro-mlflow is about to mark as failed."""
-        self._release()
+    @hook_impl(wrapper=True)
+    def on_pipeline_error(self, error: Exception) -> Generator[None, Any, Any]:
+        """Leave the reason with the run, let kedro-mlflow mark it as failed, then let go of everything."""
         set_tags({"flag.error": f"{type(error).__name__}: {error}"[:500]})
+        try:
+            return (yield)
+        finally:
+            self._release()
 
     def _shown_data_dir(self) -> Path:
         return (
@@ -120,13 +125,18 @@ class ProjectHooks:
         )
 
     def _release(self) -> None:
+        """Give the data folder and the signals back."""
+        for number, handler in self._signals.items():
+            signal.signal(number, handler)
+        self._signals = {}
+        self._tagged = False
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for later in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not cut short the tidying up after the first
+    for later in STOPPING:  # a second Ctrl-C must not cut short the tidying up after the first
         signal.signal(later, signal.SIG_IGN)
     name = signal.Signals(number).name
     raise RunInterrupted(f"stopped by {name}; outputs of finished nodes are whole, nothing else was written")

@@ -9,13 +9,16 @@ from flag_kedro.data.schema import DataError
 from flag_kedro.policy.config import TINY, PolicyConfig
 
 TINY_GEOMETRY = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
+    "hidden_size": 128,
+    "intermediate_size": 256,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "max_position_embeddings": 4096,
+    "initializer_range": 0.005,
 }
+"""Small weights make the random attention nearly uniform, so the frozen trunk hands on a bag of tokens from which a
+headline can be read; larger ones scramble it (docs/experiments.md)."""
 HUB_TIMEOUT = 10.0
 """Seconds to wait for the hub's first answer."""
 OFFLINE_HINT = (
