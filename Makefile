@@ -53,8 +53,8 @@ viz: install
 ui: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kedro mlflow ui
 
-# Everything that commands above made, the results below data/ included.
+# Everything that commands above made, the results below data/ included; your own files in data/01_raw stay.
 clean:
 	rm -rf $(VENV) build .viz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info mlflow.db* mlartifacts
-	find data -type f ! -name .gitkeep -delete
+	find data -type f ! -name .gitkeep ! -path 'data/01_raw/*' -delete
 	find data -mindepth 2 -type d -empty -delete

@@ -39,7 +39,8 @@ def test_flat_never_trades(cut_prices: CutPrices, config: EnvConfig) -> None:
 
 
 def test_random_actions_are_legal_and_even_among_the_legal() -> None:
-    actions = random_legal(0)(_states(*[FLAT] * 4_000, *[LONG] * 4_000)).actions
+    symbols = tuple(f"S{number}" for number in range(8_000))
+    actions = random_legal(0, symbols)(_states(*[FLAT] * 4_000, *[LONG] * 4_000)).actions
     when_flat, when_long = actions[:4_000], actions[4_000:]
     assert set(when_flat.tolist()) == {HOLD, BUY}
     assert set(when_long.tolist()) == {SELL, HOLD}
@@ -50,14 +51,22 @@ def test_random_actions_are_legal_and_even_among_the_legal() -> None:
 
 def test_random_decisions_repeat_with_the_seed_and_differ_without(cut_prices: CutPrices, config: EnvConfig) -> None:
     window = cut_prices("next_close", A=(PRICES * 5, PRICES * 5))
-    first, again, other = (replay("random", window, config, random_legal(seed)) for seed in (1, 1, 2))
+    first, again, other = (replay("random", window, config, random_legal(seed, ("A",))) for seed in (1, 1, 2))
     assert first.decisions.equals(again.decisions)
     assert first.equity.equals(again.equity)
     assert first.decisions["action"].to_list() != other.decisions["action"].to_list()
 
 
-@pytest.mark.parametrize("rule", [buy_and_hold, flat, random_legal(0)])
+@pytest.mark.parametrize("rule", [buy_and_hold, flat, random_legal(0, ("A", "B"))])
 def test_baselines_claim_neither_probabilities_nor_values(rule: Callable[[States], object]) -> None:
     decided = rule(_states(FLAT, LONG))
     assert decided.probabilities is None
     assert decided.values is None
+
+
+def test_random_decisions_of_a_symbol_do_not_depend_on_the_others(cut_prices: CutPrices, config: EnvConfig) -> None:
+    alone = cut_prices("next_close", B=(PRICES * 5, PRICES * 5))
+    beside = cut_prices("next_close", A=(PRICES * 5, PRICES * 5), B=(PRICES * 5, PRICES * 5))
+    first, second = (replay("random", window, config, random_legal(0, window.symbols)) for window in (alone, beside))
+    both = second.decisions.filter(second.decisions["symbol"] == "B")
+    assert first.decisions["action"].to_list() == both["action"].to_list()

@@ -204,7 +204,7 @@ def test_tables_have_the_declared_columns_ordered_by_symbol_and_session(
     cut_prices: CutPrices, config: EnvConfig
 ) -> None:
     window = cut_prices("next_close", B=AT_CLOSE, A=AT_CLOSE)
-    played = replay("rule", window, config, random_legal(0))
+    played = replay("rule", window, config, random_legal(0, window.symbols))
     assert dict(played.decisions.schema) == DECISIONS
     assert dict(played.equity.schema) == EQUITY
     for table in (played.decisions, played.equity):

@@ -38,7 +38,7 @@ def test_simulated_market_is_divided_60_20_20():
 @pytest.mark.parametrize("num", [8, 9, 11, 13, 14, 27, 101, 753])
 def test_own_windows_cover_every_session_once(num):
     sessions = days(num)
-    windows = resolve_windows(DataConfig(), {"ALDR": sessions})
+    windows = resolve_windows(DataConfig(calendar="24/7"), {"ALDR": sessions})
     parts = [
         sessions.filter(sessions.is_between(*window)) for window in (windows.train, windows.validation, windows.test)
     ]
@@ -111,9 +111,17 @@ def test_window_outside_the_data_is_refused_by_symbol_and_key(name, window):
 
 
 def test_window_may_begin_and_end_on_closed_days():
-    """A window of whole months begins and ends on weekends without losing a session."""
-    data = DataConfig(windows={"train": "2021-02-27 2021-03-10", "test": "2021-03-17 2021-03-22"})
-    assert resolve_windows(data, {"ALDR": days(20)}).train == (date(2021, 2, 27), march(10))
+    """A window of whole weeks begins on a Saturday and ends on a Sunday without losing a session."""
+    given = {"train": "2021-02-27 2021-03-07", "validation": "2021-03-08 2021-03-14", "test": "2021-03-15 2021-03-20"}
+    data = DataConfig(windows=given)
+    windows = resolve_windows(data, {"ALDR": days(20)})
+    assert windows.train == (date(2021, 2, 27), march(7))
+
+
+def test_window_that_loses_its_last_session_is_refused():
+    given = {"train": (march(1), march(5)), "validation": (march(8), march(12)), "test": (march(15), march(22))}
+    with pytest.raises(DataError, match=r"data\.windows\.test .*: 1 session\(s\) without one, first 2021-03-22"):
+        resolve_windows(DataConfig(windows=given), {"ALDR": days(20)})
 
 
 def test_window_needs_two_sessions_for_one_reward():

@@ -123,9 +123,9 @@ def test_constant_prices_are_refused_by_symbol_and_session():
 
 
 def test_symbol_with_too_few_sessions_is_refused_by_name():
-    enough, short = (MARKET.prices.group_by("symbol", maintain_order=True).head(num) for num in (62, 61))
-    assert build(enough)[0]["FJRD"].height == 3
-    with pytest.raises(DataError, match="ALDR has 61 sessions of prices"):
+    enough, short = (MARKET.prices.group_by("symbol", maintain_order=True).head(num) for num in (61, 60))
+    assert build(enough)[0]["FJRD"].height == 2
+    with pytest.raises(DataError, match="ALDR has 60 sessions of prices"):
         build(short)
 
 

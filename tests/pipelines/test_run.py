@@ -221,3 +221,59 @@ def test_listing_pipelines_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "'__default__', 'backtest', 'features', 'ingest', 'train', 'training'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "change", "named"),
+    [
+        ("training", "data.symbols=ALDR", "data.symbols: made with ['ALDR', 'BRIX'], now ['ALDR']"),
+        ("training", "simulated.signal=0", "simulated.signal: made with 0.006, now 0.0"),
+        ("backtest", "features.digest_sessions=2", "features.digest_sessions: made with 1, now 2"),
+        ("features", "data.seed=9", "data.seed: made with 0, now 9"),
+    ],
+)
+def test_stage_alone_refuses_data_made_with_other_parameters(
+    kedro: Kedro, second_run: Path, pipeline: str, change: str, named: str
+):
+    done = kedro("run", f"--pipeline={pipeline}", data_dir=second_run, params=f"{SMALL_RUN},{change}", check=False)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_two_runs_in_one_process_are_two_finished_mlflow_runs(tmp_path: Path):
+    """As in a notebook: the first run must not stay open, and the signals must come back."""
+    program = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from kedro.framework.session import KedroSession\n"
+        "from kedro.framework.startup import bootstrap_project\n"
+        "project = Path.cwd()\n"
+        "bootstrap_project(project)\n"
+        "before = signal.getsignal(signal.SIGINT)\n"
+        "params = dict(data_dir=sys.argv[1], seed=0, data={'symbols': 'ALDR'}, runtime={'threads': 1},\n"
+        "    simulated={'first_session': '2023-10-02'}, ppo={'total_timesteps': 128})\n"
+        "for seed in (0, 1):\n"
+        "    with KedroSession.create(project, runtime_params=params | {'seed': seed}) as session:\n"
+        "        session.run()\n"
+        "assert signal.getsignal(signal.SIGINT) is before\n"
+    )
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "MLFLOW_ARTIFACT_LOCATION": str(tmp_path / "mlartifacts"),
+    }
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = runs(tmp_path)
+    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
+    assert {run.data.params["seed"] for run in found} == {"0", "1"}
+    assert all("git_commit" in run.data.tags for run in found)
+
+
+def test_interrupted_retraining_leaves_the_old_policy_usable(kedro: Kedro, second_run: Path):
+    """The bundle brings its own tiny backbone, so a new one beside it does no harm."""
+    before = (second_run / "07_model_output" / "decisions.parquet").read_bytes()
+    other = f"{SMALL_RUN},seed=5"
+    kedro("run", "--nodes=prepare_backbone", data_dir=second_run, params=other)
+    kedro("run", "--pipeline=backtest", data_dir=second_run, params=SMALL_RUN)
+    assert (second_run / "07_model_output" / "decisions.parquet").read_bytes() == before

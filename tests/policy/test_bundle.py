@@ -109,6 +109,9 @@ def test_another_backbone_is_refused(trained: ActorCritic, tiny_backbone: Path, 
     shutil.copytree(tiny_backbone, other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
+    shutil.rmtree(bundle / "backbone")  # as in a bundle of any backbone but tiny
+    write_manifest(bundle)
+    load_policy(bundle, tiny_backbone, torch.device("cpu"))
     with pytest.raises(DataError, match="not the backbone"):
         load_policy(bundle, other, torch.device("cpu"))
 

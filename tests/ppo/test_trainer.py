@@ -97,10 +97,29 @@ def test_steps_count_account_decisions_of_all_symbols(make_model: MakeModel, sma
 
 
 def test_target_kl_ends_the_epochs_of_a_rollout(make_model: MakeModel, small_window: TradingWindow):
-    config = replace(SMALL, update_epochs=20, learning_rate=1e-2, anneal_lr=False)
-    unlimited = learn(make_model(), small_window, config)[0]["ppo/approx_kl"]
-    stopped = learn(make_model(), small_window, replace(config, target_kl=1e-4))[0]["ppo/approx_kl"]
-    assert stopped < unlimited / 2
+    weights = []
+    for epochs, target_kl in ((1, None), (5, 1e-12), (5, None)):
+        model = make_model()
+        learn(model, small_window, replace(SMALL, update_epochs=epochs, target_kl=target_kl))
+        weights.append(flat(model))
+    assert torch.equal(weights[0], weights[1])  # the first epoch already moved further than that
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_heads_learn_at_their_own_rate(make_model: MakeModel, small_window: TradingWindow):
+    def moved(head_learning_rate: float | None) -> tuple[float, float]:
+        model, start = make_model(), make_model()
+        learn(model, small_window, replace(SMALL, total_timesteps=32, head_learning_rate=head_learning_rate))
+        before, after = trainable_state(start), trainable_state(model)
+        change = {name: float((after[name] - before[name]).abs().max()) for name in before}
+        heads = max(value for name, value in change.items() if name.startswith("heads."))
+        return heads, max(value for name, value in change.items() if "lora_B" in name)
+
+    heads, lora = moved(None)
+    fast_heads, same_lora = moved(1e-2)
+    # Adam moves a weight by at most its rate a step; there are two steps here.
+    assert heads <= 2.1e-3 < 5e-3 < fast_heads <= 2.1e-2
+    assert max(lora, same_lora) <= 2.1e-3
 
 
 @pytest.mark.parametrize("bad", [{"learning_rate": 1e30}, {"reward_scale": 1e300}])

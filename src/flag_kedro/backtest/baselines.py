@@ -3,6 +3,7 @@
 import numpy as np
 
 from flag_kedro.backtest.replay import Decide, Decisions
+from flag_kedro.data.streams import stream
 from flag_kedro.env.account import BUY, HOLD
 from flag_kedro.env.prompt import States
 
@@ -17,12 +18,12 @@ def flat(states: States) -> Decisions:
     return Decisions(np.full(len(states), HOLD))
 
 
-def random_legal(seed: int) -> Decide:
-    """Draw every action uniformly among the legal ones, from a stream of its own."""
-    rng = np.random.default_rng([seed, 1])
+def random_legal(seed: int, symbols: tuple[str, ...]) -> Decide:
+    """Draw every action uniformly among the legal ones, each symbol from a stream of its own."""
+    streams = [stream(seed, "random baseline", symbol) for symbol in symbols]
 
     def decide(states: States) -> Decisions:
-        scores = rng.random(states.action_mask.shape)
+        scores = np.stack([rng.random(3) for rng in streams])
         return Decisions(np.argmax(np.where(states.action_mask, scores, -1.0), axis=1))
 
     return decide

@@ -4,7 +4,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 SOURCES_TO_COME = ("yahoo", "files")
@@ -44,7 +44,8 @@ def check_source(value: Any) -> Any:
 
 
 Window = Annotated[tuple[date, date], BeforeValidator(split_window)]
-Symbols = Annotated[tuple[str, ...], BeforeValidator(split_tokens), Field(min_length=1)]
+Symbol = Annotated[str, StringConstraints(to_upper=True)]
+Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(split_tokens), Field(min_length=1)]
 
 
 def check_windows(windows: dict[str, tuple[date, date] | None]) -> None:

@@ -38,6 +38,8 @@ def symbol_calendar(symbol: str, data: DataConfig) -> str:
 
 
 def _calendars(prices: pl.DataFrame, data: DataConfig) -> dict[str, pl.DataFrame]:
+    if isinstance(data.calendar, dict) and (strangers := set(data.calendar) - set(prices["symbol"].unique())):
+        raise DataError(f"data.calendar names {' '.join(sorted(strangers))}, which the source does not have")
     spans = prices.group_by("symbol").agg(pl.col("session").min().alias("first"), pl.col("session").max().alias("last"))
     return {
         symbol: exchange_sessions(symbol_calendar(symbol, data), first, last)
@@ -51,8 +53,5 @@ def _read_files(data: DataConfig, news: NewsConfig) -> tuple[pl.DataFrame, pl.Da
     if not folder.is_dir():
         raise DataError(f"data.path: {folder.absolute()} is not a folder; point it to InvestorBench's JSON files")
     symbols = data.symbols or find_symbols(folder)
-    tables = [
-        read_investorbench(folder, symbol.upper(), symbol_calendar(symbol.upper(), data), news.date_only)
-        for symbol in symbols
-    ]
+    tables = [read_investorbench(folder, symbol, symbol_calendar(symbol, data), news.date_only) for symbol in symbols]
     return pl.concat([prices for prices, _ in tables]), pl.concat([articles for _, articles in tables])

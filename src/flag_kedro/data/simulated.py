@@ -6,7 +6,6 @@ the market can be predicted: volatility clusters (GARCH) and symbols share a com
 of the noise is random.
 """
 
-import zlib
 from dataclasses import dataclass as plain_dataclass
 from datetime import date, timedelta
 
@@ -19,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.headlines import COMPANIES, write_headline
 from flag_kedro.data.schema import NEWS, PRICES, DataError
+from flag_kedro.data.streams import stream
 
 CALENDAR = "XNYS"
 NUM_DEFAULT_SYMBOLS = 6
@@ -67,11 +67,6 @@ class SimulatedMarket:
     truth: pl.DataFrame
     """`symbol`, `session`, `effect`: the planted part of the session's open-to-close log return. For
     tests and oracles; never shown to a policy."""
-
-
-def stream(seed: int, *purpose: str) -> np.random.Generator:
-    """Return a random generator of its own for `purpose` (seed, then any names)."""
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in purpose)])
 
 
 def garch_noise(rng: np.random.Generator, num_sessions: int) -> NDArray[np.float64]:

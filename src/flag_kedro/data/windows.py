@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
+from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows
 from flag_kedro.data.investorbench import CRYPTO
+from flag_kedro.data.market import symbol_calendar
 from flag_kedro.data.schema import DataError
 
 INVESTORBENCH_STOCKS = WindowsConfig(
@@ -17,8 +19,6 @@ INVESTORBENCH_CRYPTO = WindowsConfig(
     train=(date(2023, 2, 11), date(2023, 4, 4)), test=(date(2023, 4, 5), date(2023, 11, 5))
 )
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
-CLOSED_DAYS = timedelta(days=4)
-"""The longest run of closed days that may stand at the edge of a window."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,22 @@ def resolve_windows(data: DataConfig, sessions: Mapping[str, pl.Series]) -> Wind
     for symbol, days in sessions.items():
         for name, window in (("train", train), ("validation", validation), ("test", test)):
             if window is not None:
-                _check_coverage(symbol, name, window, days)
+                _check_coverage(symbol, name, window, days, symbol_calendar(symbol, data))
     return windows
 
 
-def _check_coverage(symbol: str, name: str, window: tuple[date, date], days: pl.Series) -> None:
-    """Refuse a window that the symbol's states do not cover; a weekend at an edge is no gap."""
-    first, last = days.min(), days.max()
-    assert isinstance(first, date)
-    assert isinstance(last, date)
-    if first - window[0] > CLOSED_DAYS or window[1] - last > CLOSED_DAYS:
+def _check_coverage(symbol: str, name: str, window: tuple[date, date], days: pl.Series, calendar: str) -> None:
+    """Refuse a window in which a session of the symbol's exchange has no market state."""
+    expected = exchange_sessions(calendar, *window)["session"]
+    missing = expected.filter(~expected.is_in(days.implode()))
+    if len(missing):
         raise DataError(
-            f"data.windows.{name} is {window[0]} to {window[1]}, but {symbol} has market states from {first} to {last} "
-            "(indicators need 60 sessions of prices before the first); move the window or bring more prices"
+            f"data.windows.{name} is {window[0]} to {window[1]}, but {symbol} has market states from {days[0]} to "
+            f"{days[-1]}: {len(missing)} session(s) without one, first {missing[0]} (indicators need the 59 sessions "
+            "before the first state); move the window or bring more prices"
         )
-    num_inside = int(days.is_between(*window).sum())
-    if num_inside < 2:
-        raise DataError(f"data.windows.{name} holds {num_inside} session(s) of {symbol}; at least 2 are needed")
+    if len(expected) < 2:
+        raise DataError(f"data.windows.{name} holds {len(expected)} session(s) of {symbol}; at least 2 are needed")
 
 
 def _simulated_windows(sessions: Mapping[str, pl.Series]) -> WindowsConfig:

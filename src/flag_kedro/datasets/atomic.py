@@ -31,6 +31,7 @@ def sync(path: Path) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling that replaces `path` if the block ends well and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield temporary
@@ -46,8 +47,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `path` if the block ends well and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
-    token = uuid.uuid4().hex
-    temporary = path.with_name(f".{path.name}.{token}")
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.mkdir()
     try:
         yield temporary
@@ -72,6 +73,15 @@ def recover_folder(path: Path) -> None:
             shutil.rmtree(old)
         else:
             os.rename(old, path)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed saves of `path` left behind; the run's lock sees to it that nobody is writing now."""
+    for stale in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 32}"):
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
 
 
 def _old_name(path: Path) -> Path:

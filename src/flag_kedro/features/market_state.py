@@ -34,6 +34,7 @@ class FeatureReport:
     num_articles: int
     num_articles_after_last_decision: int
     num_articles_beyond_budget: int
+    """Counted once for each state that would have shown it."""
 
 
 def build_market_states(
@@ -75,9 +76,9 @@ def _build_symbol(
     digest_chars: int,
     article_chars: int,
 ) -> tuple[pl.DataFrame, int, int]:
-    if prices.height < WARM_UP + 2:
+    if prices.height < WARM_UP + 1:
         raise DataError(
-            f"{symbol} has {prices.height} sessions of prices; indicators need {WARM_UP} before the first state"
+            f"{symbol} has {prices.height} sessions of prices; indicators need {WARM_UP - 1} before the first state"
         )
     prices = prices.sort("session")
     sessions = prices.select("session", pl.col("available_at").alias("decided_at"))

@@ -1,6 +1,7 @@
 """The project's one hook class."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
 
 from flag_kedro.data.schema import DataError
-from flag_kedro.hooks.parameters import Settings, check_parameters
+from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters
 from flag_kedro.hooks.summary import print_backtest, print_trained
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
+from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.tracking.log import set_tags
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class ProjectHooks:
         self._settings: Settings | None = None
         self._tagged = False
         self._signals: dict[signal.Signals, Any] = {}
+        self._interrupts = 0
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: Any) -> None:
@@ -53,11 +56,15 @@ class ProjectHooks:
         sys.excepthook = _tell_without_traceback
         self._settings = settings = check_parameters(context.config_loader["parameters"])
         self._project = Path(context.project_path)
-        self._data_dir = self._project / (settings.data_dir or context.config_loader["globals"]["data_dir"])
+        runtime = context.config_loader.runtime_params or {}
+        if settings.data_dir is not None and "data_dir" not in runtime:
+            raise ParameterError("data_dir: set it in conf/<environment>/globals.yml, or with --params=data_dir=DIR")
+        self._data_dir = self._project / (runtime.get("data_dir") or context.config_loader["globals"]["data_dir"])
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Take the data folder for this run and turn signals into an ordinary failure."""
+        self._release()  # a run that failed before it began may have left the folder locked
         self._catalog = catalog
         if "backbone" in pipeline.all_outputs():
             assert self._settings is not None
@@ -73,7 +80,8 @@ class ProjectHooks:
             ) from error
         self._lock = lock
         if threading.current_thread() is threading.main_thread():
-            self._signals = {number: signal.signal(number, _interrupt) for number in STOPPING}
+            self._interrupts = 0
+            self._signals = {number: signal.signal(number, self._interrupt) for number in STOPPING}
 
     @hook_impl(tryfirst=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
@@ -124,6 +132,16 @@ class ProjectHooks:
             else self._data_dir
         )
 
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Stop the run at the first signal, tidy up through the second, die at the third."""
+        self._interrupts += 1
+        name = signal.Signals(number).name
+        if self._interrupts == 1:
+            raise RunInterrupted(f"stopped by {name}; outputs of finished nodes are whole, nothing else was written")
+        if self._interrupts > 2:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
     def _release(self) -> None:
         """Give the data folder and the signals back."""
         for number, handler in self._signals.items():
@@ -133,13 +151,6 @@ class ProjectHooks:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    for later in STOPPING:  # a second Ctrl-C must not cut short the tidying up after the first
-        signal.signal(later, signal.SIG_IGN)
-    name = signal.Signals(number).name
-    raise RunInterrupted(f"stopped by {name}; outputs of finished nodes are whole, nothing else was written")
 
 
 def _git_commit(project: Path) -> str:
@@ -156,7 +167,7 @@ def _tell_without_traceback(kind: type[BaseException], error: BaseException, tra
     known: BaseException | None = error
     while isinstance(known, DatasetError) and known.__cause__ is not None:
         known = known.__cause__
-    if isinstance(known, (DataError, RunInterrupted)):
+    if isinstance(known, (DataError, RunInterrupted, TrainingError)):
         print(f"\n{type(known).__name__}: {known}", file=sys.stderr)  # noqa: T201
     else:
         sys.__excepthook__(kind, error, trace)

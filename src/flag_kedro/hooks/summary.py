@@ -38,12 +38,7 @@ def print_backtest(metrics: dict[str, Any], data_dir: Path) -> None:
             last_row = index == len(strategies) - 1
             table.add_row(symbol if index == 0 else "", strategy, *cells, style=style, end_section=last_row)
     console.print(table)
-    ahead = [
-        s for s, rows in metrics["results"].items() if _return(rows, "flag_trader") > _return(rows, "buy_and_hold")
-    ]
-    console.print(
-        f"flag_trader ends above buy_and_hold on {len(ahead)} of {len(metrics['results'])} symbols (bold: highest CR)."
-    )
+    console.print(_verdict(metrics["results"]))
     console.print("[bold]Next[/bold]")
     console.print(f"  equity plot      open {data_dir / '08_reporting' / 'equity.html'}")
     console.print("  pipeline         make viz        (kedro viz run)")
@@ -57,6 +52,15 @@ def print_trained(data_dir: Path) -> None:
     console.print(f"[bold]Trained.[/bold] The policy is in {data_dir / '06_models' / 'policy'}.")
     console.print("  judge it         .venv/bin/kedro run --pipeline=backtest")
     console.print("  learning curves  make ui         (kedro mlflow ui)")
+
+
+def _verdict(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Where the policy ended above buy and hold; a policy that did not trade won nothing."""
+    traded = {symbol: rows for symbol, rows in results.items() if rows["flag_trader"]["turnover"] > 0}
+    ahead = [symbol for symbol, rows in traded.items() if _return(rows, "flag_trader") > _return(rows, "buy_and_hold")]
+    idle = sorted(results.keys() - traded.keys())
+    note = f" It did not trade {' '.join(idle)} at all." if idle else ""
+    return f"flag_trader ends above buy_and_hold on {len(ahead)} of {len(results)} symbols (bold: highest CR).{note}"
 
 
 def _return(rows: dict[str, dict[str, float]], strategy: str) -> float:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from flag_kedro.backtest.replay import Decisions
 from flag_kedro.data.schema import DataError
+from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.prompt import States
 from flag_kedro.policy.backbone import load_backbone, load_tokenizer
 from flag_kedro.policy.config import PolicyConfig
@@ -53,7 +54,7 @@ class ActorCritic(nn.Module):
         self.max_tokens = min(config.max_tokens, int(geometry.max_position_embeddings))  # type: ignore[union-attr, arg-type]
         hidden = int(geometry.hidden_size)  # type: ignore[union-attr, arg-type]
         self.heads = nn.ModuleDict({"policy": nn.Linear(hidden, NUM_ACTIONS), "value": nn.Linear(hidden, 1)})
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(derived_seed(seed, "heads"))
         for head in self.heads.values():
             assert isinstance(head, nn.Linear)
             nn.init.normal_(head.weight, std=HEAD_STD, generator=generator)

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from flag_kedro.data.schema import DataError
+from flag_kedro.data.streams import derived_seed
 from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.source import OFFLINE_HINT, TINY_GEOMETRY, find_backbone
 
@@ -67,6 +68,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, list[int]]:
     config = json.loads((folder / "config.json").read_text())
     bos = config.get("bos_token_id")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True  # a special token spelt out in the news is ordinary text
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer, [] if bos is None else [int(bos)]
@@ -96,7 +98,7 @@ def _build_tiny(texts: Iterable[str], seed: int) -> tuple[PreTrainedTokenizerFas
     )
     tokenizer.train_from_iterator(texts, trainer)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derived_seed(seed, "tiny"))
         model = LlamaModel(
             LlamaConfig(
                 vocab_size=tokenizer.get_vocab_size(),
@@ -118,10 +120,18 @@ def _load_pretrained(config: PolicyConfig) -> tuple[PreTrainedTokenizerFast, Pre
     }
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.name, use_fast=True, **options)
-        model = AutoModel.from_pretrained(source.name, use_safetensors=True, dtype=torch.float32, **options)
+        model, loading = AutoModel.from_pretrained(
+            source.name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+        )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DataError(f"policy.backbone: cannot load {config.backbone} ({reason}).\n{OFFLINE_HINT}") from error
+        hint = "" if source.local_files_only else f"\n{OFFLINE_HINT}"
+        raise DataError(f"policy.backbone: cannot load {config.backbone} ({reason}).{hint}") from error
+    if missing := sorted(loading["missing_keys"]):
+        raise DataError(
+            f"policy.backbone: {config.backbone} lacks {len(missing)} weights, first {missing[0]}; they would be "
+            "random. Copy the whole model again"
+        )
     if not getattr(tokenizer, "is_fast", False):
         raise DataError(
             f"policy.backbone: {config.backbone} has no fast tokenizer (tokenizer.json); use a model that has one"

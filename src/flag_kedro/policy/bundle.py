@@ -120,13 +120,15 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device) -> ActorCrit
 
     Args:
         bundle: folder written by `TrainedPolicy.write`, manifest included.
-        backbone: the backbone's folder; its hash must be the bundle's.
+        backbone: the backbone's folder, unless the bundle brings its own; its hash must be the bundle's.
         device: where to put it.
 
     Raises:
         DataError: when the bundle is damaged or the backbone is another one.
     """
     description = read_description(bundle)
+    if (bundle / "backbone").is_dir():
+        backbone = bundle / "backbone"
     if backbone_hash(backbone) != description["backbone_hash"]:
         raise DataError(
             f"{backbone} is not the backbone that {bundle} was trained on ({description['policy']['backbone']}); "

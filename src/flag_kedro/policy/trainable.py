@@ -7,6 +7,8 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.streams import derived_seed
 from flag_kedro.policy.config import PolicyConfig
 
 LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
@@ -23,13 +25,20 @@ def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: 
         backbone: a model whose blocks are named `layers.N`.
         config: which layers, and how.
         seed: of the random half of each LoRA update.
+
+    Raises:
+        DataError: when the backbone has no such blocks.
     """
     backbone.requires_grad_(False)
     if config.trainable == "layers":
         for name, parameter in backbone.named_parameters():
             parameter.requires_grad_(is_top(name, config.frozen_layers))
+        if not any(parameter.requires_grad for parameter in backbone.parameters()):
+            raise _unknown_layers(config)
         return backbone
     num_layers = int(backbone.config.num_hidden_layers)
+    if not _linear_names(backbone):
+        raise _unknown_layers(config)
     lora = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
         r=config.lora_rank,
@@ -40,7 +49,7 @@ def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: 
         layers_pattern="layers",
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derived_seed(seed, "lora"))
         return get_peft_model(backbone, lora)
 
 
@@ -58,6 +67,13 @@ def _linear_names(backbone: nn.Module) -> list[str]:
             for name, module in backbone.named_modules()
             if isinstance(module, nn.Linear) and LAYER.search(name)
         }
+    )
+
+
+def _unknown_layers(config: PolicyConfig) -> DataError:
+    return DataError(
+        f"policy.backbone: {config.backbone} has no blocks named layers.N to train; Llama, Qwen, Mistral and GPT-NeoX "
+        "models and their relatives have"
     )
 
 

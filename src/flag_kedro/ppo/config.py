@@ -11,7 +11,9 @@ class PPOConfig:
     total_timesteps: int = Field(ge=1)
     """Account-decisions in the whole training, over all symbols and accounts."""
     learning_rate: float = Field(5e-4, gt=0)
-    """Adam step size of every trainable weight."""
+    """Adam step size of every trainable weight of the backbone (the paper's beta)."""
+    head_learning_rate: float | None = Field(None, gt=0)
+    """Adam step size of the heads (the paper's eta); null is learning_rate, as in Table 3."""
     num_envs: int = Field(1, ge=1)
     """Accounts per symbol that trade side by side."""
     num_steps: int = Field(40, ge=1)
@@ -58,6 +60,11 @@ class PPOConfig:
     """Training processes."""
 
     def __post_init__(self) -> None:
+        if self.minibatch_size < self.num_envs:
+            raise ValueError(
+                f"ppo.minibatch_size ({self.minibatch_size}) must be at least ppo.num_envs ({self.num_envs}): "
+                "a minibatch holds whole (symbol, session) groups"
+            )
         if self.num_processes > 1:
             raise ValueError(
                 f"ppo.num_processes is {self.num_processes}, but this version trains in one process; set it to 1"

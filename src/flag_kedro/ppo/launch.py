@@ -26,10 +26,10 @@ def prepare_torch(runtime: RuntimeConfig) -> torch.device:
         DataError: when CUDA is asked for and there is none.
     """
     torch.set_num_threads(runtime.threads)
-    torch.use_deterministic_algorithms(True, warn_only=runtime.device == "cuda")
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise DataError("runtime.device is cuda, but torch finds no CUDA device; use auto or cpu")
     use_cuda = runtime.device != "cpu" and torch.cuda.is_available()
+    torch.use_deterministic_algorithms(True, warn_only=use_cuda)
     return torch.device("cuda" if use_cuda else "cpu")
 
 

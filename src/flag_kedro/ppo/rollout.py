@@ -3,13 +3,13 @@
 Shape legend: T = steps, S = symbols, A = accounts per symbol, N = S x A, M = T x N states in all.
 """
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.prompt import States
 from flag_kedro.env.trading import TradingVectorEnv
@@ -46,13 +46,7 @@ def uniform_draws(seed: int, purpose: str, symbols: tuple[str, ...], step: int, 
     Each depends on (seed, purpose, symbol, step) and the account's place alone, so neither sharding nor a
     resumed run changes it.
     """
-    name = zlib.crc32(purpose.encode())
-    return np.concatenate(
-        [
-            np.random.default_rng([seed, name, zlib.crc32(symbol.encode()), step]).random(num_accounts)
-            for symbol in symbols
-        ]
-    )
+    return np.concatenate([stream(seed, purpose, symbol, step).random(num_accounts) for symbol in symbols])
 
 
 def sample_actions(log_probs: Tensor, draws: Floats) -> Ints:

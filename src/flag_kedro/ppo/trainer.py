@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from flag_kedro.backtest.replay import replay
+from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.trading import TradingVectorEnv
@@ -24,16 +26,13 @@ from flag_kedro.policy.trainable import load_trainable_state, trainable_state
 from flag_kedro.ppo import losses
 from flag_kedro.ppo.advantages import estimate_advantages
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.ppo.rollout import Rollout, RolloutCollector, take_states
 
 logger = logging.getLogger(__name__)
 
 ADAM_EPS = 1e-5
 Metrics = dict[str, float]
-
-
-class TrainingError(RuntimeError):
-    """Learning cannot go on: a loss or gradient stopped being a number."""
 
 
 def train(
@@ -67,15 +66,14 @@ def train(
     env = TradingVectorEnv(window, env_config, config.num_envs)
     collector = RolloutCollector(env, seed, config.num_envs, _starts(window, seed) if config.stagger_starts else None)
     reference = copy.deepcopy(model).requires_grad_(False) if config.kl_coef > 0 else None
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.Adam(weights, lr=config.learning_rate, eps=ADAM_EPS)
+    optimizer = torch.optim.Adam(_parameter_groups(model, config), eps=ADAM_EPS)
     model, optimizer = accelerator.prepare(model, optimizer)
     selection = Selection(validation, env_config, config)
     num_updates = config.num_updates(len(window.symbols))
     for update in range(num_updates):
         started = time.perf_counter()
-        if config.anneal_lr:
-            optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - update / num_updates)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * (1 - update / num_updates if config.anneal_lr else 1)
         rollout = collector.collect(model, config.num_steps)
         collected = time.perf_counter()
         metrics = update_policy(model, reference, optimizer, rollout, config, seed, update, accelerator)
@@ -115,7 +113,7 @@ def update_policy(
         rollout.rewards * config.reward_scale, rollout.values, next_values, terminated, rollout.truncated,
         gamma=config.gamma, gae_lambda=config.gae_lambda,
     )  # fmt: skip
-    if config.norm_adv:
+    if config.norm_adv and advantages.numel() > 1:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     advantages, targets, values = advantages.flatten(), targets.flatten(), rollout.values.flatten()
     totals: dict[str, list[float]] = {}
@@ -160,7 +158,7 @@ def update_policy(
 def _minibatches(num_states: int, config: PPOConfig, seed: int, update: int, epoch: int) -> list[Ints]:
     """Shuffled minibatches, each [groups, A] rows of the flattened rollout."""
     groups = np.arange(num_states).reshape(-1, config.num_envs)
-    order = np.random.default_rng([seed, 2, update, epoch]).permutation(len(groups))
+    order = stream(seed, "minibatches", update, epoch).permutation(len(groups))
     size = max(1, config.minibatch_size // config.num_envs)
     return [groups[order[start : start + size]] for start in range(0, len(groups), size)]
 
@@ -174,16 +172,31 @@ def _finite(norm: Tensor | None, update: int, epoch: int) -> float:
     assert norm is not None
     if not math.isfinite(float(norm)):
         raise TrainingError(
-            f"the gradient is {float(norm)} at update {update + 1}, epoch {epoch + 1}: training stopped, "
-            "nothing was saved. Lower ppo.learning_rate or ppo.max_grad_norm, and look at ppo/loss before it"
+            f"the gradient is {float(norm)} at update {update + 1}, epoch {epoch + 1}: training stopped and no policy "
+            "was saved. Look at ppo/loss and ppo/grad_norm of the updates before; a lower ppo.learning_rate or "
+            "ppo.reward_scale keeps them small"
         )
     return float(norm)
 
 
+def _parameter_groups(model: ActorCritic, config: PPOConfig) -> list[dict[str, Any]]:
+    """The backbone's weights that learn and the heads', each with its own step size."""
+    heads = {id(weight) for weight in model.heads.parameters()}
+    top = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in heads]
+    return [
+        {"params": top, "initial_lr": config.learning_rate, "lr": config.learning_rate},
+        {
+            "params": list(model.heads.parameters()),
+            "initial_lr": config.head_learning_rate or config.learning_rate,
+            "lr": config.head_learning_rate or config.learning_rate,
+        },
+    ]
+
+
 def _starts(window: TradingWindow, seed: int) -> Ints:
     """A first session for each symbol, so that symbols are at different times."""
-    rng = np.random.default_rng([seed, 3])
-    return rng.integers(0, window.num_sessions - 1)
+    lengths = zip(window.symbols, window.num_sessions, strict=True)
+    return np.array([stream(seed, "start", symbol).integers(num_sessions - 1) for symbol, num_sessions in lengths])
 
 
 def _describe(rollout: Rollout, metrics: Metrics, learning_rate: float) -> Metrics:

@@ -12,21 +12,26 @@ from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.metrics import describe_convention, score_strategies
 from flag_kedro.backtest.plots import plot_equity
 from flag_kedro.backtest.replay import replay
-from flag_kedro.data.config import DataConfig
+from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.market import symbol_calendar
-from flag_kedro.data.windows import resolve_windows
+from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import cut_window, effective_fill
-from flag_kedro.pipelines.training.nodes import describe_training
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
 
 
 def replay_strategies(
     market_states: dict[str, pl.DataFrame],
+    found_facts: MarketFacts,
     backbone: Path,
     policy: Path,
     data: DataConfig,
+    news: NewsConfig,
+    simulated: SimulatedConfig,
+    features: FeaturesConfig,
     env: EnvConfig,
     runtime: RuntimeConfig,
     seed: int,
@@ -36,18 +41,18 @@ def replay_strategies(
     from flag_kedro.policy.manifest import folder_hash
     from flag_kedro.ppo.launch import prepare_torch
 
-    facts = describe_training(market_states, data, env)
+    check_market(found_facts, market_facts(data, news, simulated, features))
+    facts = training_facts(market_states, data, env)
     check_facts(read_description(policy), facts)
     set_tags({"data_hash": facts["data_hash"]})
     tag_training_run(folder_hash(policy))
     model = load_policy(policy, backbone, prepare_torch(runtime))
-    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
-    window = cut_window(market_states, windows.test, facts["env"]["fill"])
+    window = cut_window(market_states, windows_of(market_states, data).test, facts["env"]["fill"])
     rules = {
         "flag_trader": model.decide,
         "buy_and_hold": buy_and_hold,
         "flat": flat,
-        "random": random_legal(seed),
+        "random": random_legal(seed, window.symbols),
     }
     played = [replay(name, window, env, rule) for name, rule in rules.items()]
     return pl.concat([part.decisions for part in played]), pl.concat([part.equity for part in played])
@@ -62,7 +67,7 @@ def score_backtest(
     backtest: BacktestConfig,
 ) -> dict[str, Any]:
     """Score all strategies in both conventions; `results` holds the one asked for."""
-    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
+    windows = windows_of(market_states, data)
     window = cut_window(market_states, windows.test, effective_fill(env.fill, market_states))
     marks = {s: window.mark_prices[i, : window.num_sessions[i]] for i, s in enumerate(window.symbols)}
     calendars = {symbol: symbol_calendar(symbol, data) for symbol in window.symbols}

@@ -4,6 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.backtest.nodes import draw_equity, replay_strategies, score_backtest
 
+GROUPS = ("data", "news", "simulated", "features", "env", "runtime", "seed")
+
 
 def create_pipeline() -> Pipeline:
     """The backtest pipeline."""
@@ -13,12 +15,10 @@ def create_pipeline() -> Pipeline:
                 replay_strategies,
                 inputs=[
                     "market_states",
+                    "market_facts",
                     "backbone",
                     "policy",
-                    "params:data",
-                    "params:env",
-                    "params:runtime",
-                    "params:seed",
+                    *(f"params:{group}" for group in GROUPS),
                 ],
                 outputs=["decisions", "equity"],
                 name="replay_strategies",

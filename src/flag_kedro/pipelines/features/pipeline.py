@@ -4,6 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.features.nodes import build_features
 
+GROUPS = ("data", "news", "simulated", "features")
+
 
 def create_pipeline() -> Pipeline:
     """The features pipeline."""
@@ -11,8 +13,8 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 build_features,
-                inputs=["prices", "news", "params:features"],
-                outputs="market_states",
+                inputs=["prices", "news", "ingest_facts", *(f"params:{group}" for group in GROUPS)],
+                outputs=["market_states", "market_facts"],
                 name="build_features",
             )
         ]

@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 ingest_market,
                 inputs=["params:data", "params:news", "params:simulated"],
-                outputs=["prices", "news"],
+                outputs=["prices", "news", "ingest_facts"],
                 name="ingest_market",
             )
         ]

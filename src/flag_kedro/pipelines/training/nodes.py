@@ -1,19 +1,19 @@
 """Nodes of the training pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from flag_kedro.data.config import DataConfig
-from flag_kedro.data.windows import resolve_windows
+from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.window import cut_window, effective_fill
-from flag_kedro.features.market_state import data_hash
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
 from flag_kedro.pipelines.training.progress import follow
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -39,24 +39,21 @@ class Backbone:
 
 
 def prepare_backbone(
-    market_states: dict[str, pl.DataFrame], data: DataConfig, env: EnvConfig, policy: PolicyConfig, seed: int
+    market_states: dict[str, pl.DataFrame],
+    found_facts: MarketFacts,
+    data: DataConfig,
+    news: NewsConfig,
+    simulated: SimulatedConfig,
+    features: FeaturesConfig,
+    env: EnvConfig,
+    policy: PolicyConfig,
+    seed: int,
 ) -> WritesFolder:
     """Build or fetch the backbone; the tiny tokenizer learns from prompts of the training window alone."""
-    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
-    window = cut_window(market_states, windows.train, effective_fill(env.fill, market_states))
+    check_market(found_facts, market_facts(data, news, simulated, features))
+    window = cut_window(market_states, windows_of(market_states, data).train, effective_fill(env.fill, market_states))
     prompts = [prefix for prefixes in window.prefixes for prefix in prefixes]
     return Backbone(policy, [*prompts, *compact_account_texts() * 100], seed)
-
-
-def describe_training(market_states: dict[str, pl.DataFrame], data: DataConfig, env: EnvConfig) -> dict[str, Any]:
-    """The facts on which a bundle and its reader must agree."""
-    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
-    return {
-        "symbols": list(market_states),
-        "data_hash": data_hash(market_states),
-        "windows": windows.as_text(),
-        "env": asdict(env) | {"fill": effective_fill(env.fill, market_states)},
-    }
 
 
 def train_policy(
@@ -73,9 +70,9 @@ def train_policy(
     from flag_kedro.policy.bundle import TrainedPolicy
     from flag_kedro.ppo.launch import start_training
 
-    facts = describe_training(market_states, data, env)
+    facts = training_facts(market_states, data, env)
     set_tags({"data_hash": facts["data_hash"]})
-    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
+    windows = windows_of(market_states, data)
     train = cut_window(market_states, windows.train, facts["env"]["fill"])
     validation = cut_window(market_states, windows.validation, facts["env"]["fill"]) if windows.validation else None
     if validation is None:

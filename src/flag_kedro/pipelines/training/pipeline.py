@@ -4,7 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.training.nodes import prepare_backbone, train_policy
 
-GROUPS = ("data", "env", "policy", "ppo", "runtime", "seed")
+BACKBONE_GROUPS = ("data", "news", "simulated", "features", "env", "policy", "seed")
+TRAINING_GROUPS = ("data", "env", "policy", "ppo", "runtime", "seed")
 
 
 def create_pipeline() -> Pipeline:
@@ -13,13 +14,13 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 prepare_backbone,
-                inputs=["market_states", "params:data", "params:env", "params:policy", "params:seed"],
+                inputs=["market_states", "market_facts", *(f"params:{group}" for group in BACKBONE_GROUPS)],
                 outputs="backbone",
                 name="prepare_backbone",
             ),
             Node(
                 train_policy,
-                inputs=["market_states", "backbone", *(f"params:{group}" for group in GROUPS)],
+                inputs=["market_states", "backbone", *(f"params:{group}" for group in TRAINING_GROUPS)],
                 outputs=["policy", "training_history"],
                 name="train_policy",
             ),

@@ -1,10 +1,10 @@
 """Following a training: a progress bar, log lines where there is no terminal, and MLflow."""
 
 import logging
-import sys
 import time
 from collections.abc import Iterator
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -33,7 +33,8 @@ def follow(updates: Iterator[dict[str, float]], num_updates: int) -> list[dict[s
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, disable=not sys.stderr.isatty() and not sys.stdout.isatty()) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=num_updates)
         for row in updates:
             history.append({name: value for name, value in row.items() if not name.endswith("_seconds")})

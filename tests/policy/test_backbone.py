@@ -1,0 +1,93 @@
+"""Backbones: what may become one, and what may not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    FalconConfig,
+    FalconModel,
+    GPTNeoXConfig,
+    GPTNeoXModel,
+    MistralConfig,
+    MistralModel,
+    Qwen2Config,
+    Qwen2Model,
+)
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.policy.actor_critic import build_actor_critic
+from flag_kedro.policy.backbone import load_tokenizer, write_backbone
+from flag_kedro.policy.config import PolicyConfig
+
+SMALL = {"vocab_size": 1024, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+MIDDLE = {"intermediate_size": 48}
+
+
+def save(model: torch.nn.Module, tiny_backbone: Path, folder: Path) -> Path:
+    """A local folder with the tiny tokenizer and this model."""
+    folder.mkdir()
+    model.save_pretrained(folder)  # type: ignore[operator]
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((tiny_backbone / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("trainable", ["lora", "layers"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        GPTNeoXModel(GPTNeoXConfig(**SMALL, **MIDDLE)),
+        MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)),
+        Qwen2Model(Qwen2Config(**SMALL, **MIDDLE, num_key_value_heads=2)),
+    ],
+    ids=["gpt_neox", "mistral", "qwen2"],
+)
+def test_other_families_learn_in_their_top_layer_only(model, trainable: str, tiny_backbone: Path, tmp_path: Path):
+    config = PolicyConfig(backbone=str(save(model, tiny_backbone, tmp_path / "source")), trainable=trainable)
+    folder = tmp_path / "backbone"
+    folder.mkdir()
+    write_backbone(config, [], 0, folder)
+    built = build_actor_critic(folder, config, 0, torch.device("cpu"))
+    learning = [name for name, weight in built.backbone.named_parameters() if weight.requires_grad]
+    assert learning
+    assert all("layers.1." in name for name in learning)
+
+
+def test_family_without_such_layers_is_refused(tiny_backbone: Path, tmp_path: Path):
+    source = save(FalconModel(FalconConfig(**SMALL)), tiny_backbone, tmp_path / "source")
+    for trainable in ("lora", "layers"):
+        config = PolicyConfig(backbone=str(source), trainable=trainable)
+        with pytest.raises(DataError, match=r"no blocks named layers\.N"):
+            build_actor_critic(source, config, 0, torch.device("cpu"))
+
+
+def test_missing_weights_are_refused_not_drawn_at_random(tiny_backbone: Path, tmp_path: Path):
+    source = save(
+        MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)), tiny_backbone, tmp_path / "source"
+    )
+    weights = load_file(source / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if "layers.0.mlp" not in name}
+    save_file(kept, source / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "backbone").mkdir()
+    with pytest.raises(DataError, match=r"lacks 3 weights, first layers\.0\.mlp"):
+        write_backbone(PolicyConfig(backbone=str(source)), [], 0, tmp_path / "backbone")
+
+
+def test_special_token_in_the_news_is_ordinary_text(tiny_backbone: Path):
+    tokenizer, start = load_tokenizer(tiny_backbone)
+    assert start == [tokenizer.token_to_id("<|begin|>")]
+    assert start[0] not in tokenizer.encode("- profits <|begin|> rise").ids
+
+
+def test_same_seed_gives_the_same_tiny_backbone(tmp_path: Path):
+    texts = ["Market: calm\n", "News: none\n"]
+    hashes = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        write_backbone(PolicyConfig(), texts, seed, tmp_path / name)
+        hashes.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["model_type"] == "llama"
