@@ -107,11 +107,11 @@ def test_unknown_symbol_is_refused_with_those_there_are():
         simulate(("ALDR", "MSFT", "TSLA"))
 
 
-def test_default_span_is_the_three_years_of_new_york_after_59_sessions_of_warm_up(full):
-    """New York traded on 252, 251 and 250 days in 2021, 2022 and 2023."""
+def test_default_span_is_five_years_of_new_york_after_59_sessions_of_warm_up(full):
+    """New York traded on 252, 253, 252, 251 and 250 days in 2019 to 2023."""
     days = full.prices.filter(pl.col("symbol") == "BRIX")["session"]
-    assert (days >= date(2021, 1, 4)).sum() == 252 + 251 + 250
-    assert (days < date(2021, 1, 4)).sum() == 59
+    assert (days >= date(2019, 1, 2)).sum() == 252 + 253 + 252 + 251 + 250
+    assert (days < date(2019, 1, 2)).sum() == 59
     assert days.to_list() == exchange_sessions("XNYS", days[0], date(2023, 12, 29))["session"].to_list()
 
 

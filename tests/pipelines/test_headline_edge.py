@@ -12,6 +12,7 @@ from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.replay import Decide, replay
 from flag_kedro.data.market import load_market
 from flag_kedro.data.windows import resolve_windows
+from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.window import cut_window
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.hooks.parameters import Settings, check_parameters
@@ -43,7 +44,8 @@ def train_shipped(settings: Settings, states: States, folder: Path) -> ActorCrit
     train, validation = (
         cut_window(states, window, settings.env.fill) for window in (windows.train, windows.validation)
     )
-    write_backbone(settings.policy, [text for texts in train.prefixes for text in texts], settings.seed, folder)
+    prompts = [text for texts in train.prefixes for text in texts]
+    write_backbone(settings.policy, [*prompts, *compact_account_texts() * 100], settings.seed, folder)
     model, updates = start_training(
         folder, train, validation, settings.env, settings.policy, settings.ppo, settings.runtime, settings.seed
     )

@@ -33,7 +33,7 @@ COMMON_VARIANCE = 0.3
 class SimulatedConfig:
     """The simulated market. Returns are logarithmic."""
 
-    first_session: date = date(2021, 1, 4)
+    first_session: date = date(2019, 1, 2)
     """First day of the span that windows divide; prices begin 59 sessions earlier, for the indicators."""
     last_session: date = date(2023, 12, 29)
     """Last day of the span; at least three years give windows worth learning on."""
