@@ -88,6 +88,12 @@ def kedro() -> Kedro:
 
 
 @pytest.fixture(scope="session")
+def small_run() -> str:
+    """Parameters of a complete run in seconds."""
+    return SMALL_RUN
+
+
+@pytest.fixture(scope="session")
 def finished_run(kedro: Kedro, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data folder of a small finished `kedro run`; its MLflow store lies inside. Tests must not change it."""
     data_dir = tmp_path_factory.mktemp("finished")

@@ -15,8 +15,7 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from conftest import ROOT, SMALL_RUN
-
+ROOT = Path(__file__).resolve().parents[2]
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 STRATEGIES = ["flag_trader", "buy_and_hold", "flat", "random"]
 
@@ -111,10 +110,10 @@ def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_r
 
 
 @pytest.fixture(scope="module")
-def second_run(kedro: Kedro, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def second_run(small_run: str, kedro: Kedro, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same command in another empty folder."""
     data_dir = tmp_path_factory.mktemp("second")
-    kedro("run", data_dir=data_dir, params=SMALL_RUN)
+    kedro("run", data_dir=data_dir, params=small_run)
     return data_dir
 
 
@@ -130,10 +129,10 @@ def test_same_command_in_another_folder_gives_the_same_bytes(finished_run: Path,
         assert (finished_run / name).read_bytes() == (second_run / name).read_bytes(), name
 
 
-def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(kedro: Kedro, second_run: Path):
+def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(small_run: str, kedro: Kedro, second_run: Path):
     before = (second_run / "07_model_output" / "decisions.parquet").read_bytes()
     (trained,) = runs(second_run)
-    kedro("run", "--pipeline=backtest", data_dir=second_run, params=SMALL_RUN)
+    kedro("run", "--pipeline=backtest", data_dir=second_run, params=small_run)
     assert (second_run / "07_model_output" / "decisions.parquet").read_bytes() == before
     newest = runs(second_run)[0]
     assert newest.info.run_name == "backtest"
@@ -147,9 +146,11 @@ def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(kedro: K
         ("data.windows.test=2023-11-20 2023-12-15", "windows: trained on"),
     ],
 )
-def test_backtest_refuses_a_policy_trained_on_something_else(kedro: Kedro, second_run: Path, change: str, named: str):
+def test_backtest_refuses_a_policy_trained_on_something_else(
+    small_run: str, kedro: Kedro, second_run: Path, change: str, named: str
+):
     before = (second_run / "08_reporting" / "backtest_metrics.json").read_bytes()
-    params = f"{SMALL_RUN},{change}"
+    params = f"{small_run},{change}"
     done = kedro("run", "--pipeline=backtest", data_dir=second_run, params=params, check=False)
     assert done.returncode != 0
     assert named in done.stderr
@@ -158,21 +159,23 @@ def test_backtest_refuses_a_policy_trained_on_something_else(kedro: Kedro, secon
     assert runs(second_run)[0].info.status == "FAILED"
 
 
-def test_second_run_in_a_busy_folder_is_refused(kedro: Kedro, tmp_path: Path):
+def test_second_run_in_a_busy_folder_is_refused(small_run: str, kedro: Kedro, tmp_path: Path):
     with FileLock(tmp_path / ".run.lock"):
-        done = kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=SMALL_RUN, check=False)
+        done = kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=small_run, check=False)
     assert done.returncode != 0
     assert "another run is using" in done.stderr
     assert runs(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_training_ends_failed_and_leaves_nothing_half_written(tmp_path: Path, number: signal.Signals):
+def test_interrupted_training_ends_failed_and_leaves_nothing_half_written(
+    small_run: str, tmp_path: Path, number: signal.Signals
+):
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
         "MLFLOW_ARTIFACT_LOCATION": str(tmp_path / "mlartifacts"),
     }
-    params = f"data_dir={tmp_path},{SMALL_RUN},ppo.total_timesteps=1000000"
+    params = f"data_dir={tmp_path},{small_run},ppo.total_timesteps=1000000"
     command = [sys.executable, "-m", "kedro", "run", f"--params={params}"]
     child = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -233,9 +236,9 @@ def test_listing_pipelines_imports_no_torch():
     ],
 )
 def test_stage_alone_refuses_data_made_with_other_parameters(
-    kedro: Kedro, second_run: Path, pipeline: str, change: str, named: str
+    small_run: str, kedro: Kedro, second_run: Path, pipeline: str, change: str, named: str
 ):
-    done = kedro("run", f"--pipeline={pipeline}", data_dir=second_run, params=f"{SMALL_RUN},{change}", check=False)
+    done = kedro("run", f"--pipeline={pipeline}", data_dir=second_run, params=f"{small_run},{change}", check=False)
     assert done.returncode != 0
     assert named in done.stderr
 
@@ -270,10 +273,10 @@ def test_two_runs_in_one_process_are_two_finished_mlflow_runs(tmp_path: Path):
     assert all("git_commit" in run.data.tags for run in found)
 
 
-def test_interrupted_retraining_leaves_the_old_policy_usable(kedro: Kedro, second_run: Path):
+def test_interrupted_retraining_leaves_the_old_policy_usable(small_run: str, kedro: Kedro, second_run: Path):
     """The bundle brings its own tiny backbone, so a new one beside it does no harm."""
     before = (second_run / "07_model_output" / "decisions.parquet").read_bytes()
-    other = f"{SMALL_RUN},seed=5"
+    other = f"{small_run},seed=5"
     kedro("run", "--nodes=prepare_backbone", data_dir=second_run, params=other)
-    kedro("run", "--pipeline=backtest", data_dir=second_run, params=SMALL_RUN)
+    kedro("run", "--pipeline=backtest", data_dir=second_run, params=small_run)
     assert (second_run / "07_model_output" / "decisions.parquet").read_bytes() == before
