@@ -64,7 +64,8 @@ def test_state_that_knows_more_than_its_decision_may_is_refused(make_states: Mak
 
 
 def test_state_may_know_what_becomes_known_at_the_very_decision(make_states: MakeStates) -> None:
-    cut_window({"A": _known(make_states([10, 11]), 1, timedelta(0))}, _days(0, 1), "next_close")
+    window = cut_window({"A": _known(make_states([10, 11]), 1, timedelta(0))}, _days(0, 1), "next_close")
+    assert window.num_sessions.tolist() == [2]
 
 
 def test_no_price_outside_the_window_gets_into_it(make_states: MakeStates) -> None:

@@ -1,6 +1,5 @@
 """The project's one hook class."""
 
-import logging
 import os
 import signal
 import subprocess
@@ -24,7 +23,6 @@ from flag_kedro.policy.source import find_backbone
 from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.tracking.log import set_tags
 
-logger = logging.getLogger(__name__)
 LOCK = ".run.lock"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 

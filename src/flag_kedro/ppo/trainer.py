@@ -77,7 +77,7 @@ def train(
         rollout = collector.collect(model, config.num_steps)
         collected = time.perf_counter()
         metrics = update_policy(model, reference, optimizer, rollout, config, seed, update, accelerator)
-        metrics |= _describe(rollout, metrics, optimizer.param_groups[0]["lr"])
+        metrics |= _describe(rollout, optimizer.param_groups[0]["lr"])
         metrics |= {
             "ppo/rollout_seconds": collected - started,
             "ppo/update_seconds": time.perf_counter() - collected,
@@ -199,7 +199,7 @@ def _starts(window: TradingWindow, seed: int) -> Ints:
     return np.array([stream(seed, "start", symbol).integers(num_sessions - 1) for symbol, num_sessions in lengths])
 
 
-def _describe(rollout: Rollout, metrics: Metrics, learning_rate: float) -> Metrics:
+def _describe(rollout: Rollout, learning_rate: float) -> Metrics:
     """Diagnostics of a rollout."""
     actions = torch.bincount(rollout.actions, minlength=3) / len(rollout.actions)
     described = {
