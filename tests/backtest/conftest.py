@@ -29,6 +29,7 @@ def cut_prices() -> Callable[..., TradingWindow]:
                 "news_text": ["none"] * len(closes),
                 "open_price": pl.Series(list(opens), dtype=pl.Float64),
                 "mark_price": pl.Series(list(closes), dtype=pl.Float64),
+                "volume": pl.Series([None] * len(closes), dtype=pl.Float64),
             }
         )
 

@@ -207,7 +207,7 @@ def test_published_row_comes_out_of_a_replayed_buy_and_hold_whatever_its_fills(f
     decided = [datetime.combine(day, time(21), UTC) for day in days]
     states = pl.DataFrame(
         {"session": days, "decided_at": decided, "known_at": decided, "open_price": closes, "mark_price": closes}
-    ).with_columns(market_text=pl.lit("quiet"), news_text=pl.lit("none"))
+    ).with_columns(market_text=pl.lit("quiet"), news_text=pl.lit("none"), volume=pl.lit(None, dtype=pl.Float64))
     window = cut_window({"MSFT": states}, (days[0], days[-1]), fill)
     played = replay("buy_and_hold", window, EnvConfig(), buy_and_hold)
     results = score_strategies(

@@ -29,6 +29,7 @@ def make_states() -> Callable[..., pl.DataFrame]:
                 "news_text": ["none" if t % 2 else f"- news {t}" for t in range(len(closes))],
                 "open_price": pl.Series(list(closes) if opens is None else list(opens), dtype=pl.Float64),
                 "mark_price": pl.Series(list(closes), dtype=pl.Float64),
+                "volume": pl.Series([None] * len(closes), dtype=pl.Float64),
             }
         )
 

@@ -86,9 +86,9 @@ def test_reset_touches_only_the_chosen_accounts() -> None:
     accounts.reset(np.array([True, False]), 1_000.0)
     assert accounts.cash.tolist() == [1_000.0, 0.0]
     assert accounts.shares.tolist() == [0.0, 100.0]
-    assert accounts.is_long.tolist() == [False, True]
+    assert accounts.position.tolist() == [0, 1]
     assert accounts.sessions_held.tolist() == [0, 1]
-    assert accounts.entry_price.tolist() == [0.0, 8.0]
+    assert accounts.entry_price[1] == 8.0
 
 
 @settings(deadline=None)
@@ -112,8 +112,8 @@ def test_neither_cash_nor_shares_are_ever_negative(cash: float, cost: float, pri
         _do(accounts, int(rng.choice(np.flatnonzero(accounts.action_mask()[0]))), price, cost)
         assert accounts.cash[0] >= 0.0
         assert accounts.shares[0] >= 0.0
-        assert (accounts.cash[0] == 0.0) == accounts.is_long[0]
-        assert (accounts.shares[0] > 0.0) == accounts.is_long[0]
+        assert (accounts.cash[0] == 0.0) == (accounts.position[0] == 1)
+        assert (accounts.shares[0] > 0.0) == (accounts.position[0] == 1)
 
 
 @settings(deadline=None)
@@ -132,14 +132,26 @@ def test_many_accounts_trade_as_each_would_alone(cash: float, cost: float, price
 
 
 @pytest.mark.parametrize(
-    ("action", "mask", "said"),
+    ("action", "mask", "position", "said"),
     [
-        (0, [False, True, True], r"action 0 \(sell\) is masked at XOM 2024-05-06: the account is flat; .*: hold, buy$"),
-        (2, [True, True, False], r"action 2 \(buy\) is masked at XOM 2024-05-06: the account is long; .*: sell, hold$"),
-        (-1, [False, True, True], r"action -1 \(unknown\) is masked at XOM 2024-05-06"),
-        (3, [True, True, False], r"action 3 \(unknown\) is masked at XOM 2024-05-06"),
+        (
+            0,
+            [False, True, True],
+            0,
+            r"action 0 \(sell\) is masked at XOM 2024-05-06: the account is flat; .*: hold, buy$",
+        ),
+        (
+            2,
+            [True, True, False],
+            1,
+            r"action 2 \(buy\) is masked at XOM 2024-05-06: the account is long; .*: sell, hold$",
+        ),
+        (-1, [False, True, True], 0, r"action -1 \(unknown\) is masked at XOM 2024-05-06"),
+        (3, [True, True, False], 1, r"action 3 \(unknown\) is masked at XOM 2024-05-06"),
     ],
 )
-def test_refusal_names_symbol_date_position_and_what_is_legal(action: int, mask: list[bool], said: str) -> None:
+def test_refusal_names_symbol_date_position_and_what_is_legal(
+    action: int, mask: list[bool], position: int, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
-        refuse_masked("XOM", date(2024, 5, 6), action, np.array(mask))
+        refuse_masked("XOM", date(2024, 5, 6), action, np.array(mask), position)

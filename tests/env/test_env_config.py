@@ -24,7 +24,7 @@ def test_costs_that_eat_the_whole_trade_are_refused() -> None:
         {"slippage_bps": -0.5},
         {"initial_cash": 0.0},
         {"max_episode_steps": 0},
-        {"fill": "same_close"},
+        {"fill": "last_close"},
         {"reward": "pnl"},
         {"account_view": "full"},
         {"cots_bps": 5.0},

@@ -62,7 +62,7 @@ def test_unrealised_return_falls_into_the_bucket_that_starts_at_its_lower_edge(
 
 
 def test_flat_account_is_told_in_one_text() -> None:
-    codes = compact_account_codes(np.array([False, False]), np.array([0, 7]), np.array([0.0, 0.3]))
+    codes = compact_account_codes(np.zeros(2, dtype=np.int8), np.array([0, 7]), np.array([0.0, 0.3]))
     assert [compact_account_texts()[code] for code in codes] == ["Account: flat\nDecision:"] * 2
 
 
@@ -75,7 +75,9 @@ def test_flat_account_is_told_in_one_text() -> None:
 def test_every_account_has_one_of_the_31_texts_and_it_names_its_position(
     is_long: bool, held: int, unrealised_return: float
 ) -> None:
-    codes = compact_account_codes(np.array([is_long]), np.array([held]), np.array([unrealised_return]))
+    codes = compact_account_codes(
+        np.array([int(is_long)], dtype=np.int8), np.array([held]), np.array([unrealised_return])
+    )
     assert 0 <= codes[0] < 31
     assert ("long" in compact_account_texts()[codes[0]]) == is_long
 

@@ -5,18 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flag_kedro.env.rewards import SharpeIncrement, log_return
+from flag_kedro.env.rewards import LogReturn, SharpeIncrement
 
 PNLS = st.lists(st.integers(-500, 500).map(lambda cents: cents / 1_000), min_size=1, max_size=40)
 
 
 def _rewards(pnls: list[float]) -> list[float]:
-    reward = SharpeIncrement(1)
-    return [float(reward.step(np.array([pnl]))[0]) for pnl in pnls]
+    """Rewards for PnLs given as shares of the initial cash."""
+    reward = SharpeIncrement(1, initial_cash=1.0)
+    return [float(reward.step(np.zeros(1), np.array([pnl]))[0]) for pnl in pnls]
 
 
 def test_log_return_of_a_doubling_and_a_halving() -> None:
-    rewards = log_return(np.array([100.0, 100.0, 7.0]), np.array([200.0, 50.0, 7.0]))
+    rewards = LogReturn().step(np.array([100.0, 100.0, 7.0]), np.array([200.0, 50.0, 7.0]))
     assert rewards.tolist() == pytest.approx([math.log(2), -math.log(2), 0.0], abs=1e-15)
 
 
@@ -61,11 +62,11 @@ def test_sharpe_increments_do_not_depend_on_the_money_at_stake(pnls: list[float]
 
 
 def test_sharpe_increment_forgets_only_the_accounts_that_start_again() -> None:
-    reward = SharpeIncrement(2)
+    reward = SharpeIncrement(2, initial_cash=1.0)
     for pnl in (1.0, 3.0):
-        reward.step(np.full(2, pnl))
+        reward.step(np.zeros(2), np.full(2, pnl))
     reward.reset(np.array([True, False]))
-    first = reward.step(np.array([1.0, 5.0]))
-    second = reward.step(np.array([3.0, 5.0]))
+    first = reward.step(np.zeros(2), np.array([1.0, 5.0]))
+    second = reward.step(np.zeros(2), np.array([3.0, 5.0]))
     assert first.tolist() == pytest.approx([0.0, 1.5 - math.sqrt(2)], abs=1e-15)
     assert second[0] == pytest.approx(math.sqrt(2), abs=1e-15)

@@ -1,4 +1,3 @@
-import logging
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -98,14 +97,9 @@ def test_fill_stays_as_asked_where_every_session_has_an_open(
     assert not caplog.records
 
 
-def test_fill_falls_to_next_close_with_a_warning_where_a_symbol_has_no_opens_at_all(
-    make_states: MakeStates, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_fill_falls_to_next_close_where_a_symbol_has_no_opens_at_all(make_states: MakeStates) -> None:
     states = {"A": make_states([10, 11]), "B": make_states([10, 11], [None, None])}
-    with caplog.at_level(logging.WARNING):
-        assert effective_fill("next_open", states) == "next_close"
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "no opens in the source for B: decisions fill at next_close" in caplog.text
+    assert effective_fill("next_open", states) == "next_close"
 
 
 def test_opens_on_some_sessions_only_are_refused(make_states: MakeStates) -> None:
@@ -113,8 +107,5 @@ def test_opens_on_some_sessions_only_are_refused(make_states: MakeStates) -> Non
         effective_fill("next_open", {"B": make_states([10, 11, 12], [10, None, 12])})
 
 
-def test_missing_opens_do_not_matter_when_closes_were_asked_for(
-    make_states: MakeStates, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_opens_do_not_matter_when_closes_were_asked_for(make_states: MakeStates) -> None:
     assert effective_fill("next_close", {"B": make_states([10, 11, 12], [10, None, 12])}) == "next_close"
-    assert not caplog.records

@@ -334,7 +334,7 @@ def test_reset_puts_every_account_back_to_the_first_session_flat(
         }
         assert list(env.states().account) == list(fresh.account)
         assert list(env.states().prefix) == list(fresh.prefix)
-    assert first["is_long"].tolist() == [0, 0]
+    assert first["position"].tolist() == [0, 0]
     assert first["session"].tolist() == [0, 0]
     assert info == {}
 
@@ -457,13 +457,13 @@ def test_final_obs_holds_what_each_ended_account_reached_and_none_for_the_others
     assert {name: np.asarray(value).tolist() for name, value in reached.items()} == {
         "symbol": 1,
         "session": 2,
-        "is_long": 1,
+        "position": 1,
         "sessions_held": 2,
         "unrealised_return": 0.125,
         "action_mask": [1, 1, 0],
     }
     assert observation["session"].tolist() == [2, 0]
-    assert observation["is_long"].tolist() == [0, 0]
+    assert observation["position"].tolist() == [0, 0]
 
 
 def test_nothing_final_is_reported_while_nothing_ends(make_window: MakeWindow, make_config: MakeConfig) -> None:
@@ -530,7 +530,7 @@ def test_refused_step_leaves_the_environment_where_it_was(make_window: MakeWindo
     with pytest.raises(ValueError, match="masked"):
         env.step(np.array([BUY, SELL]))
     assert env.session.tolist() == [0, 0]
-    assert env.accounts.is_long.tolist() == [False, False]
+    assert env.accounts.position.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("actions", [[HOLD], [HOLD, HOLD, HOLD], HOLD])

@@ -51,7 +51,7 @@ def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
         ("ppo.num_processes", 2, r"ppo\.num_processes is 2, but this version trains in one process"),
         ("env.cost_bps", -1, r"env\.cost_bps: .*greater than or equal to 0; got -1"),
         ("env.cost_bps", 9_999, r"env\.cost_bps \+ env\.slippage_bps must stay below 10,000"),
-        ("env.fill", "same_close", r"env\.fill: .*next_open.*; got 'same_close'"),
+        ("env.fill", "last_close", r"env\.fill: .*next_open.*; got 'last_close'"),
         ("data.source", "yahoo", r"data\.source: the source 'yahoo' is not available in this version"),
         ("data.source", "investorbench", r"data\.path must name the folder"),
         ("data.symbols", True, r"data\.symbols: arrived as True, so its spelling is lost; set it in YAML"),

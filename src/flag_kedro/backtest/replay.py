@@ -5,7 +5,6 @@ Shape legend: N = accounts = symbols.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
 
 import numpy as np
 import polars as pl
@@ -58,9 +57,11 @@ class Replay:
     """A replayed strategy as tables."""
 
     decisions: pl.DataFrame
-    """Columns `DECISIONS`, one row per symbol and session; `position` is before the action."""
+    """Columns `DECISIONS`, one row per symbol and session; `position` is before the action. A ruined account
+    decides no more."""
     equity: pl.DataFrame
-    """Columns `EQUITY`; `position` was held over the return ending that session, whose first is null."""
+    """Columns `EQUITY`, one row per symbol and session; `position` was held over the return ending that
+    session, whose first is null. A ruined account stays where it ended."""
 
 
 def replay(
@@ -82,44 +83,48 @@ def replay(
     Raises:
         ValueError: when `decide` answers with a masked action.
     """
-    env = TradingVectorEnv(window, _whole_window(config))
+    env = TradingVectorEnv(window, replace(config, max_episode_steps=None))
     num_symbols, longest = env.num_envs, int(window.num_sessions.max())
     decision_rows: list[tuple[object, ...]] = []
     equity_rows: list[tuple[object, ...]] = [
         (strategy, window.symbols[s], window.sessions[s][0], config.initial_cash, 0, None, 0.0)
         for s in range(num_symbols)
     ]
-    states = env.states()
-    equity = env.equity()
+    states, equity = env.states(), env.equity()
+    position, ruined = np.zeros(num_symbols, dtype=np.int64), np.zeros(num_symbols, dtype=bool)
     for t in range(longest):
         decisions = decide(states)
-        alive = [s for s in range(num_symbols) if t < window.num_sessions[s]]
-        for s in alive:
-            refuse_masked(window.symbols[s], window.sessions[s][t], int(decisions.actions[s]), states.action_mask[s])
-        decision_rows += [
-            _decision_row(strategy, window.symbols[s], window.sessions[s][t], decisions, s, states) for s in alive
-        ]
+        deciding = (t < window.num_sessions) & ~ruined
+        for s in np.flatnonzero(deciding).tolist():
+            place = (window.symbols[s], window.sessions[s][t])
+            refuse_masked(*place, int(decisions.actions[s]), states.action_mask[s], int(position[s]))
+            decision_rows.append((strategy, *place, *_said(decisions, s), int(position[s])))
         if on_step is not None:
             on_step()
         if t == longest - 1:
             break
         going = t < window.num_sessions - 1
-        _, _, _, truncated, info = env.step(np.where(going, decisions.actions, HOLD))
-        states = info["final_states"] if truncated.any() else env.states()
-        log_returns = np.log(info["equity"] / equity)
+        observed, _, terminated, truncated, info = env.step(np.where(going & ~ruined, decisions.actions, HOLD))
+        states, position = env.states(), observed["position"]
+        if (terminated | truncated).any():
+            states = info["final_states"]
+            for s in np.flatnonzero(info["_final_obs"]).tolist():
+                position[s] = info["final_obs"][s]["position"]
+        reached = np.where(ruined, equity, info["equity"])
         equity_rows += [
             (
                 strategy,
                 window.symbols[s],
                 window.sessions[s][t + 1],
-                float(info["equity"][s]),
+                float(reached[s]),
                 int(info["position"][s]),
-                float(log_returns[s]),
+                float(np.log(reached[s] / equity[s])),
                 float(info["traded_value"][s]),
             )
             for s in np.flatnonzero(going)
         ]
-        equity = info["equity"]
+        equity = reached
+        ruined |= terminated & going
     order = ["symbol", "session"]
     return Replay(
         decisions=pl.DataFrame(decision_rows, schema=DECISIONS, orient="row").sort(order, maintain_order=True),
@@ -127,22 +132,8 @@ def replay(
     )
 
 
-def _whole_window(config: EnvConfig) -> EnvConfig:
-    return replace(config, max_episode_steps=None)
-
-
-def _decision_row(
-    strategy: str, symbol: str, session: date, decisions: Decisions, s: int, states: States
-) -> tuple[object, ...]:
+def _said(decisions: Decisions, s: int) -> tuple[object, ...]:
+    """Action, probabilities and value of symbol `s`, as `DECISIONS` has them."""
     probabilities = (None, None, None) if decisions.probabilities is None else map(float, decisions.probabilities[s])
     value = None if decisions.values is None else float(decisions.values[s])
-    was_long = bool(states.action_mask[s, 0])
-    return (
-        strategy,
-        symbol,
-        session,
-        ACTION_NAMES[decisions.actions[s]],
-        *probabilities,
-        value,
-        int(was_long),
-    )
+    return (ACTION_NAMES[decisions.actions[s]], *probabilities, value)

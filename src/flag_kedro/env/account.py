@@ -9,34 +9,60 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from flag_kedro.env.config import Positions
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 SELL, HOLD, BUY = 0, 1, 2
 ACTION_NAMES = ("sell", "hold", "buy")
+POSITION_NAMES = ("short", "flat", "long")
+NUM_ACTIONS, NUM_POSITIONS = 3, 3
+RUIN_SHARE = 1e-4
+"""Share of the initial cash that a ruined account is left with, so that its logs stay finite."""
+
+LOWEST: dict[Positions, int] = {"long_flat": 0, "long_short": -1}
+"""Position that `sell` leads to."""
+_CODES = np.array([-1, 0, 1])
+_LEGAL = {
+    lowest: np.stack([lowest < _CODES, np.full(NUM_POSITIONS, True), _CODES < 1], axis=1) for lowest in LOWEST.values()
+}
+"""Legal actions [position + 1, action]: no sale at the lowest position, no purchase at the highest."""
+_TARGETS = {
+    lowest: np.stack([np.full(NUM_POSITIONS, lowest), _CODES, np.full(NUM_POSITIONS, 1)], axis=1).astype(np.int8)
+    for lowest in LOWEST.values()
+}
+"""Position that each action asks for, [position + 1, action]."""
 
 
 @dataclass
 class Accounts:
-    """Long-or-flat accounts; every field [N]. `is_long` decides what is legal, never a comparison of floats."""
+    """Accounts that are short (-1), flat (0) or long (1); every field [N].
 
+    `position` decides what is legal, never a comparison of floats.
+    """
+
+    lowest: int
+    """Lowest position allowed: 0 for long_flat, -1 for long_short."""
     cash: Floats
     shares: Floats
-    is_long: Bools
+    """Negative while short."""
+    position: NDArray[np.int8]
     entry_price: Floats
-    """Price of the fill that opened the position; 0 while flat."""
+    """Price of the fill that opened the position; of no meaning while flat."""
     sessions_held: Ints
     """Marks since that fill, 0 while flat."""
 
     @classmethod
-    def open(cls, num_accounts: int, initial_cash: float) -> "Accounts":
+    def open(cls, num_accounts: int, initial_cash: float, positions: Positions = "long_flat") -> "Accounts":
         """New accounts that hold cash only."""
         return cls(
+            lowest=LOWEST[positions],
             cash=np.full(num_accounts, initial_cash),
             shares=np.zeros(num_accounts),
-            is_long=np.zeros(num_accounts, dtype=bool),
-            entry_price=np.zeros(num_accounts),
+            position=np.zeros(num_accounts, dtype=np.int8),
+            entry_price=np.ones(num_accounts),
             sessions_held=np.zeros(num_accounts, dtype=np.int64),
         )
 
@@ -44,44 +70,97 @@ class Accounts:
         """Give the accounts in `which` [N] a new start."""
         self.cash[which] = initial_cash
         self.shares[which] = 0.0
-        self.is_long[which] = False
-        self.entry_price[which] = 0.0
+        self.position[which] = 0
+        self.entry_price[which] = 1.0
         self.sessions_held[which] = 0
 
     def action_mask(self) -> Bools:
-        """Legal actions [N, 3] in the order sell, hold, buy: no sale when flat, no purchase when long."""
-        return np.stack([self.is_long, np.ones_like(self.is_long), ~self.is_long], axis=1)
+        """Legal actions [N, 3] in the order sell, hold, buy; hold always is."""
+        mask = np.ones((len(self.position), NUM_ACTIONS), dtype=bool)
+        np.greater(self.position, self.lowest, out=mask[:, SELL])
+        np.less(self.position, 1, out=mask[:, BUY])
+        return mask
 
-    def fill(self, actions: Ints, prices: Floats, cost: float) -> Floats:
+    def is_legal(self, actions: Ints) -> Bools:
+        """Whether each of `actions` [N], all within 0 to 2, is legal, [N]."""
+        return _LEGAL[self.lowest].ravel().take(self._pair(actions))
+
+    def accrue(self, marks: Floats, years: Floats, cash_rate: float, borrow_rate: float) -> None:
+        """Pay interest on free cash and the fee for borrowed shares, for one night.
+
+        Free cash is at most the equity: the proceeds of a short sale are collateral and earn nothing.
+
+        Args:
+            marks: prices at the close before the night, [N].
+            years: length of the night, close to close, in years of 365 days, [N].
+            cash_rate: yearly, compounded: cash grows by (1 + cash_rate) ** years.
+            borrow_rate: yearly, simple, of the shorted value at `marks`.
+        """
+        held = self.shares * marks
+        free = np.clip(np.minimum(self.cash, self.cash + held), 0.0, None)
+        self.cash += free * np.expm1(np.log1p(cash_rate) * years) + np.minimum(held, 0.0) * borrow_rate * years
+
+    def fill(self, actions: Ints, prices: Floats, cost: float, max_shares: Floats | None = None) -> Floats:
         """Trade legal `actions` [N] at `prices` [N]; afterwards one more session is held.
 
-        Buying spends all cash: shares = cash / (price x (1 + cost)). Selling brings
-        shares x price x (1 - cost). Source: SEMANTICS section 3, paper section 3 with costs.
+        A trade first closes what is held, then spends all equity on the new side: |shares| = equity /
+        (price x (1 + cost)), so that the position is worth the equity that is left. From flat to long this is
+        cash / (price x (1 + cost)); a sale brings shares x price x (1 - cost); a reversal pays both sides.
+        Source: SEMANTICS section 3, paper section 3 with costs.
+
+        Args:
+            actions: 0 sell, 1 hold, 2 buy.
+            prices: fill prices.
+            cost: of a trade, as a share of its value.
+            max_shares: most shares that each account may trade in this session, [N]; what is beyond is not
+                traded. Who bought a part is long with cash left; who sold a part is still long and may sell on.
 
         Returns:
             Traded value, price x shares, [N].
         """
-        buys, sells = actions == BUY, actions == SELL
-        bought = np.where(buys, self.cash / (prices * (1.0 + cost)), 0.0)
-        sold = np.where(sells, self.shares, 0.0)
-        self.cash = np.where(buys, 0.0, self.cash) + sold * prices * (1.0 - cost)
-        self.shares = self.shares + bought - sold
-        self.is_long = (self.is_long | buys) & ~sells
-        self.entry_price = np.where(buys, prices, np.where(self.is_long, self.entry_price, 0.0))
-        self.sessions_held = np.where(self.is_long, np.where(buys, 0, self.sessions_held) + 1, 0)
-        return (bought + sold) * prices
+        trades = actions != HOLD
+        target = _TARGETS[self.lowest].ravel().take(self._pair(actions))
+        held = self.shares * prices
+        equity = self.cash + held - np.abs(held) * cost  # once all is closed
+        wanted = target * np.maximum(equity, 0.0) / (prices * (1.0 + cost))
+        bought = (wanted - self.shares) * trades
+        all_in = actions == BUY
+        if max_shares is not None:
+            kept_back = np.abs(bought) > max_shares
+            bought = np.clip(bought, -max_shares, max_shares)
+            wanted = np.where(kept_back, self.shares + bought, wanted)
+            target = np.where(trades, np.sign(wanted), self.position).astype(np.int8)
+            all_in &= ~kept_back
+        traded: Floats = np.abs(bought) * prices
+        cash = self.cash - (bought * prices + traded * cost)
+        self.cash = np.where(all_in & (equity > 0.0), 0.0, cash)
+        self.shares = np.where(trades, wanted, self.shares)
+        moved = target != self.position
+        self.position = target
+        self.entry_price = np.where(moved, prices, self.entry_price)
+        self.sessions_held *= ~moved
+        self.sessions_held += 1
+        self.sessions_held *= self.position != 0
+        return traded
 
     def equity(self, marks: Floats) -> Floats:
         """Cash plus shares at `marks` [N]."""
         return self.cash + self.shares * marks
 
+    def close_out(self, which: Bools, initial_cash: float) -> None:
+        """Leave the ruined accounts in `which` [N] with `RUIN_SHARE` of the initial cash and no shares."""
+        self.reset(which, initial_cash * RUIN_SHARE)
+
     def unrealised_return(self, marks: Floats) -> Floats:
-        """Simple return since the entry fill, 0 while flat, [N]."""
-        entry = np.where(self.is_long, self.entry_price, 1.0)
-        return np.where(self.is_long, marks / entry - 1.0, 0.0)
+        """Simple return since the entry fill, seen from the side held; 0 while flat, [N]."""
+        return (marks / self.entry_price - 1.0) * self.position
+
+    def _pair(self, actions: Ints) -> Ints:
+        """Row of the flattened tables for each account's position and action, [N]."""
+        return (self.position + 1) * NUM_ACTIONS + actions
 
 
-def refuse_masked(symbol: str, day: date, action: int, mask: Bools) -> None:
+def refuse_masked(symbol: str, day: date, action: int, mask: Bools, position: int) -> None:
     """Let a legal `action` pass.
 
     Args:
@@ -89,14 +168,15 @@ def refuse_masked(symbol: str, day: date, action: int, mask: Bools) -> None:
         day: session of the decision, for the message.
         action: what was decided.
         mask: legal actions, [3].
+        position: of the account, for the message.
 
     Raises:
         ValueError: when `action` is masked, or none of the three.
     """
-    known = 0 <= action < len(ACTION_NAMES)
+    known = 0 <= action < NUM_ACTIONS
     if known and mask[action]:
         return
-    name, held = ACTION_NAMES[action] if known else "unknown", "long" if mask[SELL] else "flat"
+    name, held = ACTION_NAMES[action] if known else "unknown", POSITION_NAMES[position + 1]
     valid = ", ".join(name for name, legal in zip(ACTION_NAMES, mask, strict=True) if legal)
     raise ValueError(
         f"action {action} ({name}) is masked at {symbol} {day}: the account is {held}; valid actions: {valid}"

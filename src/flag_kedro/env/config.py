@@ -5,7 +5,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-Fill = Literal["next_open", "next_close"]
+Fill = Literal["next_open", "next_close", "same_close"]
+Positions = Literal["long_flat", "long_short"]
+BPS = 10_000.0
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -13,25 +15,36 @@ class EnvConfig:
     """The trading MDP (SEMANTICS sections 2 to 6)."""
 
     fill: Fill = "next_open"
-    """Price at which a decision trades: the next session's open or close. A source without opens trades
-    at the next close, and says so."""
-    positions: Literal["long_flat"] = "long_flat"
-    """sell goes flat, hold keeps, buy goes all in."""
-    cost_bps: float = Field(5.0, ge=0.0, lt=10_000.0)
+    """Price at which a decision trades: the next session's open or close, or (for comparison with published
+    tables only, since nobody can trade at the price that he decides on) the close it was taken at. A source
+    without opens trades at the next close, and says so."""
+    positions: Positions = "long_flat"
+    """`long_flat`: sell goes flat, hold keeps, buy goes all in. `long_short`: sell goes all short, hold keeps,
+    buy goes all long."""
+    cost_bps: float = Field(5.0, ge=0.0, lt=BPS)
     """Commission of one trade in basis points of its value."""
-    slippage_bps: float = Field(5.0, ge=0.0, lt=10_000.0)
+    slippage_bps: float = Field(5.0, ge=0.0, lt=BPS)
     """Slippage of one trade in basis points of its value."""
-    reward: Literal["log_return", "sharpe_increment"] = "log_return"
-    """Log return of equity, or the paper's change of the Sharpe ratio so far."""
+    borrow_bps_year: float = Field(50.0, ge=0.0, lt=BPS)
+    """Yearly fee for borrowed shares in basis points of their value, paid by shorts for each night."""
+    cash_rate: float = Field(0.0, ge=0.0, lt=1.0)
+    """Yearly interest on free cash as a decimal, compounded by calendar days; Sharpe ratios are in excess of it."""
+    max_participation: float | None = Field(None, gt=0.0, le=1.0)
+    """Largest share of a session's volume that one fill may take; the rest is not traded. Null, or a session
+    without a volume, sets no limit."""
+    reward: Literal["log_return", "sharpe_increment", "differential_sharpe"] = "log_return"
+    """Log return of equity, the paper's change of the Sharpe ratio so far, or Moody and Saffell's."""
+    differential_sharpe_eta: float = Field(0.01, gt=0.0, lt=1.0)
+    """Weight of the newest return in the moving moments of `differential_sharpe`."""
     account_view: Literal["compact", "paper"] = "compact"
     """How a prompt tells the account: one of at most 31 texts, or the paper's numbers and histories."""
     initial_cash: float = Field(100_000.0, gt=0.0)
-    """Cash at the start of an episode; only the paper's account view and reward reports show it."""
+    """Cash at the start of an episode; the paper's account view shows it and `max_participation` weighs it."""
     max_episode_steps: int | None = Field(None, ge=1)
     """Truncate training episodes after so many steps; null trades the whole window."""
 
     def __post_init__(self) -> None:
-        if self.cost_bps + self.slippage_bps >= 10_000.0:
+        if self.cost_bps + self.slippage_bps >= BPS:
             raise ValueError(
                 f"env.cost_bps + env.slippage_bps must stay below 10,000; got {self.cost_bps + self.slippage_bps:g}"
             )
@@ -39,4 +52,9 @@ class EnvConfig:
     @property
     def cost(self) -> float:
         """Cost of one trade as a share of its value."""
-        return (self.cost_bps + self.slippage_bps) / 10_000
+        return (self.cost_bps + self.slippage_bps) / BPS
+
+    @property
+    def borrow_rate(self) -> float:
+        """Yearly fee for borrowed shares as a share of their value."""
+        return self.borrow_bps_year / BPS

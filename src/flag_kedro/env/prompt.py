@@ -8,14 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flag_kedro.env.account import Bools, Floats, Ints
+from flag_kedro.env.config import Positions
 
 PROMPT_VERSION = 1
 HELD_STARTS = (1, 2, 3, 6, 21)
 HELD_NAMES = ("1 session", "2 sessions", "3-5 sessions", "6-20 sessions", "over 20 sessions")
 RETURN_EDGES = (-0.05, -0.01, 0.0, 0.01, 0.05)
 RETURN_NAMES = ("loss over 5%", "loss 1-5%", "loss under 1%", "gain under 1%", "gain 1-5%", "gain over 5%")
+COARSE_EDGES = (-0.01, 0.01)
+COARSE_NAMES = ("loss over 1%", "within 1%", "gain over 1%")
+"""Return buckets with short positions: two sides share the 31 texts."""
+ACTIONS_LINE: dict[Positions, str] = {
+    "long_flat": "Actions: sell, hold or buy",
+    "long_short": "Actions: sell (go short), hold or buy (go long)",
+}
 HISTORY = 10
 """Rewards, net values and actions that the paper's account view shows (Figure 3)."""
 
@@ -35,28 +44,35 @@ class States:
         return len(self.prefix)
 
 
-def write_prefix(market_text: str, news_text: str) -> str:
+def write_prefix(market_text: str, news_text: str, positions: Positions = "long_flat") -> str:
     """The part of a prompt that does not depend on the account."""
     news = news_text if news_text == "none" else f"\n{news_text}"
     return (
         "Task: trade one stock for long-run return at low risk and cost.\n"
-        "Actions: sell, hold or buy\n"
+        f"{ACTIONS_LINE[positions]}\n"
         f"Market: {market_text}\n"
         f"News: {news}\n"
     )
 
 
-def compact_account_texts() -> list[str]:
-    """The closed vocabulary of the compact view: flat, then held bucket x return bucket (31 texts)."""
-    long_texts = [f"Account: long {held}, {gain}\nDecision:" for held in HELD_NAMES for gain in RETURN_NAMES]
-    return ["Account: flat\nDecision:", *long_texts]
+def compact_account_texts(positions: Positions = "long_flat") -> list[str]:
+    """The closed vocabulary of the compact view: flat, then side x held bucket x return bucket (31 texts)."""
+    sides, gains = (("long",), RETURN_NAMES) if positions == "long_flat" else (("long", "short"), COARSE_NAMES)
+    held_texts = [
+        f"Account: {side} {held}, {gain}\nDecision:" for side in sides for held in HELD_NAMES for gain in gains
+    ]
+    return ["Account: flat\nDecision:", *held_texts]
 
 
-def compact_account_codes(is_long: Bools, sessions_held: Ints, unrealised_return: Floats) -> Ints:
+def compact_account_codes(
+    position: NDArray[np.int8], sessions_held: Ints, unrealised_return: Floats, positions: Positions = "long_flat"
+) -> Ints:
     """Row of `compact_account_texts` for each account, [N]."""
     held = np.searchsorted(HELD_STARTS, sessions_held, side="right") - 1
-    gain = np.searchsorted(RETURN_EDGES, unrealised_return, side="right")
-    return np.where(is_long, 1 + held * len(RETURN_NAMES) + gain, 0)
+    edges = RETURN_EDGES if positions == "long_flat" else COARSE_EDGES
+    gain = np.searchsorted(edges, unrealised_return, side="right")
+    side = np.where(position < 0, len(HELD_NAMES) * (len(edges) + 1), 0)
+    return np.where(position == 0, 0, 1 + side + held * (len(edges) + 1) + gain)
 
 
 def paper_account_text(

@@ -9,10 +9,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space, iterate
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from flag_kedro.env.account import ACTION_NAMES, Accounts, Bools, Floats, Ints, refuse_masked
+from flag_kedro.env.account import ACTION_NAMES, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import (
     HISTORY,
@@ -21,7 +21,7 @@ from flag_kedro.env.prompt import (
     compact_account_texts,
     paper_account_text,
 )
-from flag_kedro.env.rewards import SharpeIncrement, log_return
+from flag_kedro.env.rewards import make_reward
 from flag_kedro.env.window import TradingWindow
 
 Observation = dict[str, Any]
@@ -43,28 +43,37 @@ class LegalActions(spaces.MultiDiscrete):
 class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
     """N accounts that trade the symbols of one window.
 
-    Observation: numbers for each account (`symbol`, `session` indices, `is_long`, `sessions_held`,
+    Observation: numbers for each account (`symbol`, `session` indices, `position`, `sessions_held`,
         `unrealised_return`, `action_mask`); `states()` gives the same decisions as prompts.
-    Actions and mask: 0 sell, 1 hold, 2 buy; sell is masked when flat, buy when long. A masked action is an
-        error.
-    Fills: the decision of session d fills at d + 1, at `window.fill_prices`.
-    Costs: `config.cost` of each trade's value.
+    Actions and mask: 0 sell, 1 hold, 2 buy. `long_flat`: sell is masked when flat, buy when long. `long_short`:
+        sell is masked when short, buy when long. A masked action is an error.
+    Fills: the decision of session d fills at d + 1, at `window.fill_prices` (under `same_close` these are the
+        closes of d); `max_participation` of that session's volume sets a limit to it.
+    Costs: `config.cost` of each trade's value; `borrow_rate` for the shares that are short over a night. Free
+        cash earns `cash_rate`. What is held over the night is what is held before the fill, under
+        `same_close` after it.
     Reward: from mark to mark, `config.reward`. `log_return` is ln(equity(d + 1) / equity(d)); under
         `next_close` a purchase first shows as its cost, then as exposure one step later.
-        `sharpe_increment` is 0 at the first step, the first ratio at the second.
-    Episode end: truncation at the window's last session, or after `config.max_episode_steps`; then the
-        next episode starts, there or at the window's start, within the same step
-        (`AutoresetMode.SAME_STEP`). What was reached before is in `info["final_states"]` for all accounts and,
-        as Gymnasium has it, in `info["final_obs"]` for those that ended.
-    Info: `equity` at the mark before any reset, `position` held over any part of the return that ended
-        there, `traded_value` in money, all [N].
+        `sharpe_increment` is 0 at the first step, the first ratio at the second; see `rewards`.
+    Episode end: truncation at the window's last session, or after `config.max_episode_steps`; termination
+        when equity is 0 or less, which only a short position can bring about: the account is then left with
+        `account.RUIN_SHARE` of its initial cash. The next episode starts, there or at the window's start,
+        within the same step (`AutoresetMode.SAME_STEP`). What was reached before is in
+        `info["final_states"]` for all accounts and, as Gymnasium has it, in `info["final_obs"]` for those
+        that ended.
+    Info: `equity` at the mark before any reset, `position` held over the return that ended there (under
+        `next_open` the one after the fill, or the one before where that is flat), `traded_value` in money,
+        all [N].
     """
 
     def __init__(self, window: TradingWindow, config: EnvConfig, accounts_per_symbol: int = 1) -> None:
-        num_symbols = len(window.symbols)
+        if window.positions != config.positions:
+            raise ValueError(
+                f"env.positions is {config.positions}, but the window's prompts offer {window.positions}; cut it anew"
+            )
+        num_symbols, longest = window.mark_prices.shape
         self.window = window
         self.config = config
-        self.fills_at_open = window.fill == "next_open"
         self.num_envs = num_symbols * accounts_per_symbol
         self.symbol = np.repeat(np.arange(num_symbols), accounts_per_symbol)
         self.last_session = window.num_sessions[self.symbol] - 1
@@ -72,19 +81,29 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self.single_observation_space = spaces.Dict(
             {
                 "symbol": spaces.Discrete(num_symbols),
-                "session": spaces.Discrete(int(window.num_sessions.max())),
-                "is_long": spaces.Discrete(2),
-                "sessions_held": spaces.Discrete(int(window.num_sessions.max()) + 1),
-                "unrealised_return": spaces.Box(-1.0, np.inf, (), np.float64),
+                "session": spaces.Discrete(longest),
+                "position": spaces.Discrete(3, start=-1),
+                "sessions_held": spaces.Discrete(longest + 1),
+                "unrealised_return": spaces.Box(-np.inf, np.inf, (), np.float64),
                 "action_mask": spaces.MultiBinary(3),
             }
         )
         self.single_action_space = spaces.Discrete(3)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._account_texts = compact_account_texts()
-        self.accounts = Accounts.open(self.num_envs, config.initial_cash)
+        self._account_texts = compact_account_texts(config.positions)
+        self._accrues = config.cash_rate > 0.0 or config.positions == "long_short"
+        self._row = self.symbol * longest
+        self._fills, self._marks = window.fill_prices.ravel(), window.mark_prices.ravel()
+        self._years = window.years.ravel()
+        self._max_shares: Floats | None = None
+        if config.max_participation is not None:
+            self._max_shares = np.nan_to_num(config.max_participation * window.fill_volumes.ravel(), nan=np.inf)
+        self.accounts = Accounts.open(self.num_envs, config.initial_cash, config.positions)
         self.session = np.zeros(self.num_envs, dtype=np.int64)
         self.action_space = LegalActions(self)
+        self._reward = make_reward(config, self.num_envs)
+        self._equity = np.full(self.num_envs, config.initial_cash)
+        self._mark = self._marks.take(self._row)
         self._restart(np.ones(self.num_envs, dtype=bool))
 
     def reset(
@@ -98,7 +117,6 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         """
         if seed is not None:
             self.action_space.seed(seed)
-        self._restart(np.ones(self.num_envs, dtype=bool))
         num_symbols = len(self.window.symbols)
         start = np.asarray((options or {}).get("start", np.zeros(num_symbols, dtype=np.int64)))
         if start.shape != (num_symbols,):
@@ -106,6 +124,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         if np.any(start < 0) or np.any(start >= self.window.num_sessions - 1):
             raise ValueError(f"start must leave each symbol at least one step; got {start.tolist()}")
         self.session = start[self.symbol].copy()
+        self._restart(np.ones(self.num_envs, dtype=bool))
         return self._observe(), {}
 
     def step(  # type: ignore[override]  # Gymnasium gives flags the rewards' type
@@ -118,35 +137,34 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         """
         actions = np.asarray(actions, dtype=np.int64)
         self._check_legal(actions)
-        equity_before, was_long = self.equity(), self.accounts.is_long
-        self.session = self.session + 1
-        self.elapsed += 1
-        fill_prices = self.window.fill_prices[self.symbol, self.session]
-        traded = self.accounts.fill(actions, fill_prices, self.config.cost)
-        rewards = self._reward(equity_before, self.equity())
+        equity_before, position_before = self._equity, self.accounts.position.copy()
+        traded = self._trade(actions)
+        equity = self.accounts.equity(self._mark)
+        terminated = self._ruin(equity)
+        rewards = self._reward.step(equity_before, equity)
+        self._equity = equity
         if self.config.account_view == "paper":
             self._remember(actions, rewards)
-        truncated = self._is_truncated()
-        held = was_long | self.accounts.is_long if self.fills_at_open else was_long
+        truncated = self._is_truncated() & ~terminated
         info: dict[str, Any] = {
             "traded_value": traded,
-            "equity": self.equity(),
-            "position": held.astype(np.int64),
+            "equity": equity,
+            "position": self._position_over_return(position_before),
         }
-        if truncated.any():
+        ended = terminated | truncated
+        if ended.any():
             info |= {
                 "final_states": self.states(),
-                "final_obs": self._final_observations(truncated),
-                "_final_obs": truncated.copy(),
+                "final_obs": self._final_observations(ended),
+                "_final_obs": ended,
             }
-            ended = self.session == self.last_session
-            self.session = np.where(truncated & ended, 0, self.session)
-            self._restart(truncated)
-        return self._observe(), rewards, np.zeros(self.num_envs, dtype=bool), truncated, info
+            self.session = np.where(ended & (self.session == self.last_session), 0, self.session)
+            self._restart(ended)
+        return self._observe(), rewards, terminated, truncated, info
 
     def equity(self) -> Floats:
         """Cash plus shares at the current session's mark, [N]."""
-        return self.accounts.equity(self.window.mark_prices[self.symbol, self.session])
+        return self._equity.copy()
 
     def states(self) -> States:
         """The decisions now due, as prompts."""
@@ -161,13 +179,53 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         """Open the accounts in `which` [N] anew where they stand in time."""
         if which.all():
             self.elapsed = np.zeros(self.num_envs, dtype=np.int64)
-            self._sharpe = SharpeIncrement(self.num_envs)
             self._history: list[list[tuple[float, float, str]]] = [[] for _ in range(self.num_envs)]
         self.elapsed[which] = 0
-        self._sharpe.reset(which)
+        self._reward.reset(which)
         self.accounts.reset(which, self.config.initial_cash)
-        for account in np.flatnonzero(which):
-            self._history[account].clear()
+        self._equity = np.where(which, self.config.initial_cash, self._equity)
+        self._mark = self._marks.take(self._row + self.session)
+        if self.config.account_view == "paper":
+            for account in np.flatnonzero(which):
+                self._history[account].clear()
+
+    def _trade(self, actions: Ints) -> Floats:
+        """Pass the night, fill `actions` and move on to the next session's mark; traded value [N]."""
+        own, config = self.accounts, self.config
+        night_before = self._mark
+        self.session = self.session + 1
+        self.elapsed += 1
+        here = self._row + self.session
+        max_shares = None if self._max_shares is None else self._max_shares.take(here)
+        after_fill = self.window.fill == "same_close"
+        if self._accrues and not after_fill:
+            own.accrue(night_before, self._years.take(here), config.cash_rate, config.borrow_rate)
+        traded = own.fill(actions, self._fills.take(here), config.cost, max_shares)
+        if self._accrues and after_fill:
+            own.accrue(night_before, self._years.take(here), config.cash_rate, config.borrow_rate)
+        self._mark = self._marks.take(here)
+        return traded
+
+    def _ruin(self, equity: Floats) -> Bools:
+        """Close out the accounts that have nothing left, in `equity` [N] too; which they are, [N]."""
+        if self.config.positions == "long_flat":
+            return np.zeros(self.num_envs, dtype=bool)
+        ruined = equity <= 0.0
+        if ruined.any():
+            self.accounts.close_out(ruined, self.config.initial_cash)
+            equity[ruined] = self.accounts.cash[ruined]
+        return ruined
+
+    def _position_over_return(self, before: NDArray[np.int8]) -> Ints:
+        after = self.accounts.position
+        match self.window.fill:
+            case "next_close":
+                held = before
+            case "same_close":
+                held = after
+            case "next_open":
+                held = np.where(after == 0, before, after)
+        return held.astype(np.int64)
 
     def _is_truncated(self) -> Bools:
         truncated: Bools = self.session == self.last_session
@@ -175,35 +233,31 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             truncated |= self.elapsed >= self.config.max_episode_steps
         return truncated
 
-    def _reward(self, equity_before: Floats, equity_after: Floats) -> Floats:
-        if self.config.reward == "sharpe_increment":
-            return self._sharpe.step((equity_after - equity_before) / self.config.initial_cash)
-        return log_return(equity_before, equity_after)
-
     def _remember(self, actions: Ints, rewards: Floats) -> None:
-        for past, reward, value, action in zip(self._history, rewards, self.equity(), actions, strict=True):
+        for past, reward, value, action in zip(self._history, rewards, self._equity, actions, strict=True):
             past.append((float(reward), float(value), ACTION_NAMES[action]))
             del past[:-HISTORY]
 
     def _compact_texts(self) -> list[str]:
-        codes = compact_account_codes(self.accounts.is_long, self.accounts.sessions_held, self._unrealised())
+        own = self.accounts
+        codes = compact_account_codes(own.position, own.sessions_held, self._unrealised(), self.config.positions)
         return [self._account_texts[code] for code in codes]
 
     def _paper_texts(self) -> list[str]:
         own = self.accounts
         return [
             paper_account_text(cash, shares, equity, *(zip(*past, strict=True) if past else ((), (), ())))
-            for cash, shares, equity, past in zip(own.cash, own.shares, self.equity(), self._history, strict=True)
+            for cash, shares, equity, past in zip(own.cash, own.shares, self._equity, self._history, strict=True)
         ]
 
     def _unrealised(self) -> Floats:
-        return self.accounts.unrealised_return(self.window.mark_prices[self.symbol, self.session])
+        return self.accounts.unrealised_return(self._mark)
 
     def _observe(self) -> Observation:
         return {
             "symbol": self.symbol.copy(),
             "session": self.session.copy(),
-            "is_long": self.accounts.is_long.astype(np.int64),
+            "position": self.accounts.position.astype(np.int64),
             "sessions_held": self.accounts.sessions_held.copy(),
             "unrealised_return": self._unrealised(),
             "action_mask": self.accounts.action_mask().astype(np.int8),
@@ -211,23 +265,26 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
 
     def _final_observations(self, ended: Bools) -> NDArray[np.object_]:
         """Observation of each account that ended, None for the others, [N]."""
+        observed = self._observe()
         reached = np.full(self.num_envs, None, dtype=object)
-        for account, observation in enumerate(iterate(self.observation_space, self._observe())):
-            if ended[account]:
-                reached[account] = observation
+        rows = zip(*(list(values[ended]) for values in observed.values()), strict=True)
+        for account, row in zip(np.flatnonzero(ended).tolist(), rows, strict=True):
+            reached[account] = dict(zip(observed, row, strict=True))
         return reached
 
     def _check_legal(self, actions: Ints) -> None:
         if actions.shape != (self.num_envs,):
             raise ValueError(f"expected one action for each of {self.num_envs} accounts; got shape {actions.shape}")
-        mask = self.accounts.action_mask()
-        known = (actions >= 0) & (actions < len(ACTION_NAMES))
-        legal = known & mask[np.arange(self.num_envs), np.where(known, actions, 0)]
+        if actions.min() >= 0 and actions.max() < NUM_ACTIONS:
+            legal = self.accounts.is_legal(actions)
+        else:
+            legal = (actions >= 0) & (actions < NUM_ACTIONS)
         if not legal.all():
-            account = int(np.argmin(legal))
+            account, mask = int(np.argmin(legal)), self.accounts.action_mask()
             symbol = int(self.symbol[account])
             day = self.window.sessions[symbol][self.session[account]]
-            refuse_masked(self.window.symbols[symbol], day, int(actions[account]), mask[account])
+            place = (self.window.symbols[symbol], day, int(actions[account]), mask[account])
+            refuse_masked(*place, int(self.accounts.position[account]))
 
 
 class TradingEnv(gym.Env[Observation, int]):
@@ -241,7 +298,7 @@ class TradingEnv(gym.Env[Observation, int]):
         if len(window.symbols) != 1:
             raise ValueError(f"TradingEnv trades one symbol; the window has {' '.join(window.symbols)}")
         self._vector = TradingVectorEnv(window, config)
-        texts = [*self._vector.window.prefixes[0], *compact_account_texts()]
+        texts = [*self._vector.window.prefixes[0], *compact_account_texts(config.positions)]
         charset = frozenset("".join(texts) + '0123456789.-+{}[]",:_ abcdefghijklmnopqrstuvwxyzACD\n')
         longest = max(len(prefix) for prefix in self._vector.window.prefixes[0]) + 1_000
         self.observation_space = spaces.Dict(
@@ -270,10 +327,10 @@ class TradingEnv(gym.Env[Observation, int]):
         if self._ended:
             raise ValueError("the episode has ended; call reset")
         _, rewards, terminated, truncated, info = self._vector.step(np.array([action]))
-        self._ended = bool(truncated[0])
+        self._ended = bool(terminated[0] or truncated[0])
         states = info["final_states"] if self._ended else self._vector.states()
         reached = {name: float(info[name][0]) for name in ("traded_value", "equity", "position")}
-        return self._prompt(states), float(rewards[0]), bool(terminated[0]), self._ended, reached
+        return self._prompt(states), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), reached
 
     @staticmethod
     def _prompt(states: States) -> Observation:

@@ -3,7 +3,6 @@
 Shape legend: S = symbols, T = sessions of the longest symbol.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -13,10 +12,10 @@ import polars as pl
 
 from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import Floats, Ints
-from flag_kedro.env.config import Fill
+from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.prompt import write_prefix
 
-logger = logging.getLogger(__name__)
+YEAR_US = 365 * 24 * 3600 * 1_000_000
 
 
 class LookAheadError(ValueError):
@@ -29,6 +28,8 @@ class TradingWindow:
 
     fill: Fill
     """Which price `fill_prices` are."""
+    positions: Positions
+    """Which positions the prompts offer."""
     symbols: tuple[str, ...]
     sessions: tuple[tuple[date, ...], ...]
     """Session dates of each symbol, ascending."""
@@ -40,6 +41,11 @@ class TradingWindow:
     """Close at which equity is marked, [S, T]."""
     num_sessions: Ints
     """Sessions of each symbol, [S]."""
+    years: Floats
+    """Calendar time since the close of the session before, in years of 365 days, [S, T]; 0 at t = 0."""
+    fill_volumes: Floats
+    """Shares traded, in units of the adjusted prices, in the session in which the decision of the session
+    before fills, [S, T]; NaN where the source has none; never read at t = 0."""
 
 
 def effective_fill(fill: Fill, states: Mapping[str, pl.DataFrame]) -> Fill:
@@ -50,28 +56,31 @@ def effective_fill(fill: Fill, states: Mapping[str, pl.DataFrame]) -> Fill:
     """
     if fill != "next_open":
         return fill
-    without = []
+    without_opens = False
     for symbol, table in states.items():
         missing = table["open_price"].null_count()
-        if missing == table.height:
-            without.append(symbol)
-        elif missing:
+        if 0 < missing < table.height:
             raise DataError(
                 f"{symbol}: {missing} of {table.height} sessions have no open to fill at; set env.fill to next_close"
             )
-    if without:
-        logger.warning("no opens in the source for %s: decisions fill at next_close, not next_open", " ".join(without))
-        return "next_close"
-    return fill
+        without_opens |= missing == table.height
+    return "next_close" if without_opens else fill
 
 
-def cut_window(states: Mapping[str, pl.DataFrame], window: tuple[date, date], fill: Fill) -> TradingWindow:
+def cut_window(
+    states: Mapping[str, pl.DataFrame],
+    window: tuple[date, date],
+    fill: Fill,
+    *,
+    positions: Positions = "long_flat",
+) -> TradingWindow:
     """Cut `window` (first and last session, both included) out of the market states.
 
     Args:
         states: tables of `features.market_state`, one per symbol.
         window: session dates.
         fill: which price decisions fill at; see `effective_fill`.
+        positions: which positions the prompts offer.
 
     Raises:
         LookAheadError: when a state holds anything known later than its decision.
@@ -85,34 +94,63 @@ def cut_window(states: Mapping[str, pl.DataFrame], window: tuple[date, date], fi
                 f"{symbol} has {table.height} session(s) from {window[0]} to {window[1]}; at least 2 are needed"
             )
     longest = max(table.height for table in tables.values())
-    column = "open_price" if fill == "next_open" else "mark_price"
+    marks = np.stack([_padded(symbol, table, "mark_price", longest) for symbol, table in tables.items()])
+    volumes = np.stack([_pad(table["volume"].to_numpy(), longest) for table in tables.values()])
+    match fill:
+        case "next_open":
+            fills = np.stack([_padded(symbol, table, "open_price", longest) for symbol, table in tables.items()])
+        case "next_close":
+            fills = marks
+        case "same_close":
+            fills, volumes = _one_session_later(marks), _one_session_later(volumes)
     return TradingWindow(
         fill=fill,
+        positions=positions,
         symbols=tuple(tables),
         sessions=tuple(tuple(table["session"]) for table in tables.values()),
         prefixes=tuple(
-            tuple(write_prefix(market, news) for market, news in table.select("market_text", "news_text").iter_rows())
+            tuple(
+                write_prefix(market, news, positions)
+                for market, news in table.select("market_text", "news_text").iter_rows()
+            )
             for table in tables.values()
         ),
-        fill_prices=np.stack([_padded(symbol, table, column, longest) for symbol, table in tables.items()]),
-        mark_prices=np.stack([_padded(symbol, table, "mark_price", longest) for symbol, table in tables.items()]),
+        fill_prices=fills,
+        mark_prices=marks,
         num_sessions=np.array([table.height for table in tables.values()], dtype=np.int64),
+        years=np.stack([_pad(_years_between(table["decided_at"]), longest) for table in tables.values()]),
+        fill_volumes=volumes,
     )
 
 
 def _check_known(symbol: str, table: pl.DataFrame) -> None:
-    leaks = table.filter(pl.col("known_at") > pl.col("decided_at"))
+    leaks = table.filter((pl.col("known_at") > pl.col("decided_at")) | pl.col("known_at").is_null())
     if leaks.height:
         row = leaks.row(0, named=True)
         raise LookAheadError(
-            f"{symbol} {row['session']}: the state uses something available at {row['known_at']}, "
+            f"{symbol} {row['session']}: the state uses something available at {row['known_at'] or 'an unknown time'}, "
             f"after its decision at {row['decided_at']}; {leaks.height} state(s) in all. Rebuild the features"
         )
 
 
 def _padded(symbol: str, table: pl.DataFrame, column: str, length: int) -> Floats:
-    if table[column].null_count():
-        raise DataError(f"{symbol}: {column} is missing in {table[column].null_count()} session(s)")
+    missing = table[column].is_null() | table[column].is_nan()
+    if missing.any():
+        raise DataError(f"{symbol}: {column} is missing in {missing.sum()} session(s)")
+    return _pad(table[column].to_numpy(), length)
+
+
+def _pad(values: Floats, length: int) -> Floats:
     padded = np.full(length, np.nan)
-    padded[: table.height] = table[column].to_numpy()
+    padded[: len(values)] = values
     return padded
+
+
+def _years_between(decided_at: pl.Series) -> Floats:
+    """Years since the close before, 0 at first."""
+    return np.diff(decided_at.dt.epoch("us").to_numpy(), prepend=decided_at.dt.epoch("us")[0]) / YEAR_US
+
+
+def _one_session_later(values: Floats) -> Floats:
+    """The value of the session before, NaN at first, [S, T]."""
+    return np.concatenate([np.full((len(values), 1), np.nan), values[:, :-1]], axis=1)

@@ -12,9 +12,15 @@ WARM_UP = 60
 
 
 def adjusted_prices(prices: pl.DataFrame) -> pl.DataFrame:
-    """Add `adj_open`, `adj_high`, `adj_low`: raw prices times adj_close / close, null where the source has none."""
+    """Add `adj_open`, `adj_high`, `adj_low`, `adj_volume`, null where the source has none.
+
+    Prices are multiplied by adj_close / close, volume is divided by it, so that money traded stays what it was.
+    """
     factor = pl.col("adj_close") / pl.col("close")
-    return prices.with_columns((pl.col(name) * factor).alias(f"adj_{name}") for name in ("open", "high", "low"))
+    return prices.with_columns(
+        *((pl.col(name) * factor).alias(f"adj_{name}") for name in ("open", "high", "low")),
+        (pl.col("volume") / factor).alias("adj_volume"),
+    )
 
 
 def compute_indicators(prices: pl.DataFrame) -> pl.DataFrame:

@@ -23,7 +23,7 @@ MARKET_STATE: Schema = {
     "volume": pl.Float64,
 }
 """`decided_at` is the session's close; `known_at` the latest `available_at` of all that the texts use;
-`open_price` (null without opens) and `mark_price` (the close) are adjusted alike."""
+`open_price` (null without opens), `mark_price` (the close) and `volume` (null without) are adjusted alike."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _build_symbol(
         "news_text",
         pl.col("adj_open").alias("open_price"),
         pl.col("adj_close").alias("mark_price"),
-        "volume",
+        pl.col("adj_volume").alias("volume"),
     )
     return table.cast(MARKET_STATE), num_late, int(states["left_out"].sum())  # type: ignore[arg-type]
 

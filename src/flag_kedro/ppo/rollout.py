@@ -32,10 +32,12 @@ class Rollout:
     """V of the state reached before any reset, [T, N]."""
     rewards: Tensor
     """[T, N]."""
+    terminated: Tensor
+    """Whether the account was ruined, [T, N]."""
     truncated: Tensor
-    """[T, N]."""
+    """Whether the episode was cut short, [T, N]."""
     positions: Floats
-    """Whether shares were held over each return, [T, N]."""
+    """Position held over each return: -1 short, 0 flat, 1 long, [T, N]."""
     episode_returns: list[float]
     """Sums of rewards of the episodes that ended."""
 
@@ -74,26 +76,28 @@ class RolloutCollector:
         """Play `num_steps` sessions with `model`'s sampled actions."""
         env, device = self.env, model.device
         steps: list[tuple[States, Ints, Tensor]] = []
-        values, next_values, rewards, truncations, positions = [], [], [], [], []
+        values, next_values, rewards, terminations, truncations, positions = [], [], [], [], [], []
         episode_returns: list[float] = []
         states = env.states()
         said = model.evaluate(states)
         for _ in range(num_steps):
             draws = uniform_draws(self.seed, "action", env.window.symbols, self.step_count, self.accounts_per_symbol)
             actions = sample_actions(said.log_probs, draws)
-            _, reward, _, truncated, info = env.step(actions)
+            _, reward, terminated, truncated, info = env.step(actions)
+            ended = terminated | truncated
             chosen = said.log_probs.gather(1, torch.from_numpy(actions).to(device)[:, None]).squeeze(1)
             steps.append((states, actions, chosen))
             values.append(said.values)
-            states, said, reached = self._arrive(model, bool(truncated.any()), info)
+            states, said, reached = self._arrive(model, bool(ended.any()), info)
             next_values.append(reached)
             rewards.append(reward)
+            terminations.append(terminated)
             truncations.append(truncated)
             positions.append(info["position"])
             self.step_count += 1
             self._returns += reward
-            episode_returns += self._returns[truncated].tolist()
-            self._returns[truncated] = 0.0
+            episode_returns += self._returns[ended].tolist()
+            self._returns[ended] = 0.0
         return Rollout(
             states=join_states([state for state, _, _ in steps]),
             actions=torch.from_numpy(np.concatenate([actions for _, actions, _ in steps])).to(device),
@@ -101,17 +105,18 @@ class RolloutCollector:
             values=torch.stack(values),
             next_values=torch.stack(next_values),
             rewards=torch.tensor(np.stack(rewards), dtype=torch.float32, device=device),
+            terminated=torch.from_numpy(np.stack(terminations)).to(device),
             truncated=torch.from_numpy(np.stack(truncations)).to(device),
             positions=np.stack(positions).astype(np.float64),
             episode_returns=episode_returns,
         )
 
     def _arrive(
-        self, model: ActorCritic, any_truncated: bool, info: dict[str, States]
+        self, model: ActorCritic, any_ended: bool, info: dict[str, States]
     ) -> tuple[States, Evaluation, Tensor]:
         """The states to decide on next, what the model says of them, and V of those reached before a reset."""
         states = self.env.states()
-        if not any_truncated:
+        if not any_ended:
             said = model.evaluate(states)
             return states, said, said.values
         both = model.evaluate(join_states([states, info["final_states"]]))

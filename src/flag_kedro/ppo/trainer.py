@@ -107,10 +107,9 @@ def update_policy(
     Returns:
         Means over all minibatches.
     """
-    terminated = torch.zeros_like(rollout.truncated)
     next_values = rollout.next_values if config.bootstrap_truncated else rollout.next_values * ~rollout.truncated
     advantages, targets = estimate_advantages(
-        rollout.rewards * config.reward_scale, rollout.values, next_values, terminated, rollout.truncated,
+        rollout.rewards * config.reward_scale, rollout.values, next_values, rollout.terminated, rollout.truncated,
         gamma=config.gamma, gae_lambda=config.gae_lambda,
     )  # fmt: skip
     if config.norm_adv and advantages.numel() > 1:
@@ -205,7 +204,7 @@ def _describe(rollout: Rollout, learning_rate: float) -> Metrics:
     described = {
         "ppo/learning_rate": learning_rate,
         "env/reward": float(rollout.rewards.mean()),
-        "env/exposure": float(rollout.positions.mean()),
+        "env/exposure": float(np.abs(rollout.positions).mean()),
         "env/sell_share": float(actions[0]),
         "env/hold_share": float(actions[1]),
         "env/buy_share": float(actions[2]),

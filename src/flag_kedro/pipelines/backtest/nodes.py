@@ -47,7 +47,9 @@ def replay_strategies(
     set_tags({"data_hash": facts["data_hash"]})
     tag_training_run(folder_hash(policy))
     model = load_policy(policy, backbone, prepare_torch(runtime))
-    window = cut_window(market_states, windows_of(market_states, data).test, facts["env"]["fill"])
+    window = cut_window(
+        market_states, windows_of(market_states, data).test, facts["env"]["fill"], positions=env.positions
+    )
     rules = {
         "flag_trader": model.decide,
         "buy_and_hold": buy_and_hold,
@@ -68,7 +70,7 @@ def score_backtest(
 ) -> dict[str, Any]:
     """Score all strategies in both conventions; `results` holds the one asked for."""
     windows = windows_of(market_states, data)
-    window = cut_window(market_states, windows.test, effective_fill(env.fill, market_states))
+    window = cut_window(market_states, windows.test, effective_fill(env.fill, market_states), positions=env.positions)
     marks = {s: window.mark_prices[i, : window.num_sessions[i]] for i, s in enumerate(window.symbols)}
     calendars = {symbol: symbol_calendar(symbol, data) for symbol in window.symbols}
     first, last = windows.test[0].isoformat(), windows.test[1].isoformat()

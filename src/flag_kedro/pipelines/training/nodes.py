@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -51,9 +52,12 @@ def prepare_backbone(
 ) -> WritesFolder:
     """Build or fetch the backbone; the tiny tokenizer learns from prompts of the training window alone."""
     check_market(found_facts, market_facts(data, news, simulated, features))
-    window = cut_window(market_states, windows_of(market_states, data).train, effective_fill(env.fill, market_states))
+    fill = effective_fill(env.fill, market_states)
+    if fill != env.fill:
+        logger.warning("the source has symbols without opens: decisions fill at %s, not %s", fill, env.fill)
+    window = cut_window(market_states, windows_of(market_states, data).train, fill, positions=env.positions)
     prompts = [prefix for prefixes in window.prefixes for prefix in prefixes]
-    return Backbone(policy, [*prompts, *compact_account_texts() * 100], seed)
+    return Backbone(policy, [*prompts, *compact_account_texts(env.positions) * 100], seed)
 
 
 def train_policy(
@@ -73,8 +77,9 @@ def train_policy(
     facts = training_facts(market_states, data, env)
     set_tags({"data_hash": facts["data_hash"]})
     windows = windows_of(market_states, data)
-    train = cut_window(market_states, windows.train, facts["env"]["fill"])
-    validation = cut_window(market_states, windows.validation, facts["env"]["fill"]) if windows.validation else None
+    cut = partial(cut_window, market_states, fill=facts["env"]["fill"], positions=env.positions)
+    train = cut(windows.train)
+    validation = cut(windows.validation) if windows.validation else None
     if validation is None:
         logger.warning(
             "no validation window: the last weights are kept (set data.windows.validation to choose the best)"
