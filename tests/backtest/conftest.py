@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 import pytest
 
-from flag_kedro.env.config import EnvConfig, Fill
+from flag_kedro.env.config import EnvConfig, Fill, Positions
 from flag_kedro.env.window import TradingWindow, cut_window
 
 FIRST = date(2024, 1, 1)
@@ -33,8 +33,11 @@ def cut_prices() -> Callable[..., TradingWindow]:
             }
         )
 
-    def cut(fill: Fill, **symbols: tuple[Sequence[float], Sequence[float]]) -> TradingWindow:
-        return cut_window({name: states(*prices) for name, prices in symbols.items()}, ALWAYS, fill)
+    def cut(
+        fill: Fill, positions: Positions = "long_flat", **symbols: tuple[Sequence[float], Sequence[float]]
+    ) -> TradingWindow:
+        tables = {name: states(*prices) for name, prices in symbols.items()}
+        return cut_window(tables, ALWAYS, fill, positions=positions)
 
     return cut
 

@@ -15,6 +15,14 @@ from flag_kedro.env.prompt import States
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 
+KEYS = ["strategy", "symbol", "session"]
+PROMPTS = {
+    "strategy": pl.String,
+    "symbol": pl.String,
+    "session": pl.Date,
+    "prompt": pl.String,
+    "legal": pl.String,
+}
 DECISIONS = {
     "strategy": pl.String,
     "symbol": pl.String,
@@ -56,6 +64,8 @@ Decide = Callable[[States], Decisions]
 class Replay:
     """A replayed strategy as tables."""
 
+    prompts: pl.DataFrame
+    """Columns `PROMPTS`, one row per decision: the text shown, and the legal actions in words."""
     decisions: pl.DataFrame
     """Columns `DECISIONS`, one row per symbol and session; `position` is before the action. A ruined account
     decides no more."""
@@ -85,6 +95,7 @@ def replay(
     """
     env = TradingVectorEnv(window, replace(config, max_episode_steps=None))
     num_symbols, longest = env.num_envs, int(window.num_sessions.max())
+    prompt_rows: list[tuple[object, ...]] = []
     decision_rows: list[tuple[object, ...]] = []
     equity_rows: list[tuple[object, ...]] = [
         (strategy, window.symbols[s], window.sessions[s][0], config.initial_cash, 0, None, 0.0)
@@ -98,6 +109,8 @@ def replay(
         for s in np.flatnonzero(deciding).tolist():
             place = (window.symbols[s], window.sessions[s][t])
             refuse_masked(*place, int(decisions.actions[s]), states.action_mask[s], int(position[s]))
+            legal = " ".join(name for name, ok in zip(ACTION_NAMES, states.action_mask[s], strict=True) if ok)
+            prompt_rows.append((strategy, *place, states.prefix[s] + states.account[s], legal))
             decision_rows.append((strategy, *place, *_said(decisions, s), int(position[s])))
         if on_step is not None:
             on_step()
@@ -127,6 +140,7 @@ def replay(
         ruined |= terminated & going
     order = ["symbol", "session"]
     return Replay(
+        prompts=pl.DataFrame(prompt_rows, schema=PROMPTS, orient="row").sort(order, maintain_order=True),
         decisions=pl.DataFrame(decision_rows, schema=DECISIONS, orient="row").sort(order, maintain_order=True),
         equity=pl.DataFrame(equity_rows, schema=EQUITY, orient="row").sort(order, maintain_order=True),
     )

@@ -1,0 +1,73 @@
+"""Cost curve, lag and capacity on windows small enough to work by hand."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flag_kedro.backtest.baselines import buy_and_hold
+from flag_kedro.backtest.replay import replay
+from flag_kedro.backtest.sensitivity import capacity, weigh_sensitivity
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow
+
+CutPrices = Callable[..., TradingWindow]
+FREE = EnvConfig(cost_bps=0.0, slippage_bps=0.0, initial_cash=1_000.0)
+CLOSES = [10.0, 10.0, 20.0, 40.0]
+
+
+def _weigh(window: TradingWindow, path: list[int], **options: object) -> dict[str, object]:
+    equity = replay("rule", window, FREE, buy_and_hold).equity
+    found = weigh_sensitivity(window, FREE, {"rule": np.array([path])}, equity, {"A": "XNYS"}, **options)
+    result: dict[str, object] = found["symbols"]["A"]["rule"]
+    return result
+
+
+def test_cost_curve_charges_every_trade_of_the_path(cut_prices: CutPrices) -> None:
+    # bought at 10, sold at 20: doubled, less one purchase and one sale
+    window = cut_prices("next_close", A=(CLOSES, CLOSES))
+    curve = _weigh(window, [1, 0, 0, 0], cost_bps=(0.0, 100.0))["cost_curve"]
+    assert curve == pytest.approx([math.log(2.0), math.log(2.0 / 1.01 * 0.99)])
+
+
+def test_lagged_path_trades_one_session_later(cut_prices: CutPrices) -> None:
+    window = cut_prices("next_close", A=(CLOSES, CLOSES))
+    assert _weigh(window, [1, 0, 0, 0])["lagged"]["cumulative_return"] == pytest.approx(math.log(2.0))  # 20 to 40
+    assert _weigh(window, [0, 1, 0, 0])["lagged"]["cumulative_return"] == 0.0  # would buy at 40
+
+
+def test_sharpe_of_the_lagged_path_by_hand(cut_prices: CutPrices) -> None:
+    # returns 0, 0, ln 2: mean ln 2 / 3, std ln 2 / sqrt 3, annualised
+    window = cut_prices("next_close", A=(CLOSES, CLOSES))
+    assert _weigh(window, [1, 0, 0, 0])["lagged"]["sharpe_ratio"] == pytest.approx(math.sqrt(252) / math.sqrt(3))
+
+
+def test_capacity_is_set_by_the_tightest_fill(cut_prices: CutPrices) -> None:
+    window = replace(
+        cut_prices("next_close", A=(CLOSES, CLOSES)), fill_volumes=np.array([[np.nan, 5_000.0, 900.0, 7.0]])
+    )
+    # 1,000 traded where 5,000 x 10 change hands, 2,000 where 900 x 20 do: 1 % of 18,000 / 2,000 x 1,000 = 90
+    assert capacity(np.array([0.0, 1_000.0, 2_000.0, 0.0]), window, 0, 1_000.0, 0.01) == pytest.approx(90.0)
+
+
+def test_capacity_is_unknown_without_trades_or_volume(cut_prices: CutPrices) -> None:
+    window = cut_prices("next_close", A=(CLOSES, CLOSES))
+    assert capacity(np.zeros(4), window, 0, 1_000.0, 0.01) is None
+    assert capacity(np.array([0.0, 1_000.0, 0.0, 0.0]), window, 0, 1_000.0, 0.01) is None
+
+
+def test_every_fill_of_an_account_of_that_size_stays_within_participation(cut_prices: CutPrices) -> None:
+    volumes = np.array([[np.nan, 5_000.0, 900.0, 7_000.0]])
+    window = replace(cut_prices("next_close", A=(CLOSES, CLOSES)), fill_volumes=volumes)
+    traded = replay("rule", window, FREE, buy_and_hold).equity["traded_value"].to_numpy()
+    size = capacity(traded, window, 0, 1_000.0, 0.01)
+    assert size is not None
+    capped = replace(FREE, initial_cash=size, max_participation=0.01)
+    free = replace(capped, max_participation=None)
+    assert replay("r", window, capped, buy_and_hold).equity.equals(replay("r", window, free, buy_and_hold).equity)
+    larger = replace(capped, initial_cash=size * 1.01)
+    shares = replay("r", window, larger, buy_and_hold).equity["traded_value"].to_numpy() / window.fill_prices[0]
+    assert pl.Series(shares).fill_nan(0.0).max() == pytest.approx(50.0)  # 1 % of 5,000
