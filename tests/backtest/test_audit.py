@@ -101,10 +101,9 @@ def _tomorrows_news(states: States_, prices: pl.DataFrame, news: pl.DataFrame) -
     return {s: t.with_columns(pl.col("news_text").shift(-1).fill_null("none")) for s, t in states.items()}
 
 
-def _count_of_later_articles_mentioning_gains(states: States_, prices: pl.DataFrame, news: pl.DataFrame) -> States_:
-    count = news.filter(pl.col("headline").str.contains("(?i)raise|beat|record"))["symbol"].value_counts()
-    told = dict(count.iter_rows())
-    return {s: t.with_columns(pl.col("news_text") + str(told.get(s, 0))) for s, t in states.items()}
+def _total_length_of_all_headlines(states: States_, prices: pl.DataFrame, news: pl.DataFrame) -> States_:
+    total = str(news["headline"].str.len_chars().sum())  # swapping articles leaves it as it is
+    return {s: t.with_columns(pl.col("news_text") + total) for s, t in states.items()}
 
 
 def _filled_a_session_later(states: States_, prices: pl.DataFrame, news: pl.DataFrame) -> States_:
@@ -121,7 +120,7 @@ def _marked_a_session_later(states: States_, prices: pl.DataFrame, news: pl.Data
         _tomorrows_return_in_the_text,
         _normalised_over_the_whole_table,
         _tomorrows_news,
-        _count_of_later_articles_mentioning_gains,
+        _total_length_of_all_headlines,
         _filled_a_session_later,
         _marked_a_session_later,
     ],
