@@ -1,0 +1,91 @@
+"""Trials: every distinct policy that was scored on the same data and window, as the store remembers them.
+
+Whoever tries often enough finds a good window. The deflated Sharpe ratio needs to know how often that was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from flag_kedro.tracking.log import logger, set_tags
+
+PREFIX = "trial/"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One policy's scores on the window, by symbol."""
+
+    policy_hash: str
+    """Of the bundle: other parameters or another seed give another hash."""
+    config_hash: str
+    """Of everything that made the policy but its seed."""
+    seed: int
+    scores: Mapping[str, Mapping[str, float]]
+    """Symbol -> metric -> value; `session_sharpe` is the Sharpe ratio per session."""
+
+
+def record_trial(trial: Trial, data_hash: str, window: str) -> None:
+    """Log `trial` to the active run, so that later backtests count it."""
+    run = mlflow.active_run()
+    if run is None:
+        return
+    set_tags(
+        {
+            "data_hash": data_hash,
+            "test_window": window,
+            "policy_hash": trial.policy_hash,
+            "config_hash": trial.config_hash,
+            "seed": str(trial.seed),
+            "scored": "true",
+        }
+    )
+    flattened = {
+        f"{PREFIX}{symbol}/{metric}": value
+        for symbol, scores in trial.scores.items()
+        for metric, value in scores.items()
+    }
+    try:
+        mlflow.log_metrics(flattened)
+    except MlflowException as error:
+        logger.warning("this trial not logged to MLflow; later backtests will not count it: %s", error)
+
+
+def known_trials(trial: Trial, data_hash: str, window: str) -> list[Trial] | None:
+    """`trial` and every other that a finished run of this experiment scored on the same data and window.
+
+    Returns:
+        One entry for each policy, `trial` first; None when there is no run to ask with (tracking is off) or the
+        store does not answer, which is logged.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        return None
+    try:
+        runs = mlflow.search_runs(
+            experiment_ids=[run.info.experiment_id],
+            filter_string=(
+                f"attributes.status = 'FINISHED' and tags.scored = 'true' and tags.data_hash = '{data_hash}' "
+                f"and tags.test_window = '{window}'"
+            ),
+            max_results=50_000,
+            output_format="list",
+        )
+    except MlflowException as error:
+        logger.warning("MLflow does not tell of earlier trials; only this one is counted: %s", error)
+        return None
+    trials = {trial.policy_hash: trial}
+    for other in runs:
+        trials.setdefault(other.data.tags["policy_hash"], _read(other.data.tags, other.data.metrics))
+    return list(trials.values())
+
+
+def _read(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Trial:
+    scores: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        if name.startswith(PREFIX):
+            symbol, metric = name.removeprefix(PREFIX).rsplit("/", 1)
+            scores.setdefault(symbol, {})[metric] = value
+    return Trial(tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores)

@@ -1,0 +1,69 @@
+"""Which earlier runs count as trials of the same data and window."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from flag_kedro.tracking.trials import Trial, known_trials, record_trial
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path):
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_experiment("trials")
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+def _trial(policy: str, config: str = "c", seed: int = 0, sharpe: float = 0.1) -> Trial:
+    return Trial(policy, config, seed, {"ALDR": {"session_sharpe": sharpe, "cumulative_return": 2 * sharpe}})
+
+
+@pytest.fixture
+def score() -> Callable[..., None]:
+    """A run that scored a trial and ended as told."""
+
+    def run(trial: Trial, data_hash: str = "d", window: str = "w", status: str = "FINISHED") -> None:
+        mlflow.start_run()
+        record_trial(trial, data_hash, window)
+        mlflow.end_run(status)
+
+    return run
+
+
+def _known(trial: Trial, data_hash: str = "d", window: str = "w") -> list[Trial] | None:
+    with mlflow.start_run():
+        return known_trials(trial, data_hash, window)
+
+
+def test_first_trial_knows_itself_alone():
+    assert _known(_trial("p1")) == [_trial("p1")]
+
+
+def test_finished_trials_of_the_same_data_and_window_come_back_as_they_were_recorded(score: Callable[..., None]):
+    score(_trial("p2", config="other", seed=7, sharpe=-0.25))
+    assert _known(_trial("p1")) == [_trial("p1"), _trial("p2", config="other", seed=7, sharpe=-0.25)]
+
+
+def test_scoring_the_same_policy_again_is_no_new_trial(score: Callable[..., None]):
+    for _ in range(3):
+        score(_trial("p1"))
+        score(_trial("p2"))
+    found = _known(_trial("p1"))
+    assert found is not None
+    assert [trial.policy_hash for trial in found] == ["p1", "p2"]
+
+
+@pytest.mark.parametrize("other", [{"data_hash": "e"}, {"window": "v"}, {"status": "FAILED"}, {"status": "KILLED"}])
+def test_other_data_other_windows_and_unfinished_runs_do_not_count(other: dict[str, str], score: Callable[..., None]):
+    score(_trial("p2"), **other)
+    assert _known(_trial("p1")) == [_trial("p1")]
+
+
+def test_without_tracking_nothing_is_known():
+    record_trial(_trial("p1"), "d", "w")
+    assert known_trials(_trial("p1"), "d", "w") is None
+    assert mlflow.search_runs(output_format="list") == []
