@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flag_kedro.data.investorbench import default_calendar, find_symbols, read_investorbench
+from flag_kedro.data.investorbench import default_calendar, find_symbols, read_available, read_investorbench
 from flag_kedro.data.schema import NEWS, PRICES, DataError
 
 DAYS = {
@@ -192,3 +192,16 @@ def test_real_files_hold_the_published_days(investorbench, symbol, num_days, fir
     assert (prices.height, prices["session"][0], prices["session"][-1]) == (num_days, first, last)
     assert not news.filter(pl.col("headline").str.strip_chars() == "").height
     assert (news["available_at"].dt.date() > news["published_at"].dt.date()).all()
+
+
+def test_files_at_hand_are_read_and_the_rest_is_named(tmp_path):
+    days = {day: DAYS[day] for day in ("2020-11-25", "2020-11-27", "2020-11-30")}
+    prices, absent = read_available(write(tmp_path, days), ("ACME", "MSFT"))
+    assert prices["ACME"]["close"].to_list() == [100.0, 101.5, 99.25]
+    assert absent == ("MSFT",)
+
+
+def test_file_at_hand_with_a_missing_session_is_refused(tmp_path):
+    days = {day: DAYS[day] for day in ("2020-11-25", "2020-11-30")}
+    with pytest.raises(DataError, match="ACME 2020-11-27: a session without a price"):
+        read_available(write(tmp_path, days), ("ACME",))

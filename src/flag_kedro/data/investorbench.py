@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.data.calendar import available_from_date, exchange_sessions
-from flag_kedro.data.schema import NEWS, PRICES, DataError
+from flag_kedro.data.schema import NEWS, PRICES, DataError, validate_prices
 
 CRYPTO = {"BTC", "ETH"}
 HEADLINE_CHARS = 200
@@ -19,6 +20,18 @@ SENTENCE_END = re.compile(
 )
 """White space after a full stop that is none of an abbreviation's, as in `U.S.` or `Microsoft Corp. reports`."""
 SENTIMENT = re.compile(r"\(\s*sentiment\s*:\s*(\w+)\s*\)\s*$", re.IGNORECASE)
+
+
+def existing_folder(path: str) -> Path:
+    """`data.path` as a folder.
+
+    Raises:
+        DataError: when it is none.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"data.path: {folder.absolute()} is not a folder; point it to InvestorBench's JSON files")
+    return folder
 
 
 def find_symbols(folder: Path) -> tuple[str, ...]:
@@ -84,8 +97,35 @@ def read_investorbench(folder: Path, symbol: str, calendar: str, date_only: str)
     return prices.cast(PRICES), _news_table(folder, days, symbol, calendar, date_only)  # type: ignore[arg-type]
 
 
+def read_available(folder: Path, symbols: Sequence[str]) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
+    """Checked prices of those `symbols` that have a file in `folder`, and the symbols that have none.
+
+    Returns:
+        By symbol the rows of the prices table, ascending, on the symbol's own calendar; and the rest.
+
+    Raises:
+        DataError: when none has a file, or a file breaks a rule.
+    """
+    present = [symbol for symbol in symbols if _file(folder, symbol).is_file()]
+    if not present:
+        wanted = " ".join(_file(folder, symbol).name for symbol in symbols)
+        found = " ".join(find_symbols(folder))
+        raise DataError(f"data.path: {folder} has the files of {found}, but none of {wanted}; bring one of them")
+    prices = {}
+    for symbol in present:
+        calendar = default_calendar(symbol)
+        table, _ = read_investorbench(folder, symbol, calendar, "next_session")
+        first, last = table["session"][0], table["session"][-1]
+        prices[symbol] = validate_prices(table, {symbol: exchange_sessions(calendar, first, last)})
+    return prices, tuple(symbol for symbol in symbols if symbol not in prices)
+
+
+def _file(folder: Path, symbol: str) -> Path:
+    return folder / f"{symbol.lower()}.json"
+
+
 def _read_days(folder: Path, symbol: str) -> dict[date, dict[str, Any]]:
-    path = folder / f"{symbol.lower()}.json"
+    path = _file(folder, symbol)
     if not path.is_file():
         raise DataError(
             f"data.symbols: no data for {symbol}: {path} does not exist; {folder} has {' '.join(find_symbols(folder))}"

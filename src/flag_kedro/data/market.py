@@ -1,12 +1,10 @@
 """From `data.source` to the two validated tables."""
 
-from pathlib import Path
-
 import polars as pl
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.investorbench import default_calendar, find_symbols, read_investorbench
+from flag_kedro.data.investorbench import default_calendar, existing_folder, find_symbols, read_investorbench
 from flag_kedro.data.schema import DataError, validate_news, validate_prices
 from flag_kedro.data.simulated import CALENDAR, SimulatedConfig, simulate_market
 
@@ -49,9 +47,7 @@ def _calendars(prices: pl.DataFrame, data: DataConfig) -> dict[str, pl.DataFrame
 
 def _read_files(data: DataConfig, news: NewsConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
     assert data.path is not None  # DataConfig requires it for this source
-    folder = Path(data.path).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"data.path: {folder.absolute()} is not a folder; point it to InvestorBench's JSON files")
+    folder = existing_folder(data.path)
     symbols = data.symbols or find_symbols(folder)
     tables = [read_investorbench(folder, symbol, symbol_calendar(symbol, data), news.date_only) for symbol in symbols]
     return pl.concat([prices for prices, _ in tables]), pl.concat([articles for _, articles in tables])
