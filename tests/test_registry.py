@@ -7,7 +7,7 @@ from flag_kedro.pipeline_registry import register_pipelines
 
 def test_every_node_annotation_resolves_at_run_time():
     """One unresolved name makes Kedro hand a node raw dicts instead of typed parameters."""
-    for node in register_pipelines()["__default__"].nodes:
+    for node in {node for pipeline in register_pipelines().values() for node in pipeline.nodes}:
         assert typing.get_type_hints(node.func)
 
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from flag_kedro.pipelines import backtest, features, ingest, training
+from flag_kedro.pipelines import backtest, features, ingest, reproduce, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -15,5 +15,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "training": learning,
         "train": ingesting + building + learning,
         "backtest": judging,
+        "reproduce": reproduce.create_pipeline(),
         "__default__": ingesting + building + learning + judging,
     }

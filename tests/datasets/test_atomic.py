@@ -15,7 +15,15 @@ import pytest
 from kedro.io import DatasetError
 
 from flag_kedro.data.schema import DataError
-from flag_kedro.datasets.atomic import JSONFile, ParquetTable, PlotlyFigure, PlotlyPage, whole_file, whole_folder
+from flag_kedro.datasets.atomic import (
+    HTMLPage,
+    JSONFile,
+    ParquetTable,
+    PlotlyFigure,
+    PlotlyPage,
+    whole_file,
+    whole_folder,
+)
 from flag_kedro.datasets.folders import Folder, SymbolTables
 
 TABLE = pl.DataFrame({"symbol": ["ALDR"], "price": [1.5]})
@@ -59,6 +67,15 @@ def test_figures_are_saved(tmp_path: Path, kind: type):
     path = tmp_path / "figure"
     kind(filepath=str(path)).save(go.Figure(go.Scatter(y=[1, 2])))
     assert path.stat().st_size > 100
+
+
+def test_page_comes_back_as_saved_and_a_failed_save_leaves_it(tmp_path: Path):
+    dataset = HTMLPage(filepath=str(tmp_path / "page.html"))
+    dataset.save("<p>≤ 1</p>")
+    with pytest.raises(DatasetError):
+        dataset.save(5)
+    assert dataset.load() == "<p>≤ 1</p>"
+    assert left_behind(tmp_path) == []
 
 
 def test_previews_of_wrapped_datasets_are_kept(tmp_path: Path):

@@ -16,6 +16,7 @@ from kedro_datasets.json import JSONDataset
 from kedro_datasets.plotly import HTMLDataset
 from kedro_datasets.plotly import JSONDataset as PlotlyDataset
 from kedro_datasets.polars import EagerPolarsDataset
+from kedro_datasets.text import TextDataset
 
 
 def sync(path: Path) -> None:
@@ -118,3 +119,7 @@ class PlotlyFigure(WholeSave, PlotlyDataset):
 
 class PlotlyPage(WholeSave, HTMLDataset):
     """A plotly figure as a page that needs nothing else to be opened."""
+
+
+class HTMLPage(WholeSave, TextDataset):
+    """A page as text."""

@@ -17,7 +17,7 @@ from kedro.io import DatasetError
 
 from flag_kedro.data.schema import DataError
 from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters
-from flag_kedro.hooks.summary import print_backtest, print_trained
+from flag_kedro.hooks.summary import print_backtest, print_reproduced, print_trained
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
 from flag_kedro.ppo.errors import TrainingError
@@ -113,6 +113,10 @@ class ProjectHooks:
             print_backtest(catalog["backtest_metrics"].load(), self._shown_data_dir())
         elif "policy" in made:
             print_trained(self._shown_data_dir())
+        elif {"published_rows", "published_audit"} <= made:
+            print_reproduced(
+                catalog["published_rows"].load(), catalog["published_audit"].load(), self._shown_data_dir()
+            )
 
     @hook_impl(wrapper=True)
     def on_pipeline_error(self, error: Exception) -> Generator[None, Any, Any]:
