@@ -1,24 +1,29 @@
-"""Plots of a backtest."""
+"""Plots of the paths that strategies took: equity, drawdown and rolling Sharpe ratio.
+
+Every function draws one panel per symbol in its table; filter the table for a plot of one symbol.
+"""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
-COLORS = {"flag_trader": "#0b6e4f", "buy_and_hold": "#d1495b", "random": "#9a9a9a", "flat": "#c8c8c8"}
-DASHES = {"random": "dot", "flat": "dash"}
-GRID = "rgba(128, 128, 128, 0.25)"  # seen on white and on kedro-viz's dark page alike
-DAY_MS = 86_400_000
-DATE_TICKS = [  # month or year only where it changes
-    {"dtickrange": [None, 14 * DAY_MS], "value": "%-d\n%b %Y"},
-    {"dtickrange": ["M1", "M12"], "value": "%b\n%Y"},
-    {"dtickrange": ["M12", None], "value": "%Y"},
-]
-COLUMNS = 2
-TOP, PANEL, BETWEEN, BOTTOM = 100, 190, 70, 100
-"""Heights in pixels: title, panel, space between two panels, dates and legend."""
+from flag_kedro.backtest.metrics import TINY_STD
+from flag_kedro.backtest.plot_style import (
+    date_axes,
+    describe_trading,
+    finish,
+    name_once,
+    strategy_line,
+    symbol_panels,
+)
+from flag_kedro.env.account import Floats
+
+ROLLING_SESSIONS = 63
+"""Returns in a rolling Sharpe ratio, a quarter of a year."""
 
 
 def plot_equity(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
@@ -26,56 +31,71 @@ def plot_equity(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
 
     Args:
         equity: columns of `replay.EQUITY`.
-        convention: of `metrics.describe_convention`; printed above.
+        convention: of `metrics.describe_convention`, convention `account`; printed above.
     """
-    symbols = equity["symbol"].unique(maintain_order=True).to_list()
-    columns = min(COLUMNS, len(symbols))
-    rows = math.ceil(len(symbols) / columns)
-    height = rows * PANEL + (rows - 1) * BETWEEN
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=symbols,
-        vertical_spacing=BETWEEN / height,
-        horizontal_spacing=0.12 if columns > 1 else 0.0,
-    )
-    for index, symbol in enumerate(symbols):
-        row, column = divmod(index, columns)
-        for (strategy,), path in equity.filter(pl.col("symbol") == symbol).group_by("strategy", maintain_order=True):
-            name = str(strategy)
+    figure = _plot_paths(equity, lambda _, path: (path["equity"] / path["equity"][0]).to_list())
+    figure.update_yaxes(hoverformat=".3f")
+    return finish(figure, "Equity on the test window, 1 at its start", describe_trading(convention))
+
+
+def plot_drawdown(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
+    """Equity below its running peak as a share of the peak, never above 0; arguments of `plot_equity`."""
+    figure = _plot_paths(equity, lambda _, path: (path["equity"] / path["equity"].cum_max() - 1.0).to_list())
+    figure.update_yaxes(tickformat=".0%", hoverformat=".2%")
+    return finish(figure, "Drawdown from the highest equity so far", describe_trading(convention))
+
+
+def plot_rolling_sharpe(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
+    """Annualised Sharpe ratio of the last 63 returns, or of half the window where that is shorter.
+
+    Args:
+        equity: columns of `replay.EQUITY`.
+        convention: of `metrics.describe_convention`, convention `account`; its `days_per_year` annualises.
+    """
+    sessions = equity.group_by("symbol").agg(pl.col("session").n_unique())["session"].to_list()
+    span = max(2, min(ROLLING_SESSIONS, (min(sessions) - 1) // 2))
+    days = convention["days_per_year"]
+
+    def values(symbol: str, path: pl.DataFrame) -> list[float | None]:
+        returns = path["log_return"].slice(1).to_numpy()
+        return [None, *rolling_sharpe(returns, span, days[symbol])]
+
+    figure = _plot_paths(equity, values)
+    figure.update_yaxes(hoverformat=".2f")
+    return finish(figure, f"Rolling Sharpe ratio over {span} sessions", describe_trading(convention))
+
+
+def rolling_sharpe(log_returns: Floats, span: int, days: int) -> list[float | None]:
+    """Mean / std (ddof 1) x sqrt(`days`) of each last `span` returns; None before, and where nothing moves.
+
+    Args:
+        log_returns: daily, [n].
+        span: returns in each ratio, at least 2.
+        days: sessions in a year.
+    """
+    if len(log_returns) < span:
+        return [None] * len(log_returns)
+    windows = np.lib.stride_tricks.sliding_window_view(log_returns, span)
+    means, stds = windows.mean(axis=1), windows.std(axis=1, ddof=1)
+    ratios = [
+        float(mean / std * math.sqrt(days)) if std >= TINY_STD else None for mean, std in zip(means, stds, strict=True)
+    ]
+    return [None] * (span - 1) + ratios
+
+
+def _plot_paths(equity: pl.DataFrame, values: Callable[[str, pl.DataFrame], list[float | None]]) -> go.Figure:
+    """One line for each symbol and strategy, of what `values` makes of its rows in `equity`."""
+    figure, cells = symbol_panels(equity["symbol"].unique(maintain_order=True).to_list())
+    for symbol, cell in cells.items():
+        own = equity.filter(pl.col("symbol") == symbol)
+        for (strategy,), path in own.group_by("strategy", maintain_order=True):
             figure.add_scatter(
                 x=path["session"].to_list(),
-                y=(path["equity"] / path["equity"][0]).to_list(),
+                y=values(symbol, path),
                 mode="lines",
-                name=name,
-                legendgroup=name,
-                showlegend=index == 0,
-                line={
-                    "color": COLORS.get(name),
-                    "dash": DASHES.get(name, "solid"),
-                    "width": 2.5 if name == "flag_trader" else 1.5,
-                },
-                row=row + 1,
-                col=column + 1,
+                **strategy_line(str(strategy)),
+                **cell,
             )
-    first, last = convention["window"]
-    trades = f"fill {convention['fill']}, {convention['cost_bps'] + convention['slippage_bps']:g} bp a trade"
-    figure.update_layout(
-        title={"text": f"Equity on the test window, 1 at its start<br><sup>{first} to {last}; {trades}</sup>"},
-        template="plotly_white",
-        height=TOP + height + BOTTOM,
-        hovermode="x unified",
-        legend={
-            "orientation": "h",
-            "traceorder": "normal",
-            "x": 0.0,
-            "y": 0.0,
-            "yref": "container",
-            "yanchor": "bottom",
-        },
-        margin={"t": TOP, "l": 45, "r": 20, "b": BOTTOM},
-    )
-    figure.update_annotations(font_size=13)
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, tickangle=0, tickformatstops=DATE_TICKS)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, nticks=6, hoverformat=".3f")
+    name_once(figure)
+    date_axes(figure)
     return figure

@@ -1,0 +1,137 @@
+"""What all plots of a backtest share: one colour per strategy, one panel per symbol, axes and title."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+POLICY = "flag_trader"
+"""The strategy that a backtest is about; the others are what it is held against."""
+COLORS = {
+    "flag_trader": "#0072b2",
+    "buy_and_hold": "#d55e00",
+    "flat": "#ababab",
+    "sticky_random": "#767676",
+    "momentum": "#009e73",
+    "mean_reversion": "#cc79a7",
+    "untrained_lm": "#56b4e9",
+    "text_ridge": "#e69f00",
+    "text_linear_ppo": "#8d6cc4",
+    "sb3_ppo": "#a8762d",
+}
+"""Okabe and Ito's palette, which colour-blind readers can tell apart, and three more; also the order of legends."""
+DASHES = {
+    "flat": "dash",
+    "sticky_random": "dot",
+    "mean_reversion": "dash",
+    "untrained_lm": "dash",
+    "text_linear_ppo": "dashdot",
+    "sb3_ppo": "dot",
+}
+OTHER_COLOR = "#8a8a8a"
+PRICE_COLOR = "#8a8a8a"
+BUY_COLOR, SELL_COLOR, HOLD_COLOR = "#0072b2", "#d55e00", "#b5b5b5"
+GRID = "rgba(128, 128, 128, 0.25)"  # seen on white and on kedro-viz's dark page alike
+DAY_MS = 86_400_000
+DATE_TICKS = [  # month or year only where it changes
+    {"dtickrange": [None, 14 * DAY_MS], "value": "%-d\n%b %Y"},
+    {"dtickrange": ["M1", "M12"], "value": "%b\n%Y"},
+    {"dtickrange": ["M12", None], "value": "%Y"},
+]
+COLUMNS = 2
+TOP, PANEL, BETWEEN, DATES, LEGEND_ROW = 100, 190, 70, 60, 20
+"""Heights in pixels: title, panel, space between two panels, dates, and a row of legend entries."""
+ENTRIES_PER_ROW = 3
+SUBTITLE = "<br><sup>"
+
+Cells = dict[str, dict[str, int]]
+"""Row and column of each symbol's panel, counted from 1."""
+
+
+def in_order(strategies: Sequence[str]) -> list[str]:
+    """Strategies as legends and tables list them; unknown ones last, in the order given."""
+    known = list(COLORS)
+    return sorted(dict.fromkeys(strategies), key=lambda name: known.index(name) if name in COLORS else len(known))
+
+
+def strategy_line(name: str) -> dict[str, Any]:
+    """Attributes of a trace that shows a strategy: the same colour and dash in every plot."""
+    return {
+        "name": name,
+        "legendgroup": name,
+        "legendrank": 1 + (list(COLORS).index(name) if name in COLORS else len(COLORS)),
+        "zorder": 1 if name == POLICY else 0,
+        "line": {
+            "color": COLORS.get(name, OTHER_COLOR),
+            "dash": DASHES.get(name, "solid"),
+            "width": 2.5 if name == POLICY else 1.5,
+        },
+    }
+
+
+def symbol_panels(symbols: Sequence[str]) -> tuple[go.Figure, Cells]:
+    """An empty figure with one titled panel per symbol, and where each is."""
+    columns = min(COLUMNS, len(symbols))
+    rows = math.ceil(len(symbols) / columns)
+    height = _panels_height(rows)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=list(symbols),
+        vertical_spacing=BETWEEN / height,
+        horizontal_spacing=0.12 if columns > 1 else 0.0,
+    )
+    figure.update_layout(height=height)
+    return figure, {symbol: {"row": i // columns + 1, "col": i % columns + 1} for i, symbol in enumerate(symbols)}
+
+
+def _panels_height(rows: int) -> int:
+    return rows * PANEL + (rows - 1) * BETWEEN
+
+
+def name_once(figure: go.Figure) -> None:
+    """Leave each legend group one entry, that of its first trace."""
+    seen: set[str] = set()
+    for trace in figure.data:
+        trace.showlegend = trace.legendgroup not in seen
+        seen.add(trace.legendgroup)
+
+
+def finish(figure: go.Figure, title: str, subtitle: str) -> go.Figure:
+    """Give a figure whose height is that of its panels a title, a legend below and grids for both themes."""
+    entries = sum(trace.showlegend is not False for trace in figure.data)
+    bottom = DATES + LEGEND_ROW * max(2, math.ceil(entries / ENTRIES_PER_ROW))
+    figure.update_layout(
+        title={"text": f"{title}{SUBTITLE}{subtitle}</sup>"},
+        template="plotly_white",
+        height=TOP + figure.layout.height + bottom,
+        hovermode="x unified",
+        hoverlabel={"namelength": -1, "font": {"size": 11}},
+        legend={
+            "orientation": "h",
+            "traceorder": "normal",
+            "x": 0.0,
+            "y": 0.0,
+            "yref": "container",
+            "yanchor": "bottom",
+        },
+        margin={"t": TOP, "l": 45, "r": 20, "b": bottom},
+    )
+    figure.update_annotations(font_size=13)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, tickangle=0)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, nticks=6)
+    return figure
+
+
+def date_axes(figure: go.Figure) -> None:
+    """Print dates with the month or year only where it changes."""
+    figure.update_xaxes(type="date", tickformatstops=DATE_TICKS, hoverformat="%a %-d %b %Y")
+
+
+def describe_trading(convention: Mapping[str, Any]) -> str:
+    """Window, fill and costs in one line; `convention` is of `metrics.describe_convention`."""
+    first, last = convention["window"]
+    cost = convention["cost_bps"] + convention["slippage_bps"]
+    return f"{first} to {last}; fill {convention['fill']}, {cost:g} bp a trade"
