@@ -69,12 +69,13 @@ def test_figures_are_saved(tmp_path: Path, kind: type):
     assert path.stat().st_size > 100
 
 
-def test_page_comes_back_as_saved_and_a_failed_save_leaves_it(tmp_path: Path):
+def test_page_is_saved_whole_in_utf_8(tmp_path: Path):
     dataset = HTMLPage(filepath=str(tmp_path / "page.html"))
-    dataset.save("<p>≤ 1</p>")
+    dataset.save("<p>é – 中</p>")
+    assert (tmp_path / "page.html").read_bytes().decode("utf-8") == dataset.load() == "<p>é – 中</p>"
     with pytest.raises(DatasetError):
-        dataset.save(5)
-    assert dataset.load() == "<p>≤ 1</p>"
+        dataset.save("\ud800")  # cannot be encoded
+    assert dataset.load() == "<p>é – 中</p>"
     assert left_behind(tmp_path) == []
 
 

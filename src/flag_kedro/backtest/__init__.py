@@ -1,1 +1,1 @@
-"""Judging without learning: replay, baselines, metrics and plots."""
+"""Judging without learning: replay, baselines, metrics, plots and report."""

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.plotly import HTMLDataset
@@ -122,4 +122,9 @@ class PlotlyPage(WholeSave, HTMLDataset):
 
 
 class HTMLPage(WholeSave, TextDataset):
-    """A page as text."""
+    """A page of HTML as text, in UTF-8."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
+        "open_args_save": {"mode": "w", "encoding": "utf-8"},
+        "open_args_load": {"mode": "r", "encoding": "utf-8"},
+    }

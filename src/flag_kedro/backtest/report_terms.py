@@ -1,0 +1,127 @@
+"""What the report shows of each number: name, unit, digits, and its meaning in a line."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flag_kedro.data.schema import DataError
+
+Unit = Literal["percent", "ratio", "probability", "count", "money"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A number of the report."""
+
+    key: str
+    label: str
+    unit: Unit
+    meaning: str
+
+
+METRICS = (
+    Term("cumulative_return", "CR %", "percent", "sum of daily log returns, the paper's cumulative return"),
+    Term("total_return", "total %", "percent", "compounded return, exp(CR) - 1"),
+    Term("sharpe_ratio", "Sharpe", "ratio", "mean return per unit of its deviation, annualised; see the convention"),
+    Term("sortino_ratio", "Sortino", "ratio", "as Sharpe, over the deviation of losses only"),
+    Term("calmar_ratio", "Calmar", "ratio", "annual return over maximum drawdown"),
+    Term("annual_volatility", "AV %", "percent", "standard deviation of daily log returns, annualised"),
+    Term("max_drawdown", "MDD %", "percent", "largest fall of equity below its running peak"),
+    Term("win_rate", "win %", "percent", "share of positive returns among sessions with a position"),
+    Term("exposure", "exposure %", "percent", "share of sessions with a position"),
+    Term("num_trades", "trades", "count", "fills in the window"),
+    Term("turnover", "turnover", "ratio", "traded value over mean equity, per year"),
+    Term("num_prices", "prices", "count", "sessions in the window"),
+    Term("num_days", "days", "count", "daily returns that were scored"),
+)
+STATISTICS = (
+    Term("sharpe_difference", "Sharpe less B&H", "ratio", "Sharpe ratio minus buy and hold's on the same sessions"),
+    Term(
+        "win_rate_difference", "win % less B&H", "percent", "win rate minus buy and hold's, paired by session, flat = 0"
+    ),
+    Term(
+        "shift_percentile",
+        "shift percentile",
+        "percent",
+        "share of circular time shifts of the strategy's own positions that earned less: near 50 is no timing",
+    ),
+    Term(
+        "probabilistic_sharpe_ratio",
+        "PSR",
+        "probability",
+        "probability that the true Sharpe ratio is above 0, given length, skew and kurtosis",
+    ),
+    Term("deflated_sharpe_ratio", "DSR", "probability", "PSR against the best that so many trials would reach by luck"),
+    Term("num_trials", "trials", "count", "distinct configurations and seeds scored on this data and window"),
+    Term(
+        "sessions_needed",
+        "sessions needed",
+        "count",
+        "length of a window in which a difference of this size could be told from luck",
+    ),
+)
+COLLAPSE = (
+    Term("sell", "sell %", "percent", "share of the decisions that were sell"),
+    Term("hold", "hold %", "percent", "share of the decisions that were hold"),
+    Term("buy", "buy %", "percent", "share of the decisions that were buy"),
+    Term("agreement_long", "as always long %", "percent", "share of sessions in which the position was long"),
+    Term("agreement_flat", "as always flat %", "percent", "share of sessions in which the position was flat"),
+    Term("agreement_short", "as always short %", "percent", "share of sessions in which the position was short"),
+    Term("action_entropy", "action entropy", "probability", "of the actions' shares, in nats; 0 is one action only"),
+    Term("policy_entropy", "policy entropy", "probability", "mean over decisions, in nats; ln 2 = 0.693 is undecided"),
+)
+ROBUSTNESS = (
+    Term("lagged", "one session late", "percent", "every decision carried out one session later than it was"),
+    Term(
+        "capacity",
+        "capacity",
+        "money",
+        "largest account whose fills all stay below a share of the session's traded value",
+    ),
+)
+NONE = "-"
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def show(value: float | None, unit: Unit) -> str:
+    """A number in `unit` as the page prints it, percent without its sign; `-` for None.
+
+    Raises:
+        DataError: when the number is NaN or infinite.
+    """
+    if value is None:
+        return NONE
+    if not math.isfinite(value):
+        raise DataError(f"the report was given {value}; an undefined number must be None")
+    match unit:
+        case "percent":
+            return f"{100.0 * value:z.2f}"
+        case "ratio":
+            return f"{value:z.2f}"
+        case "probability":
+            return f"{value:z.3f}"
+        case "count" | "money":
+            return f"{value:,.0f}"
+
+
+def show_interval(interval: list[float] | None, unit: Unit) -> str:
+    """`[low, high]` in `unit`, or nothing."""
+    return "" if interval is None else f"[{show(interval[0], unit)}, {show(interval[1], unit)}]"
+
+
+def show_fact(value: Any) -> str:
+    """Any value of a convention or of the run's facts in one line."""
+    match value:
+        case None:
+            return NONE
+        case dict():
+            return ", ".join(f"{key} {show_fact(item)}" for key, item in value.items())
+        case [str(first), str(last)] if DATE.fullmatch(first) and DATE.fullmatch(last):
+            return f"{first} to {last}"
+        case list() | tuple():
+            return ", ".join(show_fact(item) for item in value)
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
