@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flag_kedro.backtest.metrics import describe_convention
 from flag_kedro.backtest.replay import DECISIONS, EQUITY
+from flag_kedro.backtest.scores import describe_convention
 from flag_kedro.env.config import EnvConfig, Fill, Positions
 from flag_kedro.env.window import TradingWindow, cut_window
 

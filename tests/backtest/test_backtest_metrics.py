@@ -1,341 +1,106 @@
+"""Formulas over the last axis, against empyrical and by hand."""
+
 import math
-from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 
 import empyrical
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from flag_kedro.backtest.baselines import buy_and_hold, flat
-from flag_kedro.backtest.metrics import (
-    account_scores,
-    days_per_year,
-    describe_convention,
-    investorbench_scores,
-    max_drawdown,
-    score_strategies,
-    target_positions,
+from flag_kedro.backtest import metrics
+
+SERIES = st.tuples(
+    st.integers(0, 2**32 - 1), st.integers(60, 400), st.floats(-0.002, 0.002), st.sampled_from([252, 365])
 )
-from flag_kedro.backtest.replay import Decide, Decisions, replay
-from flag_kedro.data.investorbench import default_calendar, read_investorbench
-from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
-from flag_kedro.env.window import TradingWindow, cut_window
-
-STOCKS = (date(2020, 10, 1), date(2021, 5, 5))
-CRYPTO = (date(2023, 4, 5), date(2023, 11, 5))
-# Returns of -50 % to + 100 %, at least three of them, and not all alike
-PATHS = st.lists(st.floats(0.5, 2.0), min_size=3, max_size=60).filter(lambda steps: np.std(np.log(steps)) > 1e-3)
-
-CutPrices = Callable[..., TradingWindow]
 
 
-def _path(steps: list[float]) -> np.ndarray:
-    return np.concatenate([[1_000.0], 1_000.0 * np.cumprod(steps)])
+def _series(seed: int, num: int, mean: float) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, 0.01, num)
 
 
-def _score_path(equity: np.ndarray, days: int = 252) -> dict[str, float | int | None]:
-    num = len(equity)
-    return account_scores(equity, np.ones(num, dtype=np.int64), np.zeros(num), days)
-
-
-def _closes(folder: Path, symbol: str, window: tuple[date, date]) -> np.ndarray:
-    prices, _ = read_investorbench(folder, symbol, default_calendar(symbol), "next_session")
-    return prices.filter(pl.col("session").is_between(*window))["adj_close"].to_numpy()
-
-
-# Convention `account`
-
-
-@settings(deadline=None)
-@given(steps=PATHS, days=st.sampled_from([252, 365]))
-def test_account_scores_agree_with_empyrical(steps: list[float], days: int) -> None:
-    equity = _path(steps)
-    scores = _score_path(equity, days)
-    simple, log = pd.Series(equity).pct_change().dropna(), pd.Series(np.diff(np.log(equity)))
+@given(drawn=SERIES)
+def test_ratios_agree_with_empyrical(drawn: tuple[int, int, float, int]) -> None:
+    seed, num, mean, days = drawn
+    returns = _series(seed, num, mean)
+    log, simple = pd.Series(returns), pd.Series(np.expm1(returns))
     near = {"rel": 1e-12, "abs": 1e-12}
-    assert scores["annual_volatility"] == pytest.approx(empyrical.annual_volatility(log, annualization=days), **near)
-    assert scores["sharpe_ratio"] == pytest.approx(empyrical.sharpe_ratio(log, annualization=days), **near)
-    assert scores["max_drawdown"] == pytest.approx(-empyrical.max_drawdown(simple), **near)
-    assert scores["total_return"] == pytest.approx(empyrical.cum_returns_final(simple), **near)
-
-
-def test_account_scores_of_a_short_path_are_as_worked_by_hand() -> None:
-    # equity 100, 200, 100, 200 with log returns ln 2 x (1, -1, 1): mean ln 2 / 3,
-    # variance ln2^2 (4/9 + 16/9 + 4/9) / 2 = ln2^2 x 4/3; mean / std = (1/3) / (2 / sqrt 3) = sqrt 3 / 6
-    equity = np.array([100.0, 200.0, 100.0, 200.0])
-    scores = account_scores(equity, np.array([0, 1, 1, 0]), np.array([0.0, 100.0, 0.0, 50.0]), 252)
-    assert scores == {
-        "cumulative_return": pytest.approx(math.log(2)),
-        "total_return": pytest.approx(1.0),
-        "sharpe_ratio": pytest.approx(math.sqrt(3) / 6 * math.sqrt(252)),
-        "annual_volatility": pytest.approx(math.log(2) * 2 / math.sqrt(3) * math.sqrt(252)),
-        "max_drawdown": pytest.approx(0.5),
-        "win_rate": pytest.approx(0.5),  # one of the two exposed returns rose; the third was flat
-        "turnover": pytest.approx(84.0),  # 150 / mean equity 150 = 1 in 3 of 252 sessions
-        "num_prices": 4,
-        "num_days": 3,
-    }
-
-
-def test_win_rate_counts_exposed_sessions_only_and_a_return_of_zero_is_no_win() -> None:
-    # exposed: -, up, zero, down, up; flat: up
-    equity = np.array([100.0, 110.0, 110.0, 105.0, 106.0, 107.0])
-    scores = account_scores(equity, np.array([0, 1, 1, 1, 1, 0]), np.zeros(6), 252)
-    assert scores["win_rate"] == 0.5
-
-
-def test_win_rate_does_not_read_the_position_of_the_first_session() -> None:
-    equity = np.array([100.0, 110.0, 100.0])
-    rates = {account_scores(equity, np.array([first, 1, 0]), np.zeros(3), 252)["win_rate"] for first in (0, 1)}
-    assert rates == {1.0}
-
-
-def test_win_rate_of_a_path_without_exposure_is_undefined() -> None:
-    equity = np.array([100.0, 110.0, 100.0])
-    assert account_scores(equity, np.zeros(3, dtype=np.int64), np.zeros(3), 252)["win_rate"] is None
-
-
-def test_turnover_is_traded_value_over_mean_equity_a_year() -> None:
-    # 300 traded over a mean equity of 100 in 2 of 252 sessions: 3 x 126
-    scores = account_scores(np.full(3, 100.0), np.ones(3, dtype=np.int64), np.array([0.0, 100.0, 200.0]), 252)
-    assert scores["turnover"] == pytest.approx(378.0)
-
-
-def test_loss_on_the_first_day_is_inside_the_drawdown() -> None:
-    assert _score_path(np.array([100.0, 80.0, 90.0, 95.0]))["max_drawdown"] == pytest.approx(0.2)
-
-
-def test_drawdown_is_measured_from_the_running_peak_and_positive() -> None:
-    # 120 to 90 is 25 %; 100 to 90 would be 10 %, 130 to 117 is 10 %
-    assert max_drawdown(np.array([100.0, 120.0, 90.0, 130.0, 117.0])) == pytest.approx(0.25)
-    assert max_drawdown(np.array([1.0, 2.0, 3.0])) == 0.0
-
-
-@pytest.mark.filterwarnings("error")
-def test_path_that_never_moves_has_no_sharpe_ratio() -> None:
-    scores = _score_path(np.full(10, 1_000.0))
-    assert scores["sharpe_ratio"] is None
-    assert scores["annual_volatility"] == 0.0
-    assert scores["cumulative_return"] == 0.0
-    assert scores["max_drawdown"] == 0.0
-
-
-@pytest.mark.filterwarnings("error")
-def test_path_of_one_same_return_is_not_divided_by_rounding_errors() -> None:
-    assert _score_path(1_000.0 * 1.01 ** np.arange(50))["sharpe_ratio"] is None
-
-
-@pytest.mark.filterwarnings("error")
-def test_single_return_has_neither_volatility_nor_sharpe_ratio() -> None:
-    scores = _score_path(np.array([100.0, 110.0]))
-    assert scores["annual_volatility"] is None
-    assert scores["sharpe_ratio"] is None
-    assert scores["total_return"] == pytest.approx(0.1)
-
-
-@settings(deadline=None)
-@given(steps=PATHS, scale=st.floats(0.01, 1e4))
-def test_account_scores_do_not_depend_on_the_money_at_stake(steps: list[float], scale: float) -> None:
-    equity, traded = _path(steps), np.arange(len(steps) + 1, dtype=np.float64)
-    positions = np.ones(len(equity), dtype=np.int64)
-    plain = account_scores(equity, positions, traded, 252)
-    scaled = account_scores(equity * scale, positions, traded * scale, 252)
-    # A win is a matter of the sign of a return, which rounding may decide where the path stands still
-    plain.pop("win_rate")
-    scaled.pop("win_rate")
-    assert scaled == pytest.approx(plain, rel=1e-9, abs=1e-9)
-
-
-def test_market_that_never_closes_counts_365_days_a_year() -> None:
-    assert days_per_year("24/7") == 365
-    assert days_per_year("XNYS") == 252
-
-
-# Convention `investorbench`
-
-
-@pytest.mark.parametrize(
-    ("symbol", "window", "num_prices", "cumulative_return", "sharpe_ratio", "annual_volatility", "drawdown"),
-    [
-        ("MSFT", STOCKS, 149, 15.340, 1.039, 24.980, 9.428),
-        ("JNJ", STOCKS, 149, 13.895, 1.343, 17.500, 9.847),
-        ("BTC", CRYPTO, 215, 21.822, 0.683, 37.426, 20.796),
-    ],
-)
-def test_published_buy_and_hold_rows_come_out_to_the_printed_decimals(
-    symbol: str,
-    window: tuple[date, date],
-    num_prices: int,
-    cumulative_return: float,
-    sharpe_ratio: float,
-    annual_volatility: float,
-    drawdown: float,
-    investorbench: Path,
-) -> None:
-    prices = _closes(investorbench, symbol, window)
-    days = 365 if symbol == "BTC" else 252
-    scores = investorbench_scores(np.ones(num_prices, np.int64), prices, days_mean=252, days_volatility=days)
-    assert scores["num_prices"] == num_prices
-    percent = {name: round(100.0 * value, 3) for name, value in scores.items() if isinstance(value, float)}
-    assert percent["cumulative_return"] == cumulative_return
-    assert percent["annual_volatility"] == annual_volatility
-    assert percent["max_drawdown"] == drawdown
-    assert round(scores["sharpe_ratio"] or 0.0, 3) == sharpe_ratio
-
-
-def test_full_window_with_its_last_day_gives_another_row(investorbench: Path) -> None:
-    prices = _closes(investorbench, "MSFT", (STOCKS[0], date(2021, 5, 6)))
-    scores = investorbench_scores(np.ones(150, np.int64), prices, days_mean=252, days_volatility=252)
-    assert round(100.0 * (scores["cumulative_return"] or 0.0), 3) == 16.654
-
-
-def test_drawdown_of_compounded_log_returns_is_not_that_of_the_prices(investorbench: Path) -> None:
-    prices = _closes(investorbench, "MSFT", STOCKS)
-    assert round(100.0 * max_drawdown(prices), 3) == 9.212
-
-
-@pytest.mark.parametrize("fill", ["next_open", "next_close"])
-def test_published_row_comes_out_of_a_replayed_buy_and_hold_whatever_its_fills(fill: str, investorbench: Path) -> None:
-    closes = _closes(investorbench, "MSFT", STOCKS)
-    days = [date(2020, 1, 1) + timedelta(days=t) for t in range(len(closes))]
-    decided = [datetime.combine(day, time(21), UTC) for day in days]
-    states = pl.DataFrame(
-        {"session": days, "decided_at": decided, "known_at": decided, "open_price": closes, "mark_price": closes}
-    ).with_columns(market_text=pl.lit("quiet"), news_text=pl.lit("none"), volume=pl.lit(None, dtype=pl.Float64))
-    window = cut_window({"MSFT": states}, (days[0], days[-1]), fill)
-    played = replay("buy_and_hold", window, EnvConfig(), buy_and_hold)
-    results = score_strategies(
-        played.decisions, played.equity, {"MSFT": window.mark_prices[0]}, {"MSFT": "XNYS"}, "investorbench"
+    drawdown = metrics.max_drawdown(metrics.equity_path(returns))
+    assert metrics.sharpe_ratio(returns, days) == pytest.approx(empyrical.sharpe_ratio(log, annualization=days), **near)
+    assert metrics.sortino_ratio(returns, days) == pytest.approx(
+        empyrical.sortino_ratio(log, annualization=days), **near
     )
-    scores = results["MSFT"]["buy_and_hold"]
-    assert round(100.0 * (scores["cumulative_return"] or 0.0), 3) == 15.340
-    assert round(scores["sharpe_ratio"] or 0.0, 3) == 1.039
-
-
-@settings(deadline=None)
-@given(steps=PATHS, seed=st.integers(0, 2**32 - 1))
-def test_investorbench_volatility_and_drawdown_agree_with_empyrical(steps: list[float], seed: int) -> None:
-    positions = np.random.default_rng(seed).integers(-1, 2, len(steps) + 1)
-    positions[:2] = 1  # so that something moves
-    returns = pd.Series([held * math.log(step) for held, step in zip(positions, steps, strict=False)])
-    scores = investorbench_scores(positions, _path(steps), days_mean=252, days_volatility=365)
-    assert scores["annual_volatility"] == pytest.approx(
-        empyrical.annual_volatility(returns, annualization=365), rel=1e-9, abs=1e-12
+    assert metrics.annual_volatility(returns, days) == pytest.approx(
+        empyrical.annual_volatility(log, annualization=days), **near
     )
-    assert scores["max_drawdown"] == pytest.approx(-empyrical.max_drawdown(returns), rel=1e-9, abs=1e-12)
+    assert drawdown == pytest.approx(-empyrical.max_drawdown(simple), **near)
+    assert metrics.calmar_ratio(returns, drawdown, days) == pytest.approx(
+        empyrical.calmar_ratio(simple, annualization=days), **near
+    )
 
 
-def test_investorbench_scores_of_a_short_path_are_as_worked_by_hand() -> None:
-    # prices 1, e, 1, e with positions 1, -1, 0: returns 1, 1, 0, sum 2, variance (1/9 + 1/9 + 4/9) / 2 = 1/3
-    prices = np.array([1.0, math.e, 1.0, math.e])
-    scores = investorbench_scores(np.array([1, -1, 0, 1]), prices, days_mean=252, days_volatility=300)
-    assert scores == {
-        "cumulative_return": pytest.approx(2.0),
-        "total_return": pytest.approx(math.e**2 - 1),
-        "sharpe_ratio": pytest.approx(2 / (4 / 252) / math.sqrt(300 / 3)),  # four prices, not three returns
-        "annual_volatility": pytest.approx(math.sqrt(300 / 3)),
-        "max_drawdown": pytest.approx(0.0),
-        "win_rate": pytest.approx(1.0),
-        "turnover": pytest.approx(400.0),  # 1 to long, 2 to short, 1 to flat; 3 of 300 days
-        "num_prices": 4,
-        "num_days": 3,
+@given(drawn=SERIES, cash=st.floats(0.0, 0.001))
+def test_cash_is_taken_off_as_empyrical_does(drawn: tuple[int, int, float, int], cash: float) -> None:
+    seed, num, mean, days = drawn
+    returns = _series(seed, num, mean)
+    expected = empyrical.sharpe_ratio(pd.Series(returns), risk_free=cash, annualization=days)
+    assert metrics.sharpe_ratio(returns - cash, days) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_rows_of_an_array_are_scored_as_alone() -> None:
+    rng = np.random.default_rng(0)
+    returns, held = rng.normal(0.0, 0.01, (2, 3, 30)), rng.integers(0, 2, (2, 3, 30)) == 1
+    formulas = {
+        "cumulative_return": lambda r, h: metrics.cumulative_return(r),
+        "total_return": lambda r, h: metrics.total_return(r),
+        "sharpe_ratio": lambda r, h: metrics.sharpe_ratio(r, 252),
+        "sortino_ratio": lambda r, h: metrics.sortino_ratio(r, 252),
+        "annual_volatility": lambda r, h: metrics.annual_volatility(r, 252),
+        "max_drawdown": lambda r, h: metrics.max_drawdown(metrics.equity_path(r)),
+        "calmar_ratio": lambda r, h: metrics.calmar_ratio(r, metrics.max_drawdown(metrics.equity_path(r)), 252),
+        "win_rate": metrics.win_rate,
+        "exposure": lambda r, h: metrics.exposure(h),
+        "num_trades": lambda r, h: metrics.num_trades(np.maximum(r, 0.0)),
+        "turnover": lambda r, h: metrics.turnover(np.abs(r), np.abs(r).mean(-1) + 1.0, 252),
     }
+    for name, formula in formulas.items():
+        together = formula(returns, held)
+        assert together.shape == (2, 3), name
+        assert together[1, 2] == pytest.approx(float(formula(returns[1, 2], held[1, 2])), rel=1e-12), name
 
 
-def test_investorbench_drawdown_includes_a_loss_on_the_first_day() -> None:
-    # ln 0.8 = -0.2231 compounded as if simple: 1 - (1 - 0.2231) = 0.2231
-    scores = investorbench_scores(np.ones(3, np.int64), np.array([10.0, 8.0, 9.0]), days_mean=252, days_volatility=252)
-    assert scores["max_drawdown"] == pytest.approx(-math.log(0.8))
+def test_sortino_ratio_divides_by_all_sessions_not_by_the_losing_ones() -> None:
+    # mean 1 %, losses of 1 % in two of four: root of (1e-4 + 1e-4) / 4
+    returns = np.array([0.03, -0.01, 0.03, -0.01])
+    assert metrics.sortino_ratio(returns, 100) == pytest.approx(0.01 / math.sqrt(0.5e-4) * 10.0)
 
 
-@settings(deadline=None)
-@given(last=st.integers(-1, 1))
-def test_investorbench_does_not_use_the_last_position(last: int) -> None:
-    prices = np.array([10.0, 11.0, 9.0, 12.0])
-    held = investorbench_scores(np.array([1, 0, -1, 0]), prices, days_mean=252, days_volatility=252)
-    assert investorbench_scores(np.array([1, 0, -1, last]), prices, days_mean=252, days_volatility=252) == held
+def test_calmar_ratio_compounds_to_a_year() -> None:
+    # two of eight sessions a year: down to 0.8, up to 1.1; 1.1^4 - 1 over 0.2
+    returns = np.log([0.8, 1.1 / 0.8])
+    drawdown = metrics.max_drawdown(metrics.equity_path(returns))
+    assert metrics.calmar_ratio(returns, drawdown, 8) == pytest.approx((1.1**4 - 1.0) / 0.2)
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("positions", [[0, 0, 0, 0], [1, 1, 1, 1]])
-def test_investorbench_sharpe_ratio_is_undefined_where_nothing_varies(positions: list[int]) -> None:
-    # flat, or long over prices that double every day
-    prices = np.array([1.0, 2.0, 4.0, 8.0])
-    scores = investorbench_scores(np.array(positions), prices, days_mean=252, days_volatility=252)
-    assert scores["sharpe_ratio"] is None
-    assert scores["annual_volatility"] == 0.0
+def test_what_is_not_defined_is_nan_beside_rows_that_are() -> None:
+    returns = np.stack([np.zeros(4), np.full(4, 0.01), np.array([0.02, -0.01, 0.0, 0.01])])
+    drawdown = metrics.max_drawdown(metrics.equity_path(returns))
+    held = np.array([[False] * 4, [True] * 4, [True] * 4])
+    for values in (
+        metrics.sharpe_ratio(returns, 252),
+        metrics.sortino_ratio(returns, 252),
+        metrics.calmar_ratio(returns, drawdown, 252),
+    ):
+        assert np.isnan(values).tolist() == [True, True, False]
+    assert np.isnan(metrics.win_rate(returns, held)).tolist() == [True, False, False]
+    assert np.isnan(metrics.sharpe_ratio(returns[:, :1], 252)).all()
+    assert np.isnan(metrics.calmar_ratio(np.array([0.0, 10.0, -1.0]), np.array(0.5), 252))  # e^756 is no number
+    assert np.isnan(metrics.sortino_ratio(returns[:, :0], 252)).all()
 
 
-# From decisions to scores
-
-
-def test_hold_keeps_the_position_that_buy_and_sell_would_change() -> None:
-    actions = pl.Series(["hold", "buy", "hold", "sell", "hold"])
-    assert target_positions(actions, pl.Series([0, 0, 1, 1, 0])).tolist() == [0, 1, 1, 0, 0]
-
-
-def _scripted(*actions: int) -> Decide:
-    asked = iter(actions)
-
-    def decide(states: States) -> Decisions:
-        return Decisions(np.full(len(states), next(asked)))
-
-    return decide
-
-
-def test_strategies_are_scored_by_symbol_on_their_own_rows_and_calendar(
-    cut_prices: CutPrices, config: EnvConfig
-) -> None:
-    closes = [10, 8, 9, 12, 16, 20]
-    window = cut_prices("next_close", BTC=(closes, closes), MSFT=(closes[:4], closes[:4]))
-    rules = {"rule": _scripted(2, 1, 0, 1, 1, 1), "flat": flat}
-    played = [replay(name, window, config, rule) for name, rule in rules.items()]
-    decisions = pl.concat([part.decisions for part in played])
-    equity = pl.concat([part.equity for part in played])
-    marks = {"BTC": np.array(closes, float), "MSFT": np.array(closes[:4], float)}
-    calendars = {"BTC": "24/7", "MSFT": "XNYS"}
-
-    account = score_strategies(decisions, equity, marks, calendars, "account")
-    assert {symbol: list(own) for symbol, own in account.items()} == {symbol: ["rule", "flat"] for symbol in marks}
-    # 1,000, bought for 800, 900, sold for 900, flat; MSFT's four marks are 1,000, 800, 900, 900
-    assert account["BTC"]["rule"]["cumulative_return"] == pytest.approx(math.log(0.9))
-    assert account["MSFT"]["rule"]["cumulative_return"] == pytest.approx(math.log(0.9))
-    assert account["BTC"]["rule"]["win_rate"] == 0.5  # exposed over 8 to 9 (up) and 9 to 12 (the cost took all)
-    assert account["BTC"]["rule"]["turnover"] == pytest.approx(2_000 / (5_400 / 6) * 365 / 5)
-    assert account["MSFT"]["rule"]["turnover"] == pytest.approx(2_000 / (3_600 / 4) * 252 / 3)
-    assert account["MSFT"]["flat"]["sharpe_ratio"] is None
-
-    published = score_strategies(decisions, equity, marks, calendars, "investorbench")
-    # decided long at 10 and at 8, flat from 9 on: ln(8/10) + ln(9/8), without costs
-    assert published["BTC"]["rule"]["cumulative_return"] == pytest.approx(math.log(0.9))
-    assert published["BTC"]["rule"]["num_prices"] == 6
-    assert published["MSFT"]["rule"]["num_prices"] == 4
-    # MSFT returns ln .8, ln 1.125, 0 with 252 days in mean and volatility, BTC with 252 and 365
-    std = np.std([math.log(0.8), math.log(1.125), 0.0], ddof=1)
-    assert published["MSFT"]["rule"]["sharpe_ratio"] == pytest.approx(math.log(0.9) * 252 / 4 / (std * math.sqrt(252)))
-    std = np.std([math.log(0.8), math.log(1.125), 0.0, 0.0, 0.0], ddof=1)
-    assert published["BTC"]["rule"]["sharpe_ratio"] == pytest.approx(math.log(0.9) * 252 / 6 / (std * math.sqrt(365)))
-
-
-def test_account_convention_says_how_trades_fill_and_cost() -> None:
-    said = describe_convention("account", ("2024-01-02", "2024-06-28"), "next_open", 5.0, 2.0, {"XOM": "XNYS"})
-    assert said["name"] == "account"
-    assert said["window"] == ["2024-01-02", "2024-06-28"]
-    assert (said["fill"], said["cost_bps"], said["slippage_bps"]) == ("next_open", 5.0, 2.0)
-    assert said["days_per_year"] == {"XOM": 252}
-
-
-def test_investorbench_convention_says_that_nothing_costs_and_fills_are_at_the_same_close() -> None:
-    calendars = {"BTC": "24/7", "MSFT": "XNYS"}
-    said = describe_convention("investorbench", ("2024-01-02", "2024-06-28"), "next_open", 5.0, 2.0, calendars)
-    assert said["name"] == "investorbench"
-    assert (said["fill"], said["cost_bps"], said["slippage_bps"]) == ("same_close", 0.0, 0.0)
-    assert said["days_mean"] == 252
-    assert said["days_volatility"] == {"BTC": 365, "MSFT": 252}
-    assert said["max_drawdown"] == "of cumprod(1 + log return)"
+def test_short_position_counts_as_exposure_and_a_reversal_as_one_trade() -> None:
+    positions = np.array([1, -1, 0, -1])
+    assert metrics.exposure(positions != 0) == 0.75
+    assert metrics.num_trades(np.array([1_000.0, 2_000.0, 0.0, 500.0])) == 3

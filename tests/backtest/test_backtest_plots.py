@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat
-from flag_kedro.backtest.metrics import describe_convention
 from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_sharpe, rolling_sharpe
 from flag_kedro.backtest.replay import replay
+from flag_kedro.backtest.scores import describe_convention
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from flag_kedro.backtest.metrics import investorbench_scores
 from flag_kedro.backtest.published import PublishedRow
 from flag_kedro.backtest.published_audit import (
     agreeing_metrics,
@@ -21,6 +20,7 @@ from flag_kedro.backtest.published_audit import (
     same_series,
     volatility_ceiling,
 )
+from flag_kedro.backtest.scores import investorbench_scores
 
 RETURNS = np.array([0.012, -0.02, 0.031, -0.007, -0.015, 0.004])
 

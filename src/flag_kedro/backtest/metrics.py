@@ -1,172 +1,135 @@
-"""Scores of a backtest, each with its formula; SEMANTICS section 7.
+"""Formulas of the scores, each over the last axis; SEMANTICS section 7 says what every number means.
 
-Shape legend: n = prices (sessions), n - 1 = returns. Ratios are decimals. An undefined score (a Sharpe
-ratio of a path that never moves) is None, not 0.
+Shape legend: n = returns (sessions after the first), ... = any leading axes, such as bootstrap draws. Returns are
+daily log returns as decimals, D = `days` is the number of sessions in a year. An undefined score is NaN.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import polars as pl
 
-from flag_kedro.backtest.config import Convention
-from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.account import Bools, Floats
 
-Scores = dict[str, float | int | None]
 TINY_STD = 1e-12
-STOCK_DAYS, CRYPTO_DAYS = 252, 365
+"""A standard deviation below this is a rounding error."""
 
 
-def days_per_year(calendar: str) -> int:
-    """Sessions that a year counts: 365 for a market that never closes, else 252."""
-    return CRYPTO_DAYS if calendar == "24/7" else STOCK_DAYS
+def cumulative_return(returns: Floats) -> Floats:
+    """Sum of log returns (the paper's CR), a decimal, [...]."""
+    return np.asarray(returns.sum(-1))
 
 
-def account_scores(equity: Floats, positions: Ints, traded_value: Floats, days: int) -> Scores:
-    """Score an equity path with whatever fills and costs made it (convention `account`).
+def total_return(returns: Floats) -> Floats:
+    """Compounded return exp(sum r) - 1, a decimal, [...]."""
+    return np.asarray(np.expm1(returns.sum(-1)))
 
-    With r the n - 1 daily log returns of equity and D = `days`:
-    `cumulative_return` = sum r (the paper's CR), `total_return` = exp(sum r) - 1, `sharpe_ratio` =
-    mean r / std r x sqrt(D) with ddof 1 and a cash rate of 0, `annual_volatility` = std r x sqrt(D),
-    `max_drawdown` = largest fall of equity below its running peak, first day included, `win_rate` =
-    share of positive r among sessions with exposure, `turnover` = traded value / mean equity, per year.
+
+def annual_volatility(returns: Floats, days: int) -> Floats:
+    """Standard deviation (ddof 1) x sqrt(D), a decimal a year, [...]; 0 for a path of equal returns."""
+    return np.asarray(_std(returns) * np.sqrt(days))
+
+
+def sharpe_ratio(excess: Floats, days: int) -> Floats:
+    """Annualised Sharpe ratio mean / std (ddof 1) x sqrt(D), no unit, [...]; undefined where nothing varies.
 
     Args:
-        equity: marks, [n].
-        positions: held over the return ending at each session, [n]; the first is not read.
-        traded_value: money traded at each session, [n].
+        excess: log returns less the cash log return of the same session, [..., n].
         days: sessions in a year.
     """
-    returns = np.diff(np.log(equity))
-    std = _std(returns)
-    exposed = positions[1:] != 0
-    return {
-        "cumulative_return": float(returns.sum()),
-        "total_return": float(equity[-1] / equity[0] - 1.0),
-        "sharpe_ratio": float(returns.mean() / std * math.sqrt(days)) if std else None,
-        "annual_volatility": None if std is None else std * math.sqrt(days),
-        "max_drawdown": max_drawdown(equity),
-        "win_rate": float((returns[exposed] > 0).mean()) if exposed.any() else None,
-        "turnover": float(traded_value.sum() / equity.mean() / (len(returns) / days)),
-        "num_prices": len(equity),
-        "num_days": len(returns),
-    }
+    return np.asarray(_ratio(_mean(excess), _std(excess)) * np.sqrt(days))
 
 
-def investorbench_scores(positions: Ints, prices: Floats, *, days_mean: int, days_volatility: int) -> Scores:
-    """Score positions held from p_i to p_{i+1} at the same close, without costs (convention `investorbench`).
+def sortino_ratio(excess: Floats, days: int) -> Floats:
+    """Annualised mean / sqrt(mean(min(excess, 0)^2)) x sqrt(D), no unit, [...]; undefined without a loss.
 
-    r_i = position_i x ln(p_{i+1} / p_i); CR = sum r; AV = std(r, ddof 1) x sqrt(days_volatility);
-    SR = CR / (n / days_mean) / AV with n the number of *prices*; MDD on cumprod(1 + r) starting at 1.
-    Source: InvestorBench's `src/eval_pipeline.py`.
+    The mean under the root is over all n sessions, gains counting as 0.
 
     Args:
-        positions: -1, 0 or 1 taken at each session's close, [n]; the last is unused.
-        prices: closes, [n].
-        days_mean: sessions a year in the mean.
-        days_volatility: sessions a year in the volatility.
+        excess: log returns less the cash log return of the same session, [..., n].
+        days: sessions in a year.
     """
-    returns = positions[:-1].astype(np.float64) * np.diff(np.log(prices))
-    std = _std(returns)
-    volatility = None if std is None else std * math.sqrt(days_volatility)
-    curve = np.concatenate([[1.0], np.cumprod(1.0 + returns)])
-    exposed = positions[:-1] != 0
-    total = float(returns.sum())
-    return {
-        "cumulative_return": total,
-        "total_return": math.exp(total) - 1.0,
-        "sharpe_ratio": total / (len(prices) / days_mean) / volatility if volatility else None,
-        "annual_volatility": volatility,
-        "max_drawdown": max_drawdown(curve),
-        "win_rate": float((returns[exposed] > 0).mean()) if exposed.any() else None,
-        "turnover": float(np.abs(np.diff(positions, prepend=0)[:-1]).sum() / (len(returns) / days_volatility)),
-        "num_prices": len(prices),
-        "num_days": len(returns),
-    }
+    losses = np.minimum(excess, 0.0)
+    return np.asarray(_ratio(_mean(excess), np.sqrt(_mean(losses * losses))) * np.sqrt(days))
 
 
-def max_drawdown(path: Floats) -> float:
-    """Largest fall of `path` [n] below its running peak, as a share of the peak; the first value counts."""
-    return float(np.max(1.0 - path / np.maximum.accumulate(path)))
+def equity_path(returns: Floats) -> Floats:
+    """Value of 1 after 0, 1, ..., n log returns, [..., n + 1]."""
+    path = np.zeros((*returns.shape[:-1], returns.shape[-1] + 1))
+    np.cumsum(returns, axis=-1, out=path[..., 1:])
+    return np.asarray(np.exp(path, out=path))
 
 
-def _std(returns: Floats) -> float | None:
-    """Sample standard deviation, None where it is not defined; 0 for a path that never moves."""
-    if len(returns) < 2:
-        return None
-    std = float(returns.std(ddof=1))
-    return std if std >= TINY_STD else 0.0
+def max_drawdown(path: Floats) -> Floats:
+    """Largest fall of `path` [..., n + 1] below its running peak, a share of it, [...]; its first value counts."""
+    fallen: Floats = 1.0 - path / np.maximum.accumulate(path, axis=-1)
+    return np.asarray(fallen.max(-1))
 
 
-def target_positions(actions: pl.Series, positions: pl.Series) -> Ints:
-    """Position that each decision asks for: what `sell` and `buy` target, or the position kept by `hold`."""
-    table = pl.DataFrame({"action": actions, "position": positions})
-    target = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(0).otherwise("position")
-    return table.select(target.cast(pl.Int64).alias("target"))["target"].to_numpy()
+def calmar_ratio(returns: Floats, drawdown: Floats, days: int) -> Floats:
+    """Compounded annual growth over the largest drawdown, ((1 + total)^(D / n) - 1) / drawdown, no unit, [...].
 
-
-def score_strategies(
-    decisions: pl.DataFrame,
-    equity: pl.DataFrame,
-    marks: Mapping[str, Floats],
-    calendars: Mapping[str, str],
-    convention: Convention,
-) -> dict[str, dict[str, Scores]]:
-    """Score every strategy on every symbol.
+    Undefined without a drawdown, and where a few sessions compounded to a year exceed every number.
 
     Args:
-        decisions: columns of `replay.DECISIONS`.
-        equity: columns of `replay.EQUITY`.
-        marks: closes of each symbol over the window, [n].
-        calendars: exchange calendar of each symbol.
-        convention: see `config.BacktestConfig`.
-
-    Returns:
-        `{SYMBOL: {STRATEGY: scores}}`.
+        returns: log returns, [..., n].
+        drawdown: of `max_drawdown`, [...].
+        days: sessions in a year.
     """
-    results: dict[str, dict[str, Scores]] = {}
-    for (symbol, strategy), path in equity.group_by("symbol", "strategy", maintain_order=True):
-        days = days_per_year(calendars[str(symbol)])
-        if convention == "account":
-            scores = account_scores(
-                path["equity"].to_numpy(), path["position"].to_numpy(), path["traded_value"].to_numpy(), days
-            )
-        else:
-            own = decisions.filter((pl.col("symbol") == symbol) & (pl.col("strategy") == strategy))
-            targets = target_positions(own["action"], own["position"])
-            scores = investorbench_scores(targets, marks[str(symbol)], days_mean=STOCK_DAYS, days_volatility=days)
-        results.setdefault(str(symbol), {})[str(strategy)] = scores
-    return results
+    with np.errstate(over="ignore"):
+        growth = np.expm1(_mean(returns) * days)
+    ratio = _ratio(growth, drawdown)
+    return np.where(np.isinf(ratio), np.nan, ratio)
 
 
-def describe_convention(
-    convention: Convention,
-    window: tuple[str, str],
-    fill: str,
-    cost_bps: float,
-    slippage_bps: float,
-    calendars: Mapping[str, str],
-) -> dict[str, Any]:
-    """Everything a reader must know to compare a score with somebody else's."""
-    days = {symbol: days_per_year(calendar) for symbol, calendar in calendars.items()}
-    common = {"name": convention, "window": list(window), "returns": "log"}
-    if convention == "account":
-        return common | {
-            "fill": fill,
-            "cost_bps": cost_bps,
-            "slippage_bps": slippage_bps,
-            "sharpe_ratio": "mean / std (ddof 1) of daily log returns x sqrt(D), cash rate 0",
-            "max_drawdown": "of equity, first day included",
-            "days_per_year": days,
-        }
-    return common | {
-        "fill": "same_close",
-        "cost_bps": 0.0,
-        "slippage_bps": 0.0,
-        "sharpe_ratio": "cumulative return / (prices / days_mean) / annual volatility",
-        "max_drawdown": "of cumprod(1 + log return)",
-        "days_mean": STOCK_DAYS,
-        "days_volatility": days,
-    }
+def win_rate(returns: Floats, held: Bools) -> Floats:
+    """Share of positive returns among sessions with a position, [...]; undefined without any.
+
+    Args:
+        returns: log returns, [..., n].
+        held: whether there was a position over each, [..., n].
+    """
+    wins = np.count_nonzero((returns > 0.0) & held, axis=-1)
+    return _ratio(np.asarray(wins, dtype=np.float64), np.asarray(np.count_nonzero(held, axis=-1), dtype=np.float64))
+
+
+def exposure(held: Bools) -> Floats:
+    """Share of sessions with a position, long or short, [...]."""
+    return _mean(held.astype(np.float64))
+
+
+def num_trades(traded: Floats) -> Floats:
+    """Sessions with traded value > 0, a count, [...]; a reversal from long to short counts once."""
+    return np.asarray(np.count_nonzero(traded > 0.0, axis=-1), dtype=np.float64)
+
+
+def turnover(traded: Floats, mean_equity: Floats, days: int) -> Floats:
+    """Traded value / mean equity, times a year, [...]; buying and selling everything once is 2.
+
+    Args:
+        traded: value traded at each session, [..., n].
+        mean_equity: over all n + 1 marks, [...].
+        days: sessions in a year.
+    """
+    return _ratio(_mean(traded) * days, mean_equity)
+
+
+def _mean(values: Floats) -> Floats:
+    if values.shape[-1] == 0:
+        return np.full(values.shape[:-1], np.nan)
+    return np.asarray(values.mean(-1))
+
+
+def _std(returns: Floats) -> Floats:
+    """Sample standard deviation, [...]; NaN for fewer than two returns, 0 for a path that never moves."""
+    num = returns.shape[-1]
+    if num < 2:
+        return np.full(returns.shape[:-1], np.nan)
+    with np.errstate(invalid="ignore"):  # a ruined account's last return is -inf
+        deviations = returns - returns.mean(-1, keepdims=True)
+        std = np.sqrt(np.einsum("...i,...i->...", deviations, deviations) / (num - 1))
+    return np.where(std < TINY_STD, 0.0, std)
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Quotient [...], NaN where the denominator is 0 or itself undefined."""
+    undefined = np.full(np.shape(numerator), np.nan)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.divide(numerator, denominator, out=undefined, where=np.abs(denominator) > TINY_STD))

@@ -131,7 +131,7 @@ def date_axes(figure: go.Figure) -> None:
 
 
 def describe_trading(convention: Mapping[str, Any]) -> str:
-    """Window, fill and costs in one line; `convention` is of `metrics.describe_convention`."""
+    """Window, fill and costs in one line; `convention` is of `scores.describe_convention`."""
     first, last = convention["window"]
     cost = convention["cost_bps"] + convention["slippage_bps"]
     return f"{first} to {last}; fill {convention['fill']}, {cost:g} bp a trade"

@@ -31,7 +31,7 @@ def plot_equity(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
 
     Args:
         equity: columns of `replay.EQUITY`.
-        convention: of `metrics.describe_convention`, convention `account`; printed above.
+        convention: of `scores.describe_convention`, convention `account`; printed above.
     """
     figure = _plot_paths(equity, lambda _, path: (path["equity"] / path["equity"][0]).to_list())
     figure.update_yaxes(hoverformat=".3f")
@@ -50,7 +50,7 @@ def plot_rolling_sharpe(equity: pl.DataFrame, convention: dict[str, Any]) -> go.
 
     Args:
         equity: columns of `replay.EQUITY`.
-        convention: of `metrics.describe_convention`, convention `account`; its `days_per_year` annualises.
+        convention: of `scores.describe_convention`, convention `account`; its `days_per_year` annualises.
     """
     sessions = equity.group_by("symbol").agg(pl.col("session").n_unique())["session"].to_list()
     span = max(2, min(ROLLING_SESSIONS, (min(sessions) - 1) // 2))

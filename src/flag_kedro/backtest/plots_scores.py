@@ -97,7 +97,7 @@ def plot_cost_curve(sensitivity: Mapping[str, Any], convention: dict[str, Any]) 
 
     Args:
         sensitivity: with `cost_bps` and, for each symbol and strategy, `cost_curve` (sums of log returns).
-        convention: of `metrics.describe_convention`, convention `account`.
+        convention: of `scores.describe_convention`, convention `account`.
     """
     symbols = sensitivity["symbols"]
     figure, cells = symbol_panels(list(symbols))

@@ -40,7 +40,7 @@ def plot_trades(
         decisions: columns of `replay.DECISIONS`.
         equity: columns of `replay.EQUITY`.
         market_states: columns of `features.market_state.MARKET_STATE` for each symbol.
-        convention: of `metrics.describe_convention`, convention `account`; its `fill` places the markers.
+        convention: of `scores.describe_convention`, convention `account`; its `fill` places the markers.
         strategy: whose; the others are not read.
     """
     trades = list_trades(decisions, equity, market_states, convention["fill"], strategy)
@@ -109,7 +109,7 @@ def plot_probabilities(decisions: pl.DataFrame, convention: dict[str, Any], stra
 
     Args:
         decisions: columns of `replay.DECISIONS`.
-        convention: of `metrics.describe_convention`.
+        convention: of `scores.describe_convention`.
         strategy: whose; the others are not read.
 
     Raises:

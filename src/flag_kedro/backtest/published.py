@@ -10,7 +10,7 @@ from datetime import date
 from functools import lru_cache
 from importlib.resources import files
 
-from flag_kedro.backtest.metrics import CRYPTO_DAYS, STOCK_DAYS
+from flag_kedro.backtest.scores import CRYPTO_DAYS, STOCK_DAYS
 from flag_kedro.data.schema import DataError
 
 SOURCE = "arXiv:2502.11433v3, result tables"

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
-from flag_kedro.backtest.metrics import CRYPTO_DAYS, STOCK_DAYS
 from flag_kedro.backtest.published import CONVENTIONS, DECIMALS, FLAG, HOLD, SOURCE
 from flag_kedro.backtest.published_audit import same_series
 from flag_kedro.backtest.published_rows import DROPPED, FULL
 from flag_kedro.backtest.published_table import AuditedRow
+from flag_kedro.backtest.scores import CRYPTO_DAYS, STOCK_DAYS
 
 NAMES = {"cumulative_return": "CR", "sharpe_ratio": "SR", "annual_volatility": "AV", "max_drawdown": "MDD"}
 KINDS = {

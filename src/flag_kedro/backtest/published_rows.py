@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.metrics import CRYPTO_DAYS, STOCK_DAYS, Scores, investorbench_scores
 from flag_kedro.backtest.published import (
     CONVENTIONS,
     HOLD,
@@ -17,6 +16,7 @@ from flag_kedro.backtest.published import (
     published_row,
     same_as_printed,
 )
+from flag_kedro.backtest.scores import CRYPTO_DAYS, STOCK_DAYS, Scores, investorbench_scores
 from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import Floats
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.metrics import CRYPTO_DAYS, STOCK_DAYS
 from flag_kedro.backtest.published import (
     CONVENTIONS,
     FLAG,
@@ -29,6 +28,7 @@ from flag_kedro.backtest.published_audit import (
     volatility_ceiling,
 )
 from flag_kedro.backtest.published_rows import benchmark_closes, hold_variants, window_closes
+from flag_kedro.backtest.scores import CRYPTO_DAYS, STOCK_DAYS
 from flag_kedro.env.account import Floats
 
 BASES = (STOCK_DAYS, CRYPTO_DAYS)

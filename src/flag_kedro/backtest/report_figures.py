@@ -40,7 +40,7 @@ def symbol_figures(
         equity: columns of `replay.EQUITY`, of the same symbol.
         sensitivity: of that symbol only.
         market_states: columns of `features.market_state.MARKET_STATE` for each symbol.
-        convention: of `metrics.describe_convention`, convention `account`.
+        convention: of `scores.describe_convention`, convention `account`.
     """
     compared = {
         "equity": plot_equity(equity, convention),

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.counterfactual import cumulative_log_returns, replay_targets
-from flag_kedro.backtest.metrics import days_per_year
+from flag_kedro.backtest.scores import days_per_year
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow

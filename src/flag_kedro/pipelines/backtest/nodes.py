@@ -9,9 +9,9 @@ import polars as pl
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat, random_legal
 from flag_kedro.backtest.config import BacktestConfig
-from flag_kedro.backtest.metrics import describe_convention, score_strategies
 from flag_kedro.backtest.plots import plot_equity
 from flag_kedro.backtest.replay import replay
+from flag_kedro.backtest.scores import describe_convention, score_strategies
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.market import symbol_calendar
 from flag_kedro.data.simulated import SimulatedConfig

@@ -1,0 +1,185 @@
+"""Scores of replayed strategies as tables, in either convention; the formulas are in `metrics`.
+
+Shape legend: n = returns, n + 1 = prices (sessions). An undefined score is None, not 0.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flag_kedro.backtest.config import Convention
+from flag_kedro.backtest.sessions import (
+    Measure,
+    Sessions,
+    account_metrics,
+    account_sessions,
+    investorbench_metrics,
+    investorbench_sessions,
+)
+from flag_kedro.env.account import Floats, Ints
+
+Scores = dict[str, float | int | None]
+STOCK_DAYS, CRYPTO_DAYS = 252, 365
+
+
+def days_per_year(calendar: str) -> int:
+    """Sessions that a year counts: 365 for a market that never closes, else 252."""
+    return CRYPTO_DAYS if calendar == "24/7" else STOCK_DAYS
+
+
+def account_scores(
+    equity: Floats, positions: Ints, traded_value: Floats, days: int, cash_returns: Floats | None = None
+) -> Scores:
+    """Score an equity path (convention `account`).
+
+    Args:
+        equity: marks, [n + 1].
+        positions: held over the return ending at each session, [n + 1]; the first is not read.
+        traded_value: money traded at each session, [n + 1]; the first is not read.
+        days: sessions in a year.
+        cash_returns: log return of cash over each return, [n]; None is a rate of 0.
+
+    Raises:
+        DataError: as `account_sessions`.
+    """
+    return _plain(account_sessions(equity, positions, traded_value, cash_returns), partial(account_metrics, days=days))
+
+
+def investorbench_scores(positions: Ints, prices: Floats, *, days_mean: int, days_volatility: int) -> Scores:
+    """Score positions held from p_i to p_{i+1} at the same close, without costs (convention `investorbench`).
+
+    Args:
+        positions: -1, 0 or 1 taken at each session's close, [n + 1]; the last is unused.
+        prices: closes, [n + 1].
+        days_mean: sessions a year in the mean.
+        days_volatility: sessions a year in the volatility.
+    """
+    measure = partial(investorbench_metrics, days_mean=days_mean, days_volatility=days_volatility)
+    return _plain(investorbench_sessions(positions, prices), measure)
+
+
+def _plain(sessions: Sessions, measure: Measure) -> Scores:
+    measured = {name: float(value) for name, value in measure(sessions).items()}
+    scores: Scores = {name: value if np.isfinite(value) else None for name, value in measured.items()}
+    num = len(sessions.returns)
+    return scores | {"num_trades": int(measured["num_trades"]), "num_prices": num + 1, "num_days": num}
+
+
+def target_positions(actions: pl.Series, positions: pl.Series, *, long_short: bool = False) -> Ints:
+    """Position that each decision asks for: what `sell` and `buy` target, or the position kept by `hold`.
+
+    Args:
+        actions: names of `env.account.ACTION_NAMES`, [n + 1].
+        positions: before each action, [n + 1].
+        long_short: whether `sell` goes short (-1) rather than flat (0).
+    """
+    table = pl.DataFrame({"action": actions, "position": positions})
+    sold = -1 if long_short else 0
+    target = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
+    return table.select(target.otherwise("position").cast(pl.Int64).alias("target"))["target"].to_numpy()
+
+
+def strategy_sessions(
+    decisions: pl.DataFrame,
+    equity: pl.DataFrame,
+    marks: Mapping[str, Floats],
+    calendars: Mapping[str, str],
+    convention: Convention,
+    cash_returns: Mapping[str, Floats] | None = None,
+    *,
+    long_short: bool = False,
+) -> Iterator[tuple[str, str, Sessions, Measure]]:
+    """Yield (symbol, strategy, sessions, measure) of every path; arguments as in `score_strategies`."""
+    own_decisions = decisions.partition_by("symbol", "strategy", as_dict=True)
+    for (symbol, strategy), path in equity.group_by("symbol", "strategy", maintain_order=True):
+        days = days_per_year(calendars[str(symbol)])
+        if convention == "account":
+            cash = None if cash_returns is None else cash_returns[str(symbol)]
+            sessions, measure = path_sessions(path, cash), partial(account_metrics, days=days)
+        else:
+            own = own_decisions[symbol, strategy]
+            prices = marks[str(symbol)]
+            targets = np.zeros(len(prices), dtype=np.int64)  # a ruined account decides no more and stays flat
+            targets[: own.height] = target_positions(own["action"], own["position"], long_short=long_short)
+            sessions = investorbench_sessions(targets, prices)
+            measure = partial(investorbench_metrics, days_mean=STOCK_DAYS, days_volatility=days)
+        yield str(symbol), str(strategy), sessions, measure
+
+
+def path_sessions(path: pl.DataFrame, cash_returns: Floats | None) -> Sessions:
+    """Sessions of one path of `replay.EQUITY`; `cash_returns` [n] of the window, cut where the account was ruined."""
+    equity, positions, traded = (path[name].to_numpy() for name in ("equity", "position", "traded_value"))
+    if cash_returns is not None and equity[-1] <= 0.0:
+        cash_returns = cash_returns[: len(equity) - 1]
+    return account_sessions(equity, positions, traded, cash_returns)
+
+
+def score_strategies(
+    decisions: pl.DataFrame,
+    equity: pl.DataFrame,
+    marks: Mapping[str, Floats],
+    calendars: Mapping[str, str],
+    convention: Convention,
+    cash_returns: Mapping[str, Floats] | None = None,
+    *,
+    long_short: bool = False,
+) -> dict[str, dict[str, Scores]]:
+    """Score every strategy on every symbol.
+
+    Args:
+        decisions: columns of `replay.DECISIONS`; those of a ruined account may end early.
+        equity: columns of `replay.EQUITY`.
+        marks: closes of each symbol over the window, [n + 1].
+        calendars: exchange calendar of each symbol.
+        convention: see `config.BacktestConfig`.
+        cash_returns: log return of cash over each return of the window, [n]; None is a rate of 0.
+        long_short: whether `sell` asks for a short position.
+
+    Returns:
+        `{SYMBOL: {STRATEGY: scores}}`.
+    """
+    results: dict[str, dict[str, Scores]] = {}
+    for symbol, strategy, sessions, measure in strategy_sessions(
+        decisions, equity, marks, calendars, convention, cash_returns, long_short=long_short
+    ):
+        results.setdefault(symbol, {})[strategy] = _plain(sessions, measure)
+    return results
+
+
+def describe_convention(
+    convention: Convention,
+    window: tuple[str, str],
+    fill: str,
+    cost_bps: float,
+    slippage_bps: float,
+    calendars: Mapping[str, str],
+    *,
+    cash_rate: float = 0.0,
+    positions: str = "long_flat",
+) -> dict[str, Any]:
+    """Everything a reader must know to compare a score with somebody else's."""
+    days = {symbol: days_per_year(calendar) for symbol, calendar in calendars.items()}
+    common = {"name": convention, "window": list(window), "returns": "log", "positions": positions}
+    if convention == "account":
+        return common | {
+            "fill": fill,
+            "cost_bps": cost_bps,
+            "slippage_bps": slippage_bps,
+            "cash_rate": cash_rate,
+            "sharpe_ratio": "mean / std (ddof 1) of daily log returns less cash x sqrt(D)",
+            "max_drawdown": "of equity, first day included",
+            "days_per_year": days,
+        }
+    return common | {
+        "fill": "same_close",
+        "cost_bps": 0.0,
+        "slippage_bps": 0.0,
+        "cash_rate": 0.0,
+        "sharpe_ratio": "cumulative return / (prices / days_mean) / annual volatility",
+        "max_drawdown": "of cumprod(1 + log return)",
+        "days_mean": STOCK_DAYS,
+        "days_volatility": days,
+    }

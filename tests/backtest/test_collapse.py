@@ -1,0 +1,116 @@
+"""What a policy still decides, and what may be said of it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flag_kedro.backtest.collapse import detect_collapse, verdict
+from flag_kedro.backtest.intervals import Difference
+from flag_kedro.data.schema import DataError
+
+AHEAD = Difference(1.2, (0.3, 2.1), 0.01)
+BEHIND = Difference(-1.2, (-2.1, -0.3), 0.01)
+UNSURE = Difference(0.4, (-0.4, 1.2), 0.31)
+
+
+def test_actions_agreements_and_entropies_are_as_worked_by_hand() -> None:
+    # sell, hold, buy, buy; short, flat, long, long
+    probabilities = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 0.5], [0.25, 0.25, 0.5]])
+    found = detect_collapse(np.array([0, 1, 2, 2]), np.array([-1, 0, 1, 1]), probabilities)
+    assert found == {
+        "actions": {"sell": 0.25, "hold": 0.25, "buy": 0.5},
+        "agreement_long": 0.5,
+        "agreement_flat": 0.25,
+        "agreement_short": 0.25,
+        "action_entropy": pytest.approx(1.5 * math.log(2)),
+        "policy_entropy": pytest.approx((math.log(2) + 1.5 * math.log(2)) / 4),
+        "collapsed_to": None,
+    }
+
+
+@pytest.mark.parametrize(("position", "name"), [(1, "buy_and_hold"), (0, "flat"), (-1, "short")])
+def test_policy_that_agrees_in_ninety_five_percent_of_sessions_is_collapsed(position: int, name: str) -> None:
+    targets = np.full(100, position)
+    targets[:5] = 0 if position else 1
+    assert detect_collapse(np.ones(100, dtype=np.int64), targets, None)["collapsed_to"] == name
+    targets[5] = targets[0]
+    assert detect_collapse(np.ones(100, dtype=np.int64), targets, None)["collapsed_to"] is None
+
+
+def test_rule_without_probabilities_has_no_entropy_of_its_own_and_one_action_has_none() -> None:
+    found = detect_collapse(np.ones(9, dtype=np.int64), np.zeros(9, dtype=np.int64), None)
+    assert found["policy_entropy"] is None
+    assert found["action_entropy"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("actions", "targets", "probabilities", "message"),
+    [
+        ([], [], None, "no decision"),
+        ([3], [0], None, "action"),
+        ([1], [2], None, "target"),
+        ([1, 1], [0], None, "target"),
+        ([1], [0], [[0.5, 0.2, 0.2]], "sum 1"),
+        ([1], [0], [[math.nan, 0.5, 0.5]], "sum 1"),
+        ([1], [0], [[-0.5, 1.0, 0.5]], "sum 1"),
+        ([1, 1], [0, 0], [[0.0, 0.5, 0.5]], "1 rows"),
+    ],
+)
+def test_decisions_that_are_none_are_refused(
+    actions: list[int], targets: list[int], probabilities: list[list[float]] | None, message: str
+) -> None:
+    given = None if probabilities is None else np.array(probabilities)
+    with pytest.raises(DataError, match=message):
+        detect_collapse(np.array(actions, dtype=np.int64), np.array(targets, dtype=np.int64), given)
+
+
+def _say(
+    difference: Difference,
+    collapsed_to: str | None = None,
+    needed: int | None = 1_240,
+    deflated: float | None = 0.99,
+    num_trials: int = 1,
+) -> str:
+    collapse: dict[str, Any] = {"collapsed_to": collapsed_to}
+    collapse |= {"agreement_long": 0.99, "agreement_flat": 0.98, "agreement_short": 0.97}
+    return verdict("flag_trader", collapse, difference, needed, deflated, num_trials)
+
+
+@pytest.mark.parametrize("difference", [AHEAD, BEHIND, UNSURE])
+def test_policy_that_is_buy_and_hold_is_called_so_whatever_the_test_says(difference: Difference) -> None:
+    said = _say(difference, collapsed_to="buy_and_hold")
+    assert said == "flag_trader is buy and hold: its target is long in 99.0% of sessions."
+
+
+def test_lead_that_the_test_does_not_confirm_is_said_to_be_none_yet() -> None:
+    assert _say(UNSURE) == (
+        "flag_trader is ahead of buy and hold, but not distinguishable: p = 0.31; 1,240 sessions would be needed."
+    )
+    assert "needed" not in _say(UNSURE, needed=None)
+
+
+def test_confirmed_lead_and_lag_are_said_with_size_and_p_value() -> None:
+    assert _say(AHEAD) == "flag_trader is ahead of buy and hold in Sharpe ratio by 1.20: p = 0.01."
+    assert _say(BEHIND) == "flag_trader is behind buy and hold in Sharpe ratio by 1.20: p = 0.01."
+
+
+@pytest.mark.parametrize("deflated", [0.62, None])
+def test_lead_of_one_among_many_trials_must_survive_deflation(deflated: float | None) -> None:
+    said = _say(AHEAD, deflated=deflated, num_trials=40)
+    assert "but not after 40 trials" in said
+    assert "in Sharpe ratio by" in _say(AHEAD, deflated=0.96, num_trials=40)
+
+
+def test_undefined_ratios_and_equal_ones_are_named() -> None:
+    assert "not comparable" in _say(Difference(None, None, None), collapsed_to="flat")
+    assert _say(Difference(None, None, None), collapsed_to="flat").startswith("flag_trader is always flat (98.0%")
+    assert "not comparable" in _say(Difference(0.4, None, None))
+    assert _say(Difference(0.0, (0.0, 0.0), 1.0)) == "flag_trader is level with buy and hold."
+
+
+def test_short_policy_is_named_and_still_compared() -> None:
+    assert _say(AHEAD, collapsed_to="short") == (
+        "flag_trader is always short (97.0% of sessions) and ahead of buy and hold in Sharpe ratio by 1.20: p = 0.01."
+    )
