@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from flag_kedro.pipelines import backtest, features, ingest, reproduce, training
+from flag_kedro.pipelines import backtest, features, ingest, reproduce, sb3_baseline, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -16,5 +16,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "train": ingesting + building + learning,
         "backtest": judging,
         "reproduce": reproduce.create_pipeline(),
+        "sb3_baseline": sb3_baseline.create_pipeline(),
         "__default__": ingesting + building + learning + judging,
     }

@@ -30,7 +30,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flag_kedro.backtest.baselines import buy_and_hold, random_legal
+from flag_kedro.backtest.baselines import buy_and_hold, sticky_random
 from flag_kedro.backtest.replay import DECISIONS, EQUITY, Decide, Decisions, replay
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import States
@@ -204,7 +204,7 @@ def test_tables_have_the_declared_columns_ordered_by_symbol_and_session(
     cut_prices: CutPrices, config: EnvConfig
 ) -> None:
     window = cut_prices("next_close", B=AT_CLOSE, A=AT_CLOSE)
-    played = replay("rule", window, config, random_legal(0, window.symbols))
+    played = replay("rule", window, config, sticky_random(0, window.symbols))
     assert dict(played.decisions.schema) == DECISIONS
     assert dict(played.equity.schema) == EQUITY
     for table in (played.decisions, played.equity):

@@ -5,7 +5,6 @@ L = tokens of a row after padding, H = hidden size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.prompt import States
 from flag_kedro.policy.backbone import load_backbone, load_tokenizer
 from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.policy.trainable import attach_trainable_top
 
 NUM_ACTIONS = 3
@@ -26,16 +26,6 @@ BUCKET_TOKENS = 32
 """Rows are padded to multiples of this, so a row's shape depends on its own length only."""
 HEAD_STD = 0.01
 PROBE_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the actor-critic says about N states."""
-
-    log_probs: Tensor
-    """Of the three actions, -inf where masked, [N, 3], float32."""
-    values: Tensor
-    """V(s), [N], float32."""
 
 
 class ActorCritic(nn.Module):
@@ -93,13 +83,7 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def decide(self, states: States) -> Decisions:
         """The most probable legal action of each state, with probabilities and values; ties go to the first."""
-        said = self.evaluate(states)
-        probabilities = said.log_probs.exp()
-        return Decisions(
-            actions=probabilities.argmax(dim=-1).cpu().numpy(),
-            probabilities=probabilities.double().cpu().numpy(),
-            values=said.values.double().cpu().numpy(),
-        )
+        return most_probable(self.evaluate(states))
 
     def encode(self, prefix: str, account: str) -> list[int]:
         """Token ids of a prompt: BOS once, then those of the prefix, then those of the account.

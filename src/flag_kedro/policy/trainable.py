@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.interface import Policy
 
 LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 
@@ -77,12 +78,12 @@ def _unknown_layers(config: PolicyConfig) -> DataError:
     )
 
 
-def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+def trainable_state(model: Policy) -> dict[str, torch.Tensor]:
     """Copies of all weights that learn, by name."""
     return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def load_trainable_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+def load_trainable_state(model: Policy, state: dict[str, torch.Tensor]) -> None:
     """Put the weights of `trainable_state` back."""
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,14 +10,20 @@ from accelerate import Accelerator
 
 from flag_kedro.data.schema import DataError
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
+from flag_kedro.policy.bag_of_words import BagOfWordsPolicy, build_bag_of_words
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.ppo.trainer import Metrics, train
 
 logger = logging.getLogger(__name__)
+
+BAG_LEARNING_RATE, BAG_ENT_COEF = 5e-3, 0.1
+"""PPO's settings for a linear policy: it needs larger steps, and more entropy against noise learned by heart. Chosen
+on the validation windows of three simulated markets."""
 
 
 def prepare_torch(runtime: RuntimeConfig) -> torch.device:
@@ -51,3 +58,31 @@ def start_training(
     logger.info("%s on %s: %s of %s weights learn", policy.backbone, device, f"{learning:,}", f"{total:,}")
     accelerator = Accelerator(cpu=device.type == "cpu")
     return model, train(model, window, validation, env, ppo, seed, accelerator)
+
+
+def start_bag_of_words(
+    window: TradingWindow,
+    validation: TradingWindow | None,
+    env: EnvConfig,
+    ppo: PPOConfig,
+    runtime: RuntimeConfig,
+    seed: int,
+) -> tuple[BagOfWordsPolicy, Iterator[Metrics]]:
+    """Build a bag-of-words policy on the words of `window` and the generator that trains it in place.
+
+    It learns by the run's `ppo`, with the same budget and seed, but for step size and entropy (above), and without
+    gradient accumulation, which only saves memory.
+    """
+    device = prepare_torch(runtime)
+    texts = [prefix for prefixes in window.prefixes for prefix in prefixes]
+    model = build_bag_of_words(texts, compact_account_texts(env.positions)).to(device)
+    logger.info("bag of words on %s: %d words and pairs of words", device, len(model.words))
+    config = replace(
+        ppo,
+        learning_rate=BAG_LEARNING_RATE,
+        head_learning_rate=None,
+        ent_coef=BAG_ENT_COEF,
+        gradient_accumulation_steps=1,
+    )
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    return model, train(model, window, validation, env, config, seed, accelerator)

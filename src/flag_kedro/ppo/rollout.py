@@ -13,7 +13,7 @@ from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.prompt import States
 from flag_kedro.env.trading import TradingVectorEnv
-from flag_kedro.policy.actor_critic import ActorCritic, Evaluation
+from flag_kedro.policy.interface import Evaluation, Policy
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RolloutCollector:
         env.reset(options=None if start is None else {"start": start})
 
     @torch.no_grad()
-    def collect(self, model: ActorCritic, num_steps: int) -> Rollout:
+    def collect(self, model: Policy, num_steps: int) -> Rollout:
         """Play `num_steps` sessions with `model`'s sampled actions."""
         env, device = self.env, model.device
         steps: list[tuple[States, Ints, Tensor]] = []
@@ -111,9 +111,7 @@ class RolloutCollector:
             episode_returns=episode_returns,
         )
 
-    def _arrive(
-        self, model: ActorCritic, any_ended: bool, info: dict[str, States]
-    ) -> tuple[States, Evaluation, Tensor]:
+    def _arrive(self, model: Policy, any_ended: bool, info: dict[str, States]) -> tuple[States, Evaluation, Tensor]:
         """The states to decide on next, what the model says of them, and V of those reached before a reset."""
         states = self.env.states()
         if not any_ended:

@@ -21,7 +21,7 @@ from flag_kedro.env.account import Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.policy.interface import Policy
 from flag_kedro.policy.trainable import load_trainable_state, trainable_state
 from flag_kedro.ppo import losses
 from flag_kedro.ppo.advantages import estimate_advantages
@@ -36,7 +36,7 @@ Metrics = dict[str, float]
 
 
 def train(
-    model: ActorCritic,
+    model: Policy,
     window: TradingWindow,
     validation: TradingWindow | None,
     env_config: EnvConfig,
@@ -93,8 +93,8 @@ def train(
 
 
 def update_policy(
-    model: ActorCritic,
-    reference: ActorCritic | None,
+    model: Policy,
+    reference: Policy | None,
     optimizer: torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
@@ -178,7 +178,7 @@ def _finite(norm: Tensor | None, update: int, epoch: int) -> float:
     return float(norm)
 
 
-def _parameter_groups(model: ActorCritic, config: PPOConfig) -> list[dict[str, Any]]:
+def _parameter_groups(model: Policy, config: PPOConfig) -> list[dict[str, Any]]:
     """The backbone's weights that learn and the heads', each with its own step size."""
     heads = {id(weight) for weight in model.heads.parameters()}
     top = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in heads]
@@ -230,7 +230,7 @@ class Selection:
         """Whether patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
-    def validate(self, model: ActorCritic) -> float:
+    def validate(self, model: Policy) -> float:
         """Greedy log return on the validation window, summed over symbols; a new best is kept."""
         assert self.window is not None
         played = replay("validation", self.window, self.env_config, model.decide)
@@ -241,7 +241,7 @@ class Selection:
             self.waited += 1
         return score
 
-    def restore(self, model: ActorCritic) -> None:
+    def restore(self, model: Policy) -> None:
         """Put the best weights back, if any were kept."""
         if self.best_weights is not None:
             load_trainable_state(model, self.best_weights)

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
-from flag_kedro.backtest.baselines import buy_and_hold, flat, random_legal
+from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.plots import plot_equity
 from flag_kedro.backtest.replay import replay
@@ -54,7 +54,7 @@ def replay_strategies(
         "flag_trader": model.decide,
         "buy_and_hold": buy_and_hold,
         "flat": flat,
-        "random": random_legal(seed, window.symbols),
+        "random": sticky_random(seed, window.symbols),
     }
     played = [replay(name, window, env, rule) for name, rule in rules.items()]
     return pl.concat([part.decisions for part in played]), pl.concat([part.equity for part in played])

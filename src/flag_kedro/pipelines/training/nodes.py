@@ -1,6 +1,7 @@
 """Nodes of the training pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import logging
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -87,3 +88,27 @@ def train_policy(
     model, updates = start_training(backbone, train, validation, env, policy, ppo, runtime, seed)
     history = follow(updates, ppo.num_updates(len(train.symbols)))
     return TrainedPolicy(model, backbone, facts | {"seed": seed}), history
+
+
+def train_text_baseline(
+    market_states: dict[str, pl.DataFrame],
+    policy: Path,
+    data: DataConfig,
+    env: EnvConfig,
+    ppo: PPOConfig,
+    runtime: RuntimeConfig,
+    seed: int,
+) -> WritesFolder:
+    """Train the bag-of-words policy as `policy` was trained: same data, windows, budget and seed."""
+    from flag_kedro.policy.bag_of_words import TrainedBagOfWords
+    from flag_kedro.policy.bundle import check_facts, read_description
+    from flag_kedro.ppo.launch import start_bag_of_words
+
+    facts = training_facts(market_states, data, env) | {"seed": seed}
+    check_facts(read_description(policy), facts)
+    windows = windows_of(market_states, data)
+    cut = partial(cut_window, market_states, fill=facts["env"]["fill"], positions=env.positions)
+    train, validation = cut(windows.train), cut(windows.validation) if windows.validation else None
+    model, updates = start_bag_of_words(train, validation, env, ppo, runtime, seed)
+    deque(updates, maxlen=0)  # its curves are not logged: they would mix with the language model's
+    return TrainedBagOfWords(model, facts)

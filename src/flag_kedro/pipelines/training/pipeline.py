@@ -1,11 +1,12 @@
-"""Market states -> backbone, policy bundle and training history."""
+"""Market states -> backbone, policy bundle, training history and the text baseline."""
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.training.nodes import prepare_backbone, train_policy
+from flag_kedro.pipelines.training.nodes import prepare_backbone, train_policy, train_text_baseline
 
 BACKBONE_GROUPS = ("data", "news", "simulated", "features", "env", "policy", "seed")
 TRAINING_GROUPS = ("data", "env", "policy", "ppo", "runtime", "seed")
+TEXT_BASELINE_GROUPS = ("data", "env", "ppo", "runtime", "seed")
 
 
 def create_pipeline() -> Pipeline:
@@ -23,6 +24,12 @@ def create_pipeline() -> Pipeline:
                 inputs=["market_states", "backbone", *(f"params:{group}" for group in TRAINING_GROUPS)],
                 outputs=["policy", "training_history"],
                 name="train_policy",
+            ),
+            Node(
+                train_text_baseline,
+                inputs=["market_states", "policy", *(f"params:{group}" for group in TEXT_BASELINE_GROUPS)],
+                outputs="text_baseline",
+                name="train_text_baseline",
             ),
         ]
     )

@@ -1,0 +1,1 @@
+"""Comparisons that need more than the project itself: agents of other libraries."""

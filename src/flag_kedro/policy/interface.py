@@ -1,0 +1,63 @@
+"""What PPO asks of a policy, whatever reads the prompts inside.
+
+Shape legend: N = states asked about.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from flag_kedro.backtest.replay import Decisions
+from flag_kedro.env.prompt import States
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an actor-critic says about N states."""
+
+    log_probs: Tensor
+    """Of the three actions, -inf where masked, [N, 3], float32."""
+    values: Tensor
+    """V(s), [N], float32."""
+
+
+class Policy(Protocol):
+    """An actor-critic over prompts; the last four methods are those of `torch.nn.Module`."""
+
+    heads: nn.ModuleDict
+    """`policy` and `value`, which learn at `ppo.head_learning_rate`; other weights that learn may lie below."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def evaluate(self, states: States) -> Evaluation:
+        """Evaluate N states with gradients; equal states get equal answers, whatever stands beside them."""
+
+    def decide(self, states: States) -> Decisions:
+        """The most probable legal action of each state, with probabilities and values; ties go to the first."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """All weights."""
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
+        """All weights with their names."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """Put weights in; returns the names that are missing and unexpected."""
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let all weights learn, or none."""
+
+
+def most_probable(said: Evaluation) -> Decisions:
+    """The greedy decisions of an evaluation."""
+    probabilities = said.log_probs.exp()
+    return Decisions(
+        actions=probabilities.argmax(dim=-1).cpu().numpy(),
+        probabilities=probabilities.double().cpu().numpy(),
+        values=said.values.double().cpu().numpy(),
+    )
