@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SMALL_RUN = (
     "data.symbols=ALDR BRIX,simulated.first_session=2023-04-03,"
-    "ppo.total_timesteps=1280,ppo.validation_interval=5,runtime.threads=1"
+    "ppo.total_timesteps=1280,ppo.validation_interval=5,runtime.threads=1,"
+    "backtest.audit_times=1,backtest.bootstrap_draws=400"
 )
 """Parameters of a complete run in seconds: two symbols, 189 sessions, ten updates."""
 

@@ -20,7 +20,6 @@ from flag_kedro.datasets.atomic import (
     JSONFile,
     ParquetTable,
     PlotlyFigure,
-    PlotlyPage,
     whole_file,
     whole_folder,
 )
@@ -62,10 +61,9 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("kind", [PlotlyFigure, PlotlyPage])
-def test_figures_are_saved(tmp_path: Path, kind: type):
+def test_figures_are_saved(tmp_path: Path):
     path = tmp_path / "figure"
-    kind(filepath=str(path)).save(go.Figure(go.Scatter(y=[1, 2])))
+    PlotlyFigure(filepath=str(path)).save(go.Figure(go.Scatter(y=[1, 2])))
     assert path.stat().st_size > 100
 
 

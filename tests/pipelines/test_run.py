@@ -1,5 +1,6 @@
 """A complete `kedro run`, as a user makes it: contracts of its files, its MLflow run, its failures."""
 
+import html
 import json
 import os
 import signal
@@ -17,7 +18,17 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
-STRATEGIES = ["flag_trader", "buy_and_hold", "flat", "random"]
+STRATEGIES = [
+    "flag_trader",
+    "buy_and_hold",
+    "flat",
+    "sticky_random",
+    "momentum",
+    "mean_reversion",
+    "untrained_lm",
+    "text_ridge",
+    "text_linear_ppo",
+]
 
 
 def client(data_dir: Path) -> mlflow.MlflowClient:
@@ -75,9 +86,51 @@ def test_scores_can_be_recomputed_from_the_equity_table(finished_run: Path):
         assert found == pytest.approx(total, rel=1e-9, abs=1e-12)
 
 
-def test_plot_opens_in_plotly(finished_run: Path):
-    figure = plotly.io.read_json(finished_run / "08_reporting" / "equity.json")
-    assert {trace.name for trace in figure.data} == set(STRATEGIES)
+def test_plots_open_in_plotly_and_equity_shows_every_strategy(finished_run: Path):
+    reports = finished_run / "08_reporting"
+    names = ["equity", "drawdown", "rolling_sharpe", "interval", "cost_curve", "trades", "probabilities"]
+    figures = {path.stem: plotly.io.read_json(path) for name in names for path in reports.glob(f"{name}*.json")}
+    assert len(figures) == len(names)
+    assert {trace.name for trace in figures["equity"].data} == set(STRATEGIES)
+
+
+def test_every_metric_has_an_interval_that_holds_it(finished_run: Path):
+    metrics = json.loads((finished_run / "08_reporting" / "backtest_metrics.json").read_text())
+    low, high = metrics["results"]["ALDR"]["buy_and_hold"]["sharpe_ratio_ci95"]
+    assert low < metrics["results"]["ALDR"]["buy_and_hold"]["sharpe_ratio"] < high
+
+
+def test_policy_is_tested_against_buy_and_hold_on_every_symbol(finished_run: Path):
+    inference = json.loads((finished_run / "08_reporting" / "backtest_inference.json").read_text())
+    assert inference["num_trials"] == 1
+    for strategies in inference["symbols"].values():
+        assert list(strategies) == [name for name in STRATEGIES if name != "buy_and_hold"]
+        tests = strategies["flag_trader"]
+        assert tests["verdict"].startswith("flag_trader")
+        assert 0.0 <= tests["sharpe_difference"]["p_value"] <= 1.0
+        assert strategies["flat"]["collapse"]["collapsed_to"] == "flat"
+
+
+def test_cost_curves_fall_with_costs(finished_run: Path):
+    sensitivity = json.loads((finished_run / "08_reporting" / "backtest_sensitivity.json").read_text())
+    assert (sensitivity["cost_bps"][0], sensitivity["cost_bps"][-1]) == (0.0, 50.0)
+    for strategies in sensitivity["symbols"].values():
+        curve = strategies["sticky_random"]["cost_curve"]
+        assert curve == sorted(curve, reverse=True)
+        assert strategies["buy_and_hold"]["capacity"] > 0.0
+
+
+def test_causality_audit_of_the_run_passed(finished_run: Path):
+    audit = json.loads((finished_run / "08_reporting" / "causality_audit.json").read_text())
+    assert audit["passed"] is True
+    assert all(check["compared"]["decisions"] >= 2 * 2 * len(STRATEGIES) for check in audit["checks"])
+
+
+def test_report_tells_each_symbols_verdict(finished_run: Path):
+    page = (finished_run / "08_reporting" / "backtest_report.html").read_text()
+    inference = json.loads((finished_run / "08_reporting" / "backtest_inference.json").read_text())
+    for strategies in inference["symbols"].values():
+        assert strategies["flag_trader"]["verdict"] in html.unescape(page)
 
 
 def test_history_has_one_row_per_update(finished_run: Path):
@@ -88,7 +141,7 @@ def test_history_has_one_row_per_update(finished_run: Path):
 
 def test_summary_shows_the_table_and_what_to_do_next(finished_run: Path):
     output = (finished_run / "output.txt").read_text()
-    for text in (*STRATEGIES, "ALDR", "Sharpe", "Next", "equity.html", "kedro mlflow ui"):
+    for text in (*STRATEGIES, "ALDR", "Sharpe", "Next", "backtest_report.html", "audit passed", "kedro mlflow ui"):
         assert text in output
 
 
@@ -106,7 +159,10 @@ def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_r
     artifacts = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "policy")}
     assert {"policy/adapter_model.safetensors", "policy/heads.safetensors", "policy/policy.json"} <= artifacts
     reports = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "reports")}
-    assert {"reports/backtest_metrics.json", "reports/equity.html"} <= reports
+    names = ["backtest_metrics.json", "backtest_inference.json", "causality_audit.json", "backtest_report.html"]
+    assert {f"reports/{name}" for name in names} <= reports
+    assert "backtest/ALDR/flag_trader/sharpe_difference_p_value" in run.data.metrics
+    assert {"config_hash", "test_window", "scored"} <= run.data.tags.keys()
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +178,11 @@ def test_same_command_in_another_folder_gives_the_same_bytes(finished_run: Path,
         "06_models/policy/MANIFEST.json",  # the hash of every file of the bundle
         "06_models/backbone/MANIFEST.json",
         "08_reporting/training_history.json",
+        "06_models/text_baseline/MANIFEST.json",
         "08_reporting/backtest_metrics.json",
+        "08_reporting/backtest_inference.json",
+        "08_reporting/causality_audit.json",
+        "08_reporting/backtest_report.html",
         "07_model_output/decisions.parquet",
     ]
     for name in names:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Convention = Literal["account", "investorbench"]
@@ -10,8 +10,12 @@ Convention = Literal["account", "investorbench"]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class BacktestConfig:
-    """How a backtest is scored; both conventions are always computed."""
+    """How a backtest is scored and doubted; both conventions are always computed."""
 
     convention: Convention = "account"
     """`account` scores the equity path with its fills and costs; `investorbench` scores positions at the
     same close without costs, as the published tables do. Chosen for the table and `results`."""
+    bootstrap_draws: int = Field(2_000, ge=200, le=100_000)
+    """Draws behind every interval and test."""
+    audit_times: int = Field(3, ge=1)
+    """Decision times at which the causality audit corrupts the future; each costs four partial replays."""

@@ -3,7 +3,6 @@
 Shape legend: S = symbols, T = sessions of the longest symbol, C = strategies.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.counterfactual import cumulative_log_returns, replay_targets
+from flag_kedro.backtest.metrics import sharpe_ratio
 from flag_kedro.backtest.scores import days_per_year
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
@@ -99,9 +99,5 @@ def capacity(
 
 def _score(equity: Floats, years: Floats, config: EnvConfig, days: int) -> dict[str, float | None]:
     returns = np.diff(np.log(equity))
-    excess = returns - np.log1p(config.cash_rate) * years
-    std = excess.std(ddof=1) if len(excess) > 1 else 0.0
-    return {
-        "cumulative_return": float(returns.sum()),
-        "sharpe_ratio": float(excess.mean() / std * math.sqrt(days)) if std >= 1e-12 else None,
-    }
+    ratio = float(sharpe_ratio(returns - np.log1p(config.cash_rate) * years, days))
+    return {"cumulative_return": float(returns.sum()), "sharpe_ratio": None if np.isnan(ratio) else ratio}

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from kedro_datasets.json import JSONDataset
-from kedro_datasets.plotly import HTMLDataset
 from kedro_datasets.plotly import JSONDataset as PlotlyDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
@@ -115,10 +114,6 @@ class JSONFile(WholeSave, JSONDataset):
 
 class PlotlyFigure(WholeSave, PlotlyDataset):
     """A plotly figure as JSON, previewed by kedro-viz."""
-
-
-class PlotlyPage(WholeSave, HTMLDataset):
-    """A plotly figure as a page that needs nothing else to be opened."""
 
 
 class HTMLPage(WholeSave, TextDataset):

@@ -44,6 +44,15 @@ class Folder(AbstractDataset[WritesFolder, Path]):
         return {"filepath": str(self._filepath)}
 
 
+class OptionalFolder(Folder):
+    """A folder that need not be there: then it loads as None."""
+
+    def load(self) -> Path | None:  # type: ignore[override]
+        """Path of the folder, its files checked, or None."""
+        recover_folder(Path(self._filepath))
+        return super().load() if self._exists() else None
+
+
 class SymbolTables(AbstractDataset[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]):
     """One Parquet file per symbol in a folder that is saved whole."""
 

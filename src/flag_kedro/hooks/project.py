@@ -16,8 +16,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
 
 from flag_kedro.data.schema import DataError
+from flag_kedro.hooks.backtest_summary import print_backtest
 from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters
-from flag_kedro.hooks.summary import print_backtest, print_reproduced, print_trained
+from flag_kedro.hooks.summary import print_reproduced, print_trained
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
 from flag_kedro.ppo.errors import TrainingError
@@ -109,8 +110,9 @@ class ProjectHooks:
         """Print what came out and where to look next."""
         self._release()
         made = pipeline.all_outputs()
-        if "backtest_metrics" in made:
-            print_backtest(catalog["backtest_metrics"].load(), self._shown_data_dir())
+        if {"backtest_metrics", "backtest_inference", "causality_audit"} <= made:
+            metrics, inference = catalog["backtest_metrics"].load(), catalog["backtest_inference"].load()
+            print_backtest(metrics, inference, catalog["causality_audit"].load(), self._shown_data_dir())
         elif "policy" in made:
             print_trained(self._shown_data_dir())
         elif {"published_rows", "published_audit"} <= made:

@@ -100,8 +100,16 @@ def read_description(bundle: Path) -> dict[str, Any]:
     return description
 
 
-def check_facts(description: dict[str, Any], facts: dict[str, Any]) -> None:
+def check_facts(
+    description: dict[str, Any], facts: dict[str, Any], place: str = "06_models/policy", train: str = "train"
+) -> None:
     """Refuse a bundle that was trained on something else than what is read now.
+
+    Args:
+        description: what the bundle says of itself.
+        facts: what is read now; facts that only the description has do not matter.
+        place: where the bundle is, for the message.
+        train: the pipeline that makes it.
 
     Raises:
         DataError: naming each difference, trained and found.
@@ -110,8 +118,8 @@ def check_facts(description: dict[str, Any], facts: dict[str, Any]) -> None:
     if differing:
         lines = "\n".join(f"  {name}: trained on {description.get(name)}, found {facts[name]}" for name in differing)
         raise DataError(
-            f"the policy in 06_models/policy does not match what is read now:\n{lines}\n"
-            "Train again (kedro run --pipeline=train), or give the parameters and data it was trained with"
+            f"the policy in {place} does not match what is read now:\n{lines}\n"
+            f"Train again (kedro run --pipeline={train}), or give the parameters and data it was trained with"
         )
 
 

@@ -1,10 +1,25 @@
-"""Market states and a policy -> decisions, equity, metrics and the equity plot."""
+"""Market states and a policy -> decisions, equity, metrics, tests, the causality audit, plots and the report."""
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.backtest.nodes import draw_equity, replay_strategies, score_backtest
+from flag_kedro.pipelines.backtest import nodes
 
-GROUPS = ("data", "news", "simulated", "features", "env", "runtime", "seed")
+POLICIES = ["backbone", "policy", "text_baseline", "sb3_baseline"]
+JUDGED = ["decisions", "equity", "market_states"]
+FINDINGS = ["backtest_metrics", "backtest_inference", "backtest_sensitivity"]
+PLOTS = [
+    "equity_plot",
+    "drawdown_plot",
+    "rolling_sharpe_plot",
+    "interval_plot",
+    "cost_curve_plot",
+    "trades_plot",
+    "probabilities_plot",
+]
+
+
+def _params(*groups: str) -> list[str]:
+    return [f"params:{group}" for group in groups]
 
 
 def create_pipeline() -> Pipeline:
@@ -12,35 +27,66 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                replay_strategies,
+                nodes.replay_strategies,
                 inputs=[
+                    "prices",
                     "market_states",
                     "market_facts",
-                    "backbone",
-                    "policy",
-                    *(f"params:{group}" for group in GROUPS),
+                    *POLICIES,
+                    *_params("data", "news", "simulated", "features", "env", "runtime", "seed"),
                 ],
                 outputs=["decisions", "equity"],
                 name="replay_strategies",
             ),
             Node(
-                score_backtest,
-                inputs=[
-                    "decisions",
-                    "equity",
-                    "market_states",
-                    "params:data",
-                    "params:env",
-                    "params:backtest",
-                ],
+                nodes.score_backtest,
+                inputs=[*JUDGED, *_params("data", "env", "backtest", "seed")],
                 outputs="backtest_metrics",
                 name="score_backtest",
             ),
             Node(
-                draw_equity,
-                inputs=["equity", "backtest_metrics"],
-                outputs=["equity_plot", "equity_page"],
-                name="draw_equity",
+                nodes.weigh_backtest,
+                inputs=[*JUDGED, *_params("data", "env")],
+                outputs="backtest_sensitivity",
+                name="weigh_backtest",
+            ),
+            Node(
+                nodes.judge_backtest,
+                inputs=[*JUDGED, "policy", *_params("data", "env", "backtest", "seed")],
+                outputs="backtest_inference",
+                name="judge_backtest",
+            ),
+            Node(
+                nodes.audit_backtest,
+                inputs=[
+                    "decisions",
+                    "equity",
+                    "prices",
+                    "news",
+                    "market_states",
+                    *POLICIES,
+                    *_params("data", "features", "env", "backtest", "runtime", "seed"),
+                ],
+                outputs="causality_audit",
+                name="audit_backtest",
+            ),
+            Node(
+                nodes.draw_plots,
+                inputs=["decisions", "equity", *FINDINGS, "market_states"],
+                outputs=PLOTS,
+                name="draw_plots",
+            ),
+            Node(
+                nodes.write_backtest_report,
+                inputs=["decisions", "equity", *FINDINGS, "causality_audit", "market_states", "policy"],
+                outputs="backtest_report",
+                name="write_backtest_report",
+            ),
+            Node(
+                nodes.refuse_leaks,
+                inputs=["causality_audit", "backtest_report"],
+                outputs=None,
+                name="refuse_leaks",
             ),
         ]
     )

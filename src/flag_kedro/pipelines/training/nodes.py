@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def train_policy(
         )
     model, updates = start_training(backbone, train, validation, env, policy, ppo, runtime, seed)
     history = follow(updates, ppo.num_updates(len(train.symbols)))
-    return TrainedPolicy(model, backbone, facts | {"seed": seed}), history
+    return TrainedPolicy(model, backbone, facts | {"seed": seed, "ppo": asdict(ppo)}), history
 
 
 def train_text_baseline(

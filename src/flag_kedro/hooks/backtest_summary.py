@@ -1,0 +1,115 @@
+"""What a backtest prints at its end."""
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+POLICY, BENCHMARK = "flag_trader", "buy_and_hold"
+LEVEL = 0.05
+
+Results = dict[str, dict[str, dict[str, Any]]]
+
+
+def print_backtest(metrics: dict[str, Any], inference: dict[str, Any], audit: dict[str, Any], data_dir: Path) -> None:
+    """Print the policy against buy and hold, all strategies over all symbols, verdicts, and where to look next."""
+    console = Console()
+    console.print(_by_symbol(metrics, inference["symbols"]))
+    console.print(_by_strategy(metrics["results"], inference["symbols"]))
+    for symbol, strategies in inference["symbols"].items():
+        console.print(f"  {symbol:<6}{escape(strategies[POLICY]['verdict'])}", highlight=False)
+    console.print(_audited(audit))
+    console.print("[bold]Next[/bold]")
+    console.print(f"  report           open {data_dir / '08_reporting' / 'backtest_report.html'}")
+    console.print("  pipeline         make viz        (kedro viz run)")
+    console.print("  compare runs     make ui         (kedro mlflow ui)")
+    console.print('  another run      .venv/bin/kedro run --params="seed=1,env.cost_bps=2"')
+
+
+def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
+    convention = metrics["convention"]
+    first, last = convention["window"]
+    cost = convention["cost_bps"] + convention["slippage_bps"]
+    table = Table(
+        title=f"Backtest {first} to {last}: fill {convention['fill']}, {cost:g} bp a trade",
+        caption=(
+            f"Convention {convention['name']}; Sharpe = {convention['sharpe_ratio']}.\n"
+            "p: of no difference to buy and hold's Sharpe, on the account after costs; "
+            "shifts: share of time shifts of the same positions that earned less."
+        ),
+    )
+    table.add_column("symbol", no_wrap=True)
+    table.add_column("strategy", no_wrap=True)
+    for name in ("CR %", "Sharpe", "95 % interval", "MDD %", "turnover", "p", "shifts %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for symbol, strategies in metrics["results"].items():
+        tests = inference[symbol][POLICY]
+        for strategy in (POLICY, BENCHMARK):
+            scores, own = strategies[strategy], strategy == POLICY
+            table.add_row(
+                symbol if own else "",
+                strategy,
+                _percent(scores["cumulative_return"]),
+                _plain(scores["sharpe_ratio"]),
+                _interval(scores.get("sharpe_ratio_ci95")),
+                _percent(scores["max_drawdown"]),
+                _plain(scores["turnover"], 1),
+                _plain(tests["sharpe_difference"]["p_value"]) if own else "",
+                _percent(tests["shift_percentile"], 1) if own else "",
+                end_section=not own,
+            )
+    return table
+
+
+def _by_strategy(results: Results, inference: Results) -> Table:
+    table = Table(title=f"All strategies over {len(results)} symbol(s)")
+    table.add_column("strategy", no_wrap=True)
+    for name in ("sum of CR %", "median Sharpe", "above B&H", f"p < {LEVEL:g}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    names = list(next(iter(results.values())))
+    total = {name: sum(rows[name]["cumulative_return"] for rows in results.values()) for name in names}
+    for name in sorted(names, key=lambda name: -total[name]):
+        sharpes = [rows[name]["sharpe_ratio"] for rows in results.values() if rows[name]["sharpe_ratio"] is not None]
+        table.add_row(
+            name,
+            _percent(total[name]),
+            _plain(median(sharpes) if sharpes else None),
+            *(["", ""] if name == BENCHMARK else _against_benchmark(name, results, inference)),
+            style="bold" if name == POLICY else None,
+        )
+    return table
+
+
+def _against_benchmark(name: str, results: Results, inference: Results) -> list[str]:
+    """On how many symbols a strategy earned more than buy and hold, and had a Sharpe ratio that is told apart above."""
+    ahead = sum(
+        rows[name]["cumulative_return"] > rows[BENCHMARK]["cumulative_return"]
+        and inference[symbol][name]["collapse"]["collapsed_to"] != BENCHMARK
+        for symbol, rows in results.items()
+    )
+    tests = [rows[name]["sharpe_difference"] for rows in inference.values()]
+    proven = sum(test["p_value"] is not None and test["p_value"] < LEVEL and test["value"] > 0 for test in tests)
+    return [f"{ahead} of {len(results)}", f"{proven} of {len(results)}"]
+
+
+def _audited(audit: dict[str, Any]) -> str:
+    num, times = sum(sum(check["compared"].values()) for check in audit["checks"]), len(audit["checks"])
+    if audit["passed"]:
+        return f"[green]Causality audit passed[/green]: the future corrupted {times} times, {num:,} rows compared."
+    found = sum(check["num_differences"] for check in audit["checks"])
+    return f"[bold red]Causality audit FAILED[/bold red]: {found:,} of {num:,} rows depend on the future."
+
+
+def _percent(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{100.0 * value:.{digits}f}"
+
+
+def _plain(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(interval: list[float] | None) -> str:
+    return "-" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]".replace("[", r"\[")

@@ -1,0 +1,140 @@
+"""Every strategy that a backtest judges, built from the tables up, so that the audit can build them anew."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
+from flag_kedro.backtest.replay import Decide, Replay, replay
+from flag_kedro.backtest.rules import follow, macd_targets, rsi_targets
+from flag_kedro.backtest.text_ridge import fit_text_ridge, ridge_targets
+from flag_kedro.data.windows import Windows
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+ORDER = (
+    "flag_trader",
+    "buy_and_hold",
+    "flat",
+    "sticky_random",
+    "momentum",
+    "mean_reversion",
+    "untrained_lm",
+    "text_ridge",
+    "text_linear_ppo",
+    "sb3_ppo",
+)
+
+
+@dataclass(frozen=True)
+class Strategies:
+    """All that is needed to replay every strategy on given tables."""
+
+    readers: Mapping[str, Decide]
+    """Policies that read prompts and nothing else."""
+    indicator_agent: Callable[[pl.DataFrame, TradingWindow], Decide] | None
+    """Makes the rule of the Stable-Baselines3 agent from prices and a window; None without one."""
+    env: EnvConfig
+    """With the fill that the data allow."""
+    windows: Windows
+    seed: int
+
+    def play(
+        self,
+        prices: pl.DataFrame,
+        market_states: Mapping[str, pl.DataFrame],
+        until: datetime | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> dict[str, Replay]:
+        """Replay all strategies over the test window.
+
+        Args:
+            prices: the validated table.
+            market_states: built from it and from the news.
+            until: policies that read prompts need decide no later; the others always see the whole window, so
+                that one which peeks into it has something to see.
+            on_step: called after each session of each strategy.
+        """
+        cut = partial(cut_window, fill=self.env.fill, positions=self.env.positions)
+        window = cut(market_states, self.windows.test)
+        known = {
+            symbol: table if until is None else table.filter(pl.col("decided_at") <= until)
+            for symbol, table in market_states.items()
+        }
+        shown = window if until is None else cut(known, self.windows.test)
+        played = {name: replay(name, shown, self.env, decide, on_step) for name, decide in self.readers.items()}
+        for name, rule in self._rules(prices, market_states, window).items():
+            played[name] = replay(name, window, self.env, rule, on_step)
+        return {name: played[name] for name in ORDER if name in played}
+
+    def __len__(self) -> int:
+        return len(ORDER) - (self.indicator_agent is None)
+
+    def _rules(
+        self, prices: pl.DataFrame, tables: Mapping[str, pl.DataFrame], window: TradingWindow
+    ) -> dict[str, Decide]:
+        train = cut_window(tables, self.windows.train, self.env.fill, positions=self.env.positions)
+        shorts = self.env.positions == "long_short"
+        ridge = fit_text_ridge(tables, train, self.env.cost)
+        rules = {
+            "buy_and_hold": buy_and_hold,
+            "flat": flat,
+            "sticky_random": sticky_random(self.seed, window.symbols),
+            "momentum": follow(macd_targets(tables, window, shorts)),
+            "mean_reversion": follow(rsi_targets(tables, window, shorts)),
+            "text_ridge": follow(ridge_targets(ridge, tables, window, shorts)),
+        }
+        return rules if self.indicator_agent is None else rules | {"sb3_ppo": self.indicator_agent(prices, window)}
+
+
+def open_strategies(
+    policy: Path,
+    backbone: Path,
+    text_baseline: Path,
+    sb3_baseline: Path | None,
+    facts: dict[str, Any],
+    env: EnvConfig,
+    windows: Windows,
+    runtime: RuntimeConfig,
+    seed: int,
+) -> Strategies:
+    """Open the trained policies, each refused unless it was trained on these `facts`.
+
+    Raises:
+        DataError: when a policy is damaged or was trained on something else.
+    """
+    from flag_kedro.experiments.sb3_agent import load_sb3
+    from flag_kedro.policy.actor_critic import build_actor_critic
+    from flag_kedro.policy.bag_of_words import FACTS, load_bag_of_words
+    from flag_kedro.policy.bundle import check_facts, load_policy, read_description
+    from flag_kedro.policy.config import PolicyConfig
+    from flag_kedro.ppo.launch import prepare_torch
+
+    device = prepare_torch(runtime)
+    description = read_description(policy)
+    check_facts(description, facts)
+    check_facts(json.loads((text_baseline / FACTS).read_text()), facts, "06_models/text_baseline")
+    agent = None if sb3_baseline is None else load_sb3(sb3_baseline)
+    if agent is not None:
+        check_facts(agent.facts, facts, "06_models/sb3_baseline", train="sb3_baseline")
+    model = load_policy(policy, backbone, device)
+    folder = policy / "backbone" if (policy / "backbone").is_dir() else backbone
+    untrained = build_actor_critic(folder, PolicyConfig(**description["policy"]), description["seed"], device)
+    return Strategies(
+        readers={
+            "flag_trader": model.decide,
+            "untrained_lm": untrained.decide,
+            "text_linear_ppo": load_bag_of_words(text_baseline).decide,
+        },
+        indicator_agent=None if agent is None else agent.decide,
+        env=env,
+        windows=windows,
+        seed=seed,
+    )
