@@ -46,6 +46,7 @@ types: install
 
 benchmark: install
 	$(BIN)/python benchmarks/distinct_states.py
+	$(BIN)/python benchmarks/environment.py
 
 viz: install
 	$(BIN)/kedro viz run

@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
+from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.features.market_state import build_market_states
 
@@ -32,6 +33,7 @@ SMALL_RUN = (
 """Parameters of a complete run in seconds: two symbols, 189 sessions, ten updates."""
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+Numbers = Sequence[float | None]
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +52,56 @@ def smollm2() -> Path:
     if not folder.is_dir():
         pytest.skip(f"SmolLM2's tokenizer and config are not in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_states() -> Callable[..., pl.DataFrame]:
+    """Market states of one symbol with every price written out, from 2024-01-01 on, decided at 21:00."""
+
+    def make(
+        closes: Numbers, opens: Numbers | None = None, volumes: Numbers | None = None, nights: Sequence[int] = ()
+    ) -> pl.DataFrame:
+        """`nights` are days between sessions: one day where none are given."""
+        apart = nights or [1] * (len(closes) - 1)
+        days = [date(2024, 1, 1) + timedelta(days=sum(apart[:t])) for t in range(len(closes))]
+        decided = [datetime.combine(day, time(21), UTC) for day in days]
+        return pl.DataFrame(
+            {
+                "session": days,
+                "decided_at": decided,
+                "known_at": decided,
+                "market_text": [f"market {t}" for t in range(len(closes))],
+                "news_text": ["none" if t % 2 else f"- news {t}" for t in range(len(closes))],
+                "open_price": pl.Series(closes if opens is None else opens, dtype=pl.Float64, strict=False),
+                "mark_price": pl.Series(closes, dtype=pl.Float64, strict=False),
+                "volume": pl.Series(volumes or [None] * len(closes), dtype=pl.Float64, strict=False),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_window(make_states: Callable[..., pl.DataFrame]) -> Callable[..., TradingWindow]:
+    """A window of symbols given as `NAME=closes`, `(opens, closes)` or `(opens, closes, volumes)`.
+
+    Each symbol has a length of its own.
+    """
+
+    def make(
+        fill: Fill,
+        *,
+        positions: Positions = "long_flat",
+        nights: Sequence[int] = (),
+        **symbols: Numbers | tuple[Numbers, ...],
+    ) -> TradingWindow:
+        states = {}
+        for name, given in symbols.items():
+            opens, closes, *volumes = given if isinstance(given, tuple) else (given, given)
+            states[name] = make_states(closes, opens, *volumes, nights=nights[: len(closes) - 1])
+        return cut_window(states, (date(2024, 1, 1), date(2099, 1, 1)), fill, positions=positions)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -217,3 +217,42 @@ def test_progress_is_reported_once_a_session(cut_prices: CutPrices, config: EnvC
     window = cut_prices("next_close", A=AT_CLOSE, B=AT_CLOSE)
     replay("rule", window, config, buy_and_hold, on_step=lambda: steps.append(None))
     assert len(steps) == 6
+
+
+# A cost of 25 %, no fee: 1,000 sold short at 10 are -80 shares and 1,600 in cash, 800 in all; at 21 that is -80
+
+
+@pytest.mark.parametrize(("fill", "held"), [("next_open", [0, -1, -1, 0, 0]), ("same_close", [0, -1, -1, 0, 0])])
+def test_ruined_account_decides_no_more_and_its_equity_stays(
+    fill: str, held: list[int], make_window: CutPrices, config: EnvConfig
+) -> None:
+    window = make_window(fill, positions="long_short", A=[10, 10, 21, 10, 5], B=[10, 10, 10, 10, 20])
+    shorts = replace(config, positions="long_short", borrow_bps_year=0.0, cash_rate=0.1)
+    played = replay("rule", window, shorts, _scripted([SELL, HOLD, SELL, SELL, SELL], [BUY]))
+    decisions, equity = (table.filter(symbol="A") for table in (played.decisions, played.equity))
+    assert decisions["action"].to_list() == ["sell", "hold"]
+    assert decisions["position"].to_list() == [0, -1]
+    path = equity["equity"].to_list()
+    assert path[2] == pytest.approx(path[1] / 10_000, rel=1e-14)
+    assert path[3:] == [path[2]] * 2
+    assert equity["log_return"].to_list()[2:] == pytest.approx([math.log(1e-4), 0.0, 0.0], rel=1e-12)
+    assert equity["position"].to_list() == held
+    assert equity["traded_value"].to_list()[2:] == [0.0, 0.0, 0.0]
+    # B goes on beside it: all in shares from the first day on, whose price doubles on the last
+    assert played.decisions.filter(symbol="B").height == 5
+    beside = played.equity.filter(symbol="B")["equity"]
+    assert (beside / beside[1]).to_list()[1:] == [1.0, 1.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("fill", ["next_open", "next_close", "same_close"])
+def test_long_short_replay_records_both_sides(fill: str, make_window: CutPrices, config: EnvConfig) -> None:
+    window = make_window(fill, positions="long_short", A=[10, 10, 10, 10, 10])
+    shorts = replace(config, positions="long_short", borrow_bps_year=0.0)
+    played = replay("rule", window, shorts, _scripted([SELL, BUY, HOLD, SELL]))
+    assert played.decisions["position"].to_list() == [0, -1, 1, 1, -1]
+    assert played.decisions["action"].to_list() == ["sell", "buy", "hold", "sell", "hold"]
+    # fills trade 800 to go short, 800 + 480 to reverse (600 / 1.25), 480 + 288 to reverse again (360 / 1.25)
+    assert played.equity["traded_value"].to_list() == pytest.approx([0, 800, 1_280, 0, 768])
+    assert played.equity["equity"].to_list() == pytest.approx([1_000, 800, 480, 480, 288])
+    held = [0, 0, -1, 1, 1] if fill == "next_close" else [0, -1, 1, 1, -1]
+    assert played.equity["position"].to_list() == held

@@ -38,10 +38,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import (
     NormalizeReward,
@@ -198,22 +196,7 @@ def test_flat_account_earns_nothing(example_window: Callable[[str], TradingWindo
     assert [env.step(np.array([HOLD]))[1][0] for _ in range(5)] == [0.0] * 5
 
 
-# Properties of rewards and money
-
-
-@settings(deadline=None)
-@given(market=_markets(), fill=FILLS, cost_bps=st.integers(0, 500), seed=SEEDS)
-def test_log_return_rewards_add_up_to_the_log_of_final_over_initial_equity(
-    market: dict[str, Any], fill: str, cost_bps: int, seed: int, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    window = make_window(fill, **market)
-    env = TradingVectorEnv(window, make_config(cost_bps=float(cost_bps), slippage_bps=0.0), accounts_per_symbol=3)
-    total, final = np.zeros(env.num_envs), np.full(env.num_envs, np.nan)
-    for rewards, truncated, info in _play(env, int(window.num_sessions.max()) - 1, seed):
-        going = np.isnan(final)
-        total[going] += rewards[going]
-        final = np.where(going & truncated, info["equity"], final)
-    assert total == pytest.approx(np.log(final / 1_000.0), rel=1e-10, abs=1e-12)
+# Properties of rewards
 
 
 @settings(deadline=None)
@@ -238,25 +221,6 @@ def test_sharpe_rewards_add_up_to_mean_over_std_of_the_pnls_so_far(
 
 
 @settings(deadline=None)
-@given(market=_markets(), fill=FILLS, seed=SEEDS)
-def test_cash_is_never_negative_and_money_vanishes_only_as_cost(
-    market: dict[str, Any], fill: str, seed: int, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    window = make_window(fill, **market)
-    env = TradingVectorEnv(window, make_config(max_episode_steps=None))
-    rng = np.random.default_rng(seed)
-    for _ in range(int(window.num_sessions.min()) - 1):
-        cash, shares = env.accounts.cash, env.accounts.shares
-        prices = window.fill_prices[env.symbol, env.session + 1]
-        *_, truncated, info = env.step(_legal(rng, env))
-        going = ~truncated  # the others have been restarted
-        after = env.accounts.cash + env.accounts.shares * prices
-        paid = 0.25 * info["traded_value"]
-        assert (env.accounts.cash >= 0.0).all()
-        assert after[going] == pytest.approx((cash + shares * prices - paid)[going], rel=1e-12)
-
-
-@settings(deadline=None)
 @given(market=_markets(), fill=FILLS, seed=SEEDS, scale=st.sampled_from([0.25, 8.0, 1024.0]))
 def test_log_return_rewards_do_not_depend_on_the_price_level(
     market: dict[str, Any], fill: str, seed: int, scale: float, make_window: MakeWindow, make_config: MakeConfig
@@ -266,240 +230,6 @@ def test_log_return_rewards_do_not_depend_on_the_price_level(
     plain = [rewards for rewards, *_ in _play(TradingVectorEnv(window, make_config()), 10, seed)]
     other = [rewards for rewards, *_ in _play(TradingVectorEnv(scaled, make_config()), 10, seed)]
     assert np.array(other) == pytest.approx(np.array(plain), rel=1e-12, abs=1e-14)
-
-
-# Which prices are read
-
-
-@settings(deadline=None)
-@given(market=_markets(), fill=FILLS, seed=SEEDS)
-def test_neither_the_first_fill_price_nor_the_padding_is_read(
-    market: dict[str, Any], fill: str, seed: int, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    window = make_window(fill, **market)
-    fill_prices = window.fill_prices.copy()
-    fill_prices[:, 0] = np.nan
-    env = TradingVectorEnv(replace(window, fill_prices=fill_prices), make_config(), accounts_per_symbol=2)
-    for rewards, _, info in _play(env, 20, seed):
-        assert np.isfinite(rewards).all()
-        assert np.isfinite(info["equity"]).all()
-        assert np.isfinite(env.states().action_mask).all()
-
-
-@settings(deadline=None)
-@given(market=_markets(), fill=FILLS, seed=SEEDS, when=st.integers(1, 8))
-def test_prices_of_later_sessions_change_nothing_up_to_a_session(
-    market: dict[str, Any], fill: str, seed: int, when: int, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    window = make_window(fill, **market)
-    fill_prices, mark_prices = window.fill_prices.copy(), window.mark_prices.copy()
-    fill_prices[:, when:] *= 10.0
-    mark_prices[:, when:] *= 10.0
-    changed = replace(window, fill_prices=fill_prices, mark_prices=mark_prices)
-    envs = [TradingVectorEnv(each, make_config(account_view="paper")) for each in (window, changed)]
-    runs = [_play(env, when - 1, seed) for env in envs]
-    for (rewards, _, info), (other_rewards, _, other_info) in zip(*runs, strict=True):
-        if (envs[0].session == 0).any():
-            break  # a symbol has ended
-        assert rewards.tolist() == other_rewards.tolist()
-        assert info["equity"].tolist() == other_info["equity"].tolist()
-        assert list(envs[0].states().account) == list(envs[1].states().account)
-
-
-# Episodes
-
-
-@pytest.mark.parametrize("num_sessions", [2, 3, 6])
-def test_window_of_n_sessions_gives_n_minus_1_rewards_and_truncates_at_the_last(
-    num_sessions: int, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS[:num_sessions]), make_config())
-    steps = [env.step(np.array([HOLD])) for _ in range(num_sessions - 1)]
-    assert [bool(truncated[0]) for *_, truncated, _ in steps] == [False] * (num_sessions - 2) + [True]
-    assert not any(terminated.any() for _, _, terminated, _, _ in steps)
-
-
-def test_reset_puts_every_account_back_to_the_first_session_flat(
-    make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:4]), make_config(account_view="paper"))
-    first, info = env.reset()
-    fresh = env.states()
-    env.step(np.array([BUY, HOLD]))
-    env.step(np.array([HOLD, BUY]))
-    for _ in range(2):  # the second reset finds nothing to do
-        again, _ = env.reset()
-        assert {name: values.tolist() for name, values in again.items()} == {
-            name: values.tolist() for name, values in first.items()
-        }
-        assert list(env.states().account) == list(fresh.account)
-        assert list(env.states().prefix) == list(fresh.prefix)
-    assert first["position"].tolist() == [0, 0]
-    assert first["session"].tolist() == [0, 0]
-    assert info == {}
-
-
-@pytest.mark.parametrize("reward", ["log_return", "sharpe_increment"])
-def test_episode_after_a_reset_repeats_the_first(reward: str, make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingVectorEnv(make_window("next_open", A=(OPENS, CLOSES)), make_config(reward=reward))
-    runs = []
-    for num_steps in (3, 5, 5):
-        env.reset()
-        runs.append([rewards.tolist() for rewards, *_ in _play(env, num_steps, seed=7)])
-    assert runs[0] == runs[1][:3]
-    assert runs[1] == runs[2]
-
-
-def test_start_option_chooses_each_symbols_first_session(make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config(), accounts_per_symbol=2)
-    observation, _ = env.reset(options={"start": [4, 1]})
-    assert observation["session"].tolist() == [4, 4, 1, 1]
-    assert env.states().prefix[0].endswith("Market: market 4\nNews: \n- news 4\n")
-    *_, truncated, _ = env.step(np.full(4, HOLD))
-    assert truncated.tolist() == [True] * 4
-    assert env.session.tolist() == [0] * 4  # the next episode has the whole window
-
-
-@pytest.mark.parametrize("start", [[5, 0], [0, 2], [-1, 0]])
-def test_start_that_leaves_no_step_is_refused(
-    start: list[int], make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config())
-    with pytest.raises(ValueError, match="start must leave each symbol at least one step"):
-        env.reset(options={"start": start})
-
-
-@pytest.mark.parametrize("start", [0, [0], [0, 0, 0]])
-def test_start_of_another_number_of_symbols_is_refused(
-    start: Any, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config())
-    with pytest.raises(ValueError, match="one session index for each of 2 symbols"):
-        env.reset(options={"start": start})
-
-
-def test_reset_without_a_start_among_its_options_begins_at_the_window(
-    make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    observation, _ = TradingVectorEnv(make_window("next_close", A=MARKS), make_config()).reset(options={})
-    assert observation["session"].tolist() == [0]
-
-
-def test_max_episode_steps_cuts_the_window_into_episodes_that_go_on_where_they_stood(
-    make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS), make_config(max_episode_steps=2))
-    sessions, truncations = [], []
-    for _ in range(7):
-        observation, _, _, truncated, _ = env.step(np.array([HOLD]))
-        sessions.append(int(observation["session"][0]))
-        truncations.append(bool(truncated[0]))
-    # sessions 0-2, 2-4, 4-5 (the window ends), 0-2
-    assert sessions == [1, 2, 3, 4, 0, 1, 2]
-    assert truncations == [False, True, False, True, True, False, True]
-
-
-def test_max_episode_steps_counts_each_symbols_episode_for_itself(
-    make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:4]), make_config(max_episode_steps=2))
-    steps = [env.step(np.array([HOLD, HOLD])) for _ in range(5)]
-    # A: sessions 0-2, 2-4, 4-5; B: 0-2, 2-3 (its window ends), 0-2
-    assert [truncated.tolist() for *_, truncated, _ in steps] == [
-        [False, False],
-        [True, True],
-        [False, True],
-        [True, False],
-        [True, True],
-    ]
-
-
-def test_account_cut_by_max_episode_steps_restarts_flat_with_its_initial_cash(
-    make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS), make_config(max_episode_steps=1))
-    _, _, _, _, info = env.step(np.array([BUY]))
-    assert info["equity"].tolist() == [800.0]
-    assert env.equity().tolist() == [1_000.0]
-    assert env.accounts.action_mask().tolist() == [[False, True, True]]
-
-
-def test_final_states_are_those_before_the_reset_and_states_those_after(
-    make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config())
-    env.step(np.array([HOLD, BUY]))
-    _, _, _, truncated, info = env.step(np.array([BUY, HOLD]))
-    assert truncated.tolist() == [False, True]
-    reached, due = info["final_states"], env.states()
-    # B bought at 8 two sessions ago and stands at 9: + 12.5 %
-    assert [text.split("Market: ")[1][:8] for text in reached.prefix] == ["market 2", "market 2"]
-    assert list(reached.account) == [
-        "Account: long 1 session, gain under 1%\nDecision:",
-        "Account: long 2 sessions, gain over 5%\nDecision:",
-    ]
-    assert reached.action_mask.tolist() == [[True, True, False], [True, True, False]]
-    # A goes on, B is back at its first session
-    assert [text.split("Market: ")[1][:8] for text in due.prefix] == ["market 2", "market 0"]
-    assert list(due.account) == ["Account: long 1 session, gain under 1%\nDecision:", "Account: flat\nDecision:"]
-    assert due.action_mask.tolist() == [[True, True, False], [False, True, True]]
-
-
-def test_final_obs_holds_what_each_ended_account_reached_and_none_for_the_others(
-    make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config())
-    env.step(np.array([HOLD, BUY]))
-    observation, *_, info = env.step(np.array([HOLD, HOLD]))
-    assert info["_final_obs"].tolist() == [False, True]
-    assert info["final_obs"][0] is None
-    reached = info["final_obs"][1]
-    assert {name: np.asarray(value).tolist() for name, value in reached.items()} == {
-        "symbol": 1,
-        "session": 2,
-        "position": 1,
-        "sessions_held": 2,
-        "unrealised_return": 0.125,
-        "action_mask": [1, 1, 0],
-    }
-    assert observation["session"].tolist() == [2, 0]
-    assert observation["position"].tolist() == [0, 0]
-
-
-def test_nothing_final_is_reported_while_nothing_ends(make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS), make_config())
-    *_, info = env.step(np.array([BUY]))
-    assert sorted(info) == ["equity", "position", "traded_value"]
-
-
-def test_sharpe_of_an_episode_does_not_see_the_one_before(make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingVectorEnv(make_window("next_open", A=(OPENS, CLOSES)), make_config(reward="sharpe_increment"))
-    first = [env.step(np.array([action]))[1][0] for action in ACTIONS]
-    second = [env.step(np.array([action]))[1][0] for action in ACTIONS]
-    assert first == second
-
-
-def test_single_environment_refuses_to_step_after_its_end(make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingEnv(make_window("next_close", A=MARKS[:2]), make_config())
-    with pytest.raises(ValueError, match="call reset"):
-        env.step(HOLD)
-    env.reset()
-    *_, truncated, _ = env.step(HOLD)
-    assert truncated
-    with pytest.raises(ValueError, match="the episode has ended; call reset"):
-        env.step(HOLD)
-
-
-def test_single_environment_ends_in_the_state_it_reached(make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingEnv(make_window("next_close", A=MARKS[:3]), make_config())
-    env.reset()
-    env.step(BUY)
-    observation, *_, info = env.step(HOLD)
-    assert observation["prompt"].endswith(
-        "Market: market 2\nNews: \n- news 2\nAccount: long 2 sessions, gain over 5%\nDecision:"
-    )
-    assert observation["action_mask"].tolist() == [1, 1, 0]
-    assert info == {"traded_value": 0.0, "equity": 900.0, "position": 1.0}
 
 
 # Legal actions
@@ -639,100 +369,12 @@ def test_paper_view_forgets_the_history_of_the_account_that_restarts_and_of_no_o
     assert '"actions": [hold, buy]' in env.states().account[0]
 
 
-# One account and many
-
-
-@pytest.mark.parametrize("account_view", ["compact", "paper"])
-@pytest.mark.parametrize("reward", ["log_return", "sharpe_increment"])
-@pytest.mark.parametrize("fill", ["next_open", "next_close"])
-def test_many_accounts_go_as_so_many_single_environments(
-    fill: str, reward: str, account_view: str, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    config = make_config(reward=reward, account_view=account_view)
-    prices = {"A": (OPENS, CLOSES), "B": (OPENS[::-1], CLOSES[::-1])}
-    vector = TradingVectorEnv(make_window(fill, **prices), config, accounts_per_symbol=4)
-    singles = [TradingEnv(make_window(fill, **{name: prices[name]}), config) for name in "AAAABBBB"]
-    for single in singles:
-        single.reset()
-    rng = np.random.default_rng(5)
-    for _ in range(5):
-        actions = _legal(rng, vector)
-        _, rewards, _, truncated, info = vector.step(actions)
-        states = info["final_states"] if truncated.any() else vector.states()
-        for account, single in enumerate(singles):
-            observation, reward_alone, _, truncated_alone, reached = single.step(int(actions[account]))
-            assert observation["prompt"] == states.prefix[account] + states.account[account]
-            assert observation["action_mask"].tolist() == states.action_mask[account].tolist()
-            assert reward_alone == rewards[account]
-            assert truncated_alone == truncated[account]
-            assert reached["equity"] == info["equity"][account]
-
-
-@settings(deadline=None)
-@given(market=_markets(), fill=FILLS, seed=SEEDS)
-def test_symbol_goes_alone_as_it_goes_beside_others(
-    market: dict[str, Any], fill: str, seed: int, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    together = TradingVectorEnv(make_window(fill, **market), make_config(reward="sharpe_increment"))
-    alone = [
-        TradingVectorEnv(make_window(fill, **{name: prices}), make_config(reward="sharpe_increment"))
-        for name, prices in market.items()
-    ]
-    rng = np.random.default_rng(seed)
-    for _ in range(12):
-        actions = _legal(rng, together)
-        _, rewards, _, truncated, info = together.step(actions)
-        for s, env in enumerate(alone):
-            _, reward, _, ended, reached = env.step(actions[s : s + 1])
-            assert reward[0] == rewards[s]
-            assert ended[0] == truncated[s]
-            assert reached["equity"][0] == info["equity"][s]
-
-
 def test_single_environment_wants_a_single_symbol(make_window: MakeWindow, make_config: MakeConfig) -> None:
     with pytest.raises(ValueError, match="TradingEnv trades one symbol; the window has A B"):
         TradingEnv(make_window("next_close", A=MARKS, B=MARKS), make_config())
 
 
 # Gymnasium
-
-
-@pytest.mark.filterwarnings("error::UserWarning")
-@pytest.mark.parametrize("account_view", ["compact", "paper"])
-@pytest.mark.parametrize("reward", ["log_return", "sharpe_increment"])
-@pytest.mark.parametrize("fill", ["next_open", "next_close"])
-def test_single_environment_passes_gymnasiums_checker(
-    fill: str, reward: str, account_view: str, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    config = make_config(reward=reward, account_view=account_view)
-    check_env(TradingEnv(make_window(fill, A=(OPENS, CLOSES)), config), skip_render_check=True)
-
-
-@pytest.mark.parametrize("account_view", ["compact", "paper"])
-def test_single_environments_space_contains_every_observation(
-    account_view: str, make_window: MakeWindow, make_config: MakeConfig
-) -> None:
-    env = TradingEnv(make_window("next_open", A=(OPENS * 4, CLOSES * 4)), make_config(account_view=account_view))
-    observation, _ = env.reset(seed=0)
-    env.action_space.seed(0)
-    truncated = False
-    while not truncated:
-        assert env.observation_space.contains(observation)
-        observation, _, _, truncated, _ = env.step(int(env.action_space.sample()))
-    assert env.observation_space.contains(observation)
-
-
-@pytest.mark.filterwarnings("ignore:.*Casting input x to numpy array")  # a Box of shape () and numpy's scalars
-def test_vector_environments_space_contains_every_observation(make_window: MakeWindow, make_config: MakeConfig) -> None:
-    env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config(), accounts_per_symbol=3)
-    observation, _ = env.reset(seed=0)
-    for _ in range(25):
-        assert env.observation_space.contains(observation)
-        observation, rewards, terminated, truncated, info = env.step(env.action_space.sample())
-        assert (rewards.dtype, terminated.dtype, truncated.dtype) == (np.float64, np.bool_, np.bool_)
-        for reached in info.get("final_obs", []):
-            assert reached is None or env.single_observation_space.contains(reached)
-    assert env.single_action_space == gym.spaces.Discrete(3)
 
 
 def test_observation_given_is_not_changed_by_later_steps(make_window: MakeWindow, make_config: MakeConfig) -> None:

@@ -1,6 +1,7 @@
 """Rollouts: keyed randomness, legal samples, and the right value behind every step."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.ppo.advantages import estimate_advantages
 from flag_kedro.ppo.rollout import RolloutCollector, sample_actions, uniform_draws
 
 
@@ -64,6 +66,31 @@ def test_truncated_steps_look_at_the_state_before_the_reset(
     last_prefix = small_window.prefixes[0][-1]
     assert last_prefix not in rollout.states.prefix  # no decision with a reward is taken there
     assert not torch.equal(rollout.next_values[end - 1], following[end - 1])
+
+
+def test_ruin_is_a_termination_that_nothing_is_bootstrapped_from(
+    make_model: Callable[[], ActorCritic], small_window: TradingWindow
+):
+    prices = np.full_like(small_window.mark_prices, 10.0)
+    prices[:, 3:] = 25.0  # ruins whoever is short then, long before the window's end
+    window = replace(small_window, positions="long_short", fill_prices=prices, mark_prices=prices)
+    env = TradingVectorEnv(window, EnvConfig(positions="long_short", cost_bps=0.0, slippage_bps=0.0), 8)
+    rollout = RolloutCollector(env, 0, 8, None).collect(make_model(), 5)
+    ruined = rollout.terminated[2]
+    assert 0 < ruined.sum() < len(ruined)
+    assert rollout.terminated.sum() == ruined.sum()
+    assert not rollout.truncated.any()
+    assert (rollout.positions[2] == -1)[ruined.numpy()].all()
+    assert torch.allclose(rollout.rewards[2][ruined], torch.tensor(1e-4).log(), rtol=1e-3)
+    assert len(rollout.episode_returns) == ruined.sum()
+    assert rollout.next_values[2][ruined].abs().min() > 0  # there is a value that could have been used
+    flags = (rollout.terminated, rollout.truncated)
+    advantages, targets = estimate_advantages(
+        rollout.rewards, rollout.values, rollout.next_values, *flags, gamma=0.9, gae_lambda=0.8
+    )
+    assert torch.allclose(targets[2][ruined], rollout.rewards[2][ruined])  # the reward and nothing after it
+    assert torch.allclose(advantages[2][ruined], (rollout.rewards - rollout.values)[2][ruined])
+    assert not torch.isclose(targets[2][~ruined], rollout.rewards[2][~ruined]).any()
 
 
 def test_episodes_go_on_from_one_rollout_to_the_next(

@@ -20,7 +20,8 @@ ACTION_NAMES = ("sell", "hold", "buy")
 POSITION_NAMES = ("short", "flat", "long")
 NUM_ACTIONS, NUM_POSITIONS = 3, 3
 RUIN_SHARE = 1e-4
-"""Share of the initial cash that a ruined account is left with, so that its logs stay finite."""
+"""Share of its equity at the mark before that a ruined account is left with: its logs stay finite, and ruin is
+never a gain."""
 
 LOWEST: dict[Positions, int] = {"long_flat": 0, "long_short": -1}
 """Position that `sell` leads to."""
@@ -125,6 +126,8 @@ class Accounts:
         wanted = target * np.maximum(equity, 0.0) / (prices * (1.0 + cost))
         bought = (wanted - self.shares) * trades
         all_in = actions == BUY
+        if self.lowest < 0:  # a short that is closed with a loss of everything leaves nothing to hold
+            target[trades & (equity <= 0.0)] = 0
         if max_shares is not None:
             kept_back = np.abs(bought) > max_shares
             bought = np.clip(bought, -max_shares, max_shares)
@@ -133,6 +136,8 @@ class Accounts:
             all_in &= ~kept_back
         traded: Floats = np.abs(bought) * prices
         cash = self.cash - (bought * prices + traded * cost)
+        if max_shares is not None:  # whoever is long borrows nothing: what is below 0 there is rounding
+            np.maximum(cash, 0.0, out=cash, where=target > 0)
         self.cash = np.where(all_in & (equity > 0.0), 0.0, cash)
         self.shares = np.where(trades, wanted, self.shares)
         moved = target != self.position
@@ -147,9 +152,10 @@ class Accounts:
         """Cash plus shares at `marks` [N]."""
         return self.cash + self.shares * marks
 
-    def close_out(self, which: Bools, initial_cash: float) -> None:
-        """Leave the ruined accounts in `which` [N] with `RUIN_SHARE` of the initial cash and no shares."""
-        self.reset(which, initial_cash * RUIN_SHARE)
+    def close_out(self, which: Bools, equity_before: Floats) -> None:
+        """Leave the ruined accounts in `which` [N] with `RUIN_SHARE` of `equity_before` [N] and no shares."""
+        self.reset(which, 0.0)
+        self.cash[which] = RUIN_SHARE * equity_before[which]
 
     def unrealised_return(self, marks: Floats) -> Floats:
         """Simple return since the entry fill, seen from the side held; 0 while flat, [N]."""

@@ -57,7 +57,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         `sharpe_increment` is 0 at the first step, the first ratio at the second; see `rewards`.
     Episode end: truncation at the window's last session, or after `config.max_episode_steps`; termination
         when equity is 0 or less, which only a short position can bring about: the account is then left with
-        `account.RUIN_SHARE` of its initial cash. The next episode starts, there or at the window's start,
+        `account.RUIN_SHARE` of its equity at the mark before. The next episode starts, there or at the window's start,
         within the same step (`AutoresetMode.SAME_STEP`). What was reached before is in
         `info["final_states"]` for all accounts and, as Gymnasium has it, in `info["final_obs"]` for those
         that ended.
@@ -115,6 +115,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             seed: seeds `action_space` alone; the market itself draws nothing.
             options: `{"start": [S]}` gives each symbol's first session index in this first episode.
         """
+        super().reset(seed=seed)
         if seed is not None:
             self.action_space.seed(seed)
         num_symbols = len(self.window.symbols)
@@ -140,7 +141,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         equity_before, position_before = self._equity, self.accounts.position.copy()
         traded = self._trade(actions)
         equity = self.accounts.equity(self._mark)
-        terminated = self._ruin(equity)
+        position = self._position_over_return(position_before)
+        terminated = self._ruin(equity, equity_before)
         rewards = self._reward.step(equity_before, equity)
         self._equity = equity
         if self.config.account_view == "paper":
@@ -148,8 +150,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         truncated = self._is_truncated() & ~terminated
         info: dict[str, Any] = {
             "traded_value": traded,
-            "equity": equity,
-            "position": self._position_over_return(position_before),
+            "equity": equity.copy(),
+            "position": position,
         }
         ended = terminated | truncated
         if ended.any():
@@ -206,13 +208,13 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self._mark = self._marks.take(here)
         return traded
 
-    def _ruin(self, equity: Floats) -> Bools:
+    def _ruin(self, equity: Floats, equity_before: Floats) -> Bools:
         """Close out the accounts that have nothing left, in `equity` [N] too; which they are, [N]."""
         if self.config.positions == "long_flat":
             return np.zeros(self.num_envs, dtype=bool)
         ruined = equity <= 0.0
         if ruined.any():
-            self.accounts.close_out(ruined, self.config.initial_cash)
+            self.accounts.close_out(ruined, equity_before)
             equity[ruined] = self.accounts.cash[ruined]
         return ruined
 
