@@ -18,4 +18,4 @@ class BacktestConfig:
     bootstrap_draws: int = Field(2_000, ge=200, le=100_000)
     """Draws behind every interval and test."""
     audit_times: int = Field(3, ge=1)
-    """Decision times at which the causality audit corrupts the future; each costs four partial replays."""
+    """Decision times at which the causality audit corrupts the future; each costs four rebuilt backtests."""

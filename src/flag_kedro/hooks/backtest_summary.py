@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,7 +21,7 @@ def print_backtest(metrics: dict[str, Any], inference: dict[str, Any], audit: di
     console.print(_by_symbol(metrics, inference["symbols"]))
     console.print(_by_strategy(metrics["results"], inference["symbols"]))
     for symbol, strategies in inference["symbols"].items():
-        console.print(f"  {symbol:<6}{escape(strategies[POLICY]['verdict'])}", highlight=False)
+        console.print(f"{symbol}: {escape(strategies[POLICY]['verdict'])}", highlight=False)
     console.print(_audited(audit))
     console.print("[bold]Next[/bold]")
     console.print(f"  report           open {data_dir / '08_reporting' / 'backtest_report.html'}")
@@ -37,13 +38,14 @@ def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
         title=f"Backtest {first} to {last}: fill {convention['fill']}, {cost:g} bp a trade",
         caption=(
             f"Convention {convention['name']}; Sharpe = {convention['sharpe_ratio']}.\n"
-            "p: of no difference to buy and hold's Sharpe, on the account after costs; "
+            "p: of no difference to buy and hold's Sharpe, account after costs.\n"
             "shifts: share of time shifts of the same positions that earned less."
         ),
+        box=box.SIMPLE_HEAD,
     )
     table.add_column("symbol", no_wrap=True)
     table.add_column("strategy", no_wrap=True)
-    for name in ("CR %", "Sharpe", "95 % interval", "MDD %", "turnover", "p", "shifts %"):
+    for name in ("CR %", "Sharpe", "AV %", "MDD %", "p", "shifts"):
         table.add_column(name, justify="right", no_wrap=True)
     for symbol, strategies in metrics["results"].items():
         tests = inference[symbol][POLICY]
@@ -54,18 +56,17 @@ def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
                 strategy,
                 _percent(scores["cumulative_return"]),
                 _plain(scores["sharpe_ratio"]),
-                _interval(scores.get("sharpe_ratio_ci95")),
+                _percent(scores["annual_volatility"]),
                 _percent(scores["max_drawdown"]),
-                _plain(scores["turnover"], 1),
-                _plain(tests["sharpe_difference"]["p_value"]) if own else "",
-                _percent(tests["shift_percentile"], 1) if own else "",
-                end_section=not own,
+                _plain(tests["sharpe_difference"]["p_value"], 4) if own else "",
+                _plain(tests["shift_percentile"]) if own else "",
+                style="bold" if own else None,
             )
     return table
 
 
 def _by_strategy(results: Results, inference: Results) -> Table:
-    table = Table(title=f"All strategies over {len(results)} symbol(s)")
+    table = Table(title=f"All strategies over {len(results)} symbol(s)", box=box.SIMPLE_HEAD)
     table.add_column("strategy", no_wrap=True)
     for name in ("sum of CR %", "median Sharpe", "above B&H", f"p < {LEVEL:g}"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -109,7 +110,3 @@ def _percent(value: float | None, digits: int = 3) -> str:
 
 def _plain(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(interval: list[float] | None) -> str:
-    return "-" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]".replace("[", r"\[")

@@ -71,9 +71,9 @@ def start_bag_of_words(
     """Build a bag-of-words policy on the words of `window` and the generator that trains it in place.
 
     It learns by the run's `ppo`, with the same budget and seed, but for step size and entropy (above), and without
-    gradient accumulation, which only saves memory.
+    gradient accumulation, which only saves memory, and on one thread, since its sums are too short to share.
     """
-    device = prepare_torch(runtime)
+    device = prepare_torch(replace(runtime, threads=1))
     texts = [prefix for prefixes in window.prefixes for prefix in prefixes]
     model = build_bag_of_words(texts, compact_account_texts(env.positions)).to(device)
     logger.info("bag of words on %s: %d words and pairs of words", device, len(model.words))

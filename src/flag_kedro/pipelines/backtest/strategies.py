@@ -2,23 +2,29 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
-from flag_kedro.backtest.replay import Decide, Replay, replay
+from flag_kedro.backtest.replay import Decide, Decisions, Replay, replay
 from flag_kedro.backtest.rules import follow, macd_targets, rsi_targets
 from flag_kedro.backtest.text_ridge import fit_text_ridge, ridge_targets
 from flag_kedro.data.windows import Windows
+from flag_kedro.env.account import Floats
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import States
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.ppo.runtime import RuntimeConfig
 
+FRESH_SESSIONS = 10
+"""Sessions before an audited time that policies answer anew, whatever they remember."""
+RULES = ("buy_and_hold", "flat", "sticky_random", "momentum", "mean_reversion", "text_ridge")
 ORDER = (
     "flag_trader",
     "buy_and_hold",
@@ -33,11 +39,52 @@ ORDER = (
 )
 
 
+class Reader:
+    """A policy that reads prompts and nothing else, with a memory of its answers.
+
+    A prompt's answer does not depend on its neighbours (canonical shapes), so memory gives the same bits. The
+    audit would otherwise spend its time on language models that are asked the same thing a dozen times.
+    """
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
+        self._answers: dict[tuple[str, str, bytes], tuple[int, Floats, float]] = {}
+
+    def answer(self, states: States) -> Decisions:
+        """Ask the policy."""
+        said = self._decide(states)
+        assert said.probabilities is not None
+        assert said.values is not None
+        answers = zip(said.actions, said.probabilities, said.values, strict=True)
+        self._answers |= dict(zip(_keys(states), answers, strict=True))
+        return said
+
+    def answer_again(self, num_recalled: int) -> Decide:
+        """A rule for one replay: prompts of the first `num_recalled` sessions that are known come from memory."""
+        asked = 0
+
+        def decide(states: States) -> Decisions:
+            nonlocal asked
+            asked += 1
+            keys = _keys(states)
+            if asked > num_recalled or not all(key in self._answers for key in keys):
+                return self.answer(states)
+            actions, probabilities, values = zip(*(self._answers[key] for key in keys), strict=True)
+            return Decisions(np.array(actions), np.stack(probabilities), np.array(values))
+
+        return decide
+
+
+def _keys(states: States) -> list[tuple[str, str, bytes]]:
+    masks = (mask.tobytes() for mask in states.action_mask)
+    return list(zip(states.prefix, states.account, masks, strict=True))
+
+
 @dataclass(frozen=True)
 class Strategies:
     """All that is needed to replay every strategy on given tables."""
 
-    readers: Mapping[str, Decide]
+    readers: Mapping[str, Reader]
     """Policies that read prompts and nothing else."""
     indicator_agent: Callable[[pl.DataFrame, TradingWindow], Decide] | None
     """Makes the rule of the Stable-Baselines3 agent from prices and a window; None without one."""
@@ -58,8 +105,9 @@ class Strategies:
         Args:
             prices: the validated table.
             market_states: built from it and from the news.
-            until: policies that read prompts need decide no later; the others always see the whole window, so
-                that one which peeks into it has something to see.
+            until: policies that read prompts need decide no later, and answer prompts of more than ten sessions
+                before from memory; the others always see the whole window, so that one which peeks into it has
+                something to see.
             on_step: called after each session of each strategy.
         """
         cut = partial(cut_window, fill=self.env.fill, positions=self.env.positions)
@@ -69,13 +117,21 @@ class Strategies:
             for symbol, table in market_states.items()
         }
         shown = window if until is None else cut(known, self.windows.test)
-        played = {name: replay(name, shown, self.env, decide, on_step) for name, decide in self.readers.items()}
+        last = int(shown.num_sessions.max())
+        played = {}
+        for name, reader in self.readers.items():
+            decide = reader.answer if until is None else reader.answer_again(last - FRESH_SESSIONS)
+            played[name] = replay(name, shown, self.env, decide, on_step)
         for name, rule in self._rules(prices, market_states, window).items():
             played[name] = replay(name, window, self.env, rule, on_step)
         return {name: played[name] for name in ORDER if name in played}
 
+    def without(self, *names: str) -> "Strategies":
+        """The same strategies but for some that read prompts."""
+        return replace(self, readers={name: rule for name, rule in self.readers.items() if name not in names})
+
     def __len__(self) -> int:
-        return len(ORDER) - (self.indicator_agent is None)
+        return len(self.readers) + len(RULES) + (self.indicator_agent is not None)
 
     def _rules(
         self, prices: pl.DataFrame, tables: Mapping[str, pl.DataFrame], window: TradingWindow
@@ -129,9 +185,9 @@ def open_strategies(
     untrained = build_actor_critic(folder, PolicyConfig(**description["policy"]), description["seed"], device)
     return Strategies(
         readers={
-            "flag_trader": model.decide,
-            "untrained_lm": untrained.decide,
-            "text_linear_ppo": load_bag_of_words(text_baseline).decide,
+            "flag_trader": Reader(model.decide),
+            "untrained_lm": Reader(untrained.decide),
+            "text_linear_ppo": Reader(load_bag_of_words(text_baseline).decide),
         },
         indicator_agent=None if agent is None else agent.decide,
         env=env,
