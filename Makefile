@@ -25,7 +25,7 @@ run: install
 	$(BIN)/kedro run
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
@@ -47,6 +47,8 @@ types: install
 benchmark: install
 	$(BIN)/python benchmarks/distinct_states.py
 	$(BIN)/python benchmarks/environment.py
+	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python benchmarks/backtest.py
 
 viz: install
 	$(BIN)/kedro viz run

@@ -136,6 +136,8 @@ def _play(
         traded = 0.0
         if action != HOLD:
             closing = cash + shares * price - cost * abs(shares) * price
+            if closing <= 1e-12 * abs(shares) * price:  # nothing but rounding is left
+                closing = min(closing, 0.0)
             side = 1 if action == BUY else lowest
             wished = side * max(closing, 0.0) / (price * (1 + cost))
             change = wished - shares
@@ -165,7 +167,7 @@ def _play(
             held = position
         else:
             held = position if position != 0 else before
-        terminated = config.positions == "long_short" and equity <= 0
+        terminated = config.positions == "long_short" and equity <= 1e-12 * config.initial_cash
         if terminated:
             cash, shares, position, marks_held = equities[-1] / 10_000, 0.0, 0, 0
             equity = cash

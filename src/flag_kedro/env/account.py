@@ -19,6 +19,8 @@ SELL, HOLD, BUY = 0, 1, 2
 ACTION_NAMES = ("sell", "hold", "buy")
 POSITION_NAMES = ("short", "flat", "long")
 NUM_ACTIONS, NUM_POSITIONS = 3, 3
+DUST = 1e-12
+"""Share of what is at stake that counts as rounding: equity that is left of it is none."""
 RUIN_SHARE = 1e-4
 """Share of its equity at the mark before that a ruined account is left with: its logs stay finite, and ruin is
 never a gain."""
@@ -123,11 +125,13 @@ class Accounts:
         target = _TARGETS[self.lowest].ravel().take(self._pair(actions))
         held = self.shares * prices
         equity = self.cash + held - np.abs(held) * cost  # once all is closed
+        if self.lowest < 0:  # a short that is closed with a loss of everything leaves nothing to hold
+            lost = trades & (equity <= DUST * np.abs(held))
+            equity = np.where(lost, np.minimum(equity, 0.0), equity)
+            target[lost] = 0
         wanted = target * np.maximum(equity, 0.0) / (prices * (1.0 + cost))
         bought = (wanted - self.shares) * trades
         all_in = actions == BUY
-        if self.lowest < 0:  # a short that is closed with a loss of everything leaves nothing to hold
-            target[trades & (equity <= 0.0)] = 0
         if max_shares is not None:
             kept_back = np.abs(bought) > max_shares
             bought = np.clip(bought, -max_shares, max_shares)

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from flag_kedro.env.account import ACTION_NAMES, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
+from flag_kedro.env.account import ACTION_NAMES, DUST, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import (
     HISTORY,
@@ -212,7 +212,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         """Close out the accounts that have nothing left, in `equity` [N] too; which they are, [N]."""
         if self.config.positions == "long_flat":
             return np.zeros(self.num_envs, dtype=bool)
-        ruined = equity <= 0.0
+        ruined = equity <= DUST * self.config.initial_cash
         if ruined.any():
             self.accounts.close_out(ruined, equity_before)
             equity[ruined] = self.accounts.cash[ruined]

@@ -1,0 +1,27 @@
+"""A complete run with the environment's other settings."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
+    kedro: Kedro, small_run: str, tmp_path: Path
+) -> None:
+    options = "env.positions=long_short,env.cash_rate=0.03,env.max_participation=0.05,env.fill=same_close"
+    kedro("run", data_dir=tmp_path, params=f"{small_run},{options},env.reward=differential_sharpe")
+    equity = pl.read_parquet(tmp_path / "07_model_output" / "equity.parquet")
+    assert set(equity.filter(strategy="momentum")["position"].unique()) >= {-1, 1}
+    flat = equity.filter((pl.col("strategy") == "flat") & (pl.col("symbol") == "ALDR"))
+    days = (flat["session"][-1] - flat["session"][0]).days
+    assert flat["equity"][-1] / flat["equity"][0] == pytest.approx(1.03 ** (days / 365), rel=1e-4)  # an early close
+    metrics = json.loads((tmp_path / "08_reporting" / "backtest_metrics.json").read_text())
+    assert metrics["convention"]["fill"] == "same_close"
+    assert metrics["results"]["ALDR"]["flat"]["sharpe_ratio"] is None
+    assert json.loads((tmp_path / "08_reporting" / "causality_audit.json").read_text())["passed"]
