@@ -101,7 +101,7 @@ def main() -> None:
     metrics, inference = timed("scores and intervals", score), timed("tests and time shifts", judge)
     sensitivity = timed(
         "costs, lag, capacity",
-        lambda: weigh_sensitivity(judged.window, env, judged.targets(decisions), equity, judged.calendars),
+        lambda: weigh_sensitivity(judged.window, env, judged.targets(decisions), judged.calendars),
     )
     audited = timed("causality audit", audit)
     if not audited["passed"]:

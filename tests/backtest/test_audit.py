@@ -233,7 +233,9 @@ def test_times_are_spread_over_the_window_without_its_ends() -> None:
     assert cuts != choose_cuts(times, 3, seed=6)
 
 
-def test_more_times_than_the_window_has_are_refused() -> None:
+def test_short_window_is_audited_at_every_time_between_its_ends() -> None:
     start = datetime.fromisoformat("2024-01-01T21:00:00+00:00")
-    with pytest.raises(DataError, match="audit_times is 4, but only 3"):
-        choose_cuts(pl.Series([start + timedelta(days=k) for k in range(5)]), 4, seed=0)
+    times = [start + timedelta(days=k) for k in range(5)]
+    assert choose_cuts(pl.Series(times), 9, seed=0) == times[1:4]
+    with pytest.raises(DataError, match="no decision between its first and its last"):
+        choose_cuts(pl.Series(times[:2]), 3, seed=0)

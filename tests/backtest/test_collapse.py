@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flag_kedro.backtest.collapse import detect_collapse, verdict
+from flag_kedro.backtest.collapse import detect_collapse, is_proven_ahead, verdict
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.data.schema import DataError
 
@@ -71,7 +71,7 @@ def _say(
     collapsed_to: str | None = None,
     needed: int | None = 1_240,
     deflated: float | None = 0.99,
-    num_trials: int = 1,
+    num_trials: int | None = 1,
 ) -> str:
     collapse: dict[str, Any] = {"collapsed_to": collapsed_to}
     collapse |= {"agreement_long": 0.99, "agreement_flat": 0.98, "agreement_short": 0.97}
@@ -104,13 +104,37 @@ def test_lead_of_one_among_many_trials_must_survive_deflation(deflated: float | 
 
 
 def test_undefined_ratios_and_equal_ones_are_named() -> None:
-    assert "not comparable" in _say(Difference(None, None, None), collapsed_to="flat")
-    assert _say(Difference(None, None, None), collapsed_to="flat").startswith("flag_trader is always flat (98.0%")
+    assert "not comparable" in _say(Difference(None, None, None))
     assert "not comparable" in _say(Difference(0.4, None, None))
     assert _say(Difference(0.0, (0.0, 0.0), 1.0)) == "flag_trader is level with buy and hold."
 
 
-def test_short_policy_is_named_and_still_compared() -> None:
-    assert _say(AHEAD, collapsed_to="short") == (
-        "flag_trader is always short (97.0% of sessions) and ahead of buy and hold in Sharpe ratio by 1.20: p = 0.01."
-    )
+@pytest.mark.parametrize(("position", "share"), [("flat", "98.0%"), ("short", "97.0%")])
+def test_policy_that_always_holds_one_position_is_given_no_lead(position: str, share: str) -> None:
+    said = f"flag_trader is always {position} ({share} of sessions), which is no skill at timing."
+    assert _say(AHEAD, collapsed_to=position) == said
+
+
+def test_lead_among_unknown_trials_says_that_they_are_unknown() -> None:
+    assert "how often the window was tried is not known" in _say(AHEAD, deflated=None, num_trials=None)
+
+
+@pytest.mark.parametrize(
+    ("difference", "collapsed", "deflated", "trials", "granted"),
+    [
+        (AHEAD, None, 0.99, 1, True),
+        (AHEAD, None, 0.96, 40, True),
+        (AHEAD, None, 0.62, 40, False),
+        (AHEAD, "flat", 0.99, 1, False),
+        (AHEAD, "buy_and_hold", 0.99, 1, False),
+        (BEHIND, None, 0.99, 1, False),
+        (UNSURE, None, 0.99, 1, False),
+        (Difference(None, None, None), None, None, 1, False),
+    ],
+)
+def test_lead_is_proven_only_where_the_verdict_grants_it(
+    difference: Difference, collapsed: str | None, deflated: float | None, trials: int, granted: bool
+) -> None:
+    assert is_proven_ahead({"collapsed_to": collapsed}, difference, deflated, trials) is granted
+    if collapsed is None:
+        assert ("ahead of buy and hold in Sharpe ratio by" in _say(difference, None, 1, deflated, trials)) is granted

@@ -24,14 +24,16 @@ def _free(**fields: object) -> EnvConfig:
 def test_path_of_positions_earns_as_worked_by_hand(cut_prices: CutPrices, config: EnvConfig) -> None:
     # 25 % cost: 1,000 buys 100 at 8; sold at 12 for 900; the rest of the window flat
     window = cut_prices("next_open", A=([7, 8, 10, 12, 16], [10, 9, 12, 11, 15]))
-    equity = replay_targets(window, config, np.array([[[1, 1, 0, 0, 0]]]))
+    paths = replay_targets(window, config, np.array([[[1, 1, 0, 0, 0]]]))
+    equity = paths.equity
+    assert paths.traded_value.tolist() == [[[0.0, 800.0, 0.0, 1_200.0, 0.0]]]
     assert equity.tolist() == [[[1_000.0, 900.0, 1_200.0, 900.0, 900.0]]]
     assert cumulative_log_returns(equity, window)[0, 0] == pytest.approx(np.log(0.9))
 
 
 def test_shorter_symbol_ends_at_its_own_last_session(cut_prices: CutPrices) -> None:
     window = cut_prices("next_close", A=([1] * 4, [10, 10, 20, 40]), B=([1] * 3, [10, 10, 30]))
-    equity = replay_targets(window, _free(), np.ones((2, 1, 4), dtype=np.int64))
+    equity = replay_targets(window, _free(), np.ones((2, 1, 4), dtype=np.int64)).equity
     assert np.isnan(equity[1, 0]).tolist() == [False, False, False, True]
     assert np.exp(cumulative_log_returns(equity, window))[:, 0] == pytest.approx([4.0, 3.0])
 
@@ -64,7 +66,7 @@ def test_targets_of_a_replayed_strategy_give_its_equity_back(
         return Decisions(actions)
 
     played = replay("random", window, config, at_random)
-    equity = replay_targets(window, config, asked[:, None, :])
+    equity = replay_targets(window, config, asked[:, None, :]).equity
     for s, symbol in enumerate(window.symbols):
         own = played.equity.filter(symbol=symbol)["equity"].to_numpy()
         assert equity[s, 0, : len(own)].tolist() == own.tolist()

@@ -1,6 +1,7 @@
 """Judgement of whole tables."""
 
 import json
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -8,12 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.backtest.judge import Draws, add_intervals, draw_windows, judge_strategies
-from flag_kedro.backtest.replay import DECISIONS, EQUITY
+from flag_kedro.backtest.replay import DECISIONS, EQUITY, replay
+from flag_kedro.backtest.rules import follow
 from flag_kedro.backtest.scores import score_strategies
 from flag_kedro.backtest.sharpe_tests import deflated_sharpe_ratio, sessions_needed, sharpe_difference
 from flag_kedro.data.schema import DataError
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow
 
 NUM = 60
 FLIPS = np.random.default_rng(5).integers(0, 2, NUM)
@@ -94,6 +99,7 @@ def test_judgement_is_plain_json_of_every_strategy_but_buy_and_hold(
         "deflated_sharpe_ratio",
         "num_trials",
         "sessions_needed",
+        "proven_ahead",
         "collapse",
         "verdict",
     ]
@@ -196,6 +202,44 @@ def test_ruined_account_is_said_to_be_ruined_and_nothing_is_made_up(
     with_intervals = add_intervals(results, *whole, MARKS, CALENDARS, "account", draws, cash)
     assert with_intervals["A"]["ruined"]["total_return"] == -1.0
     assert with_intervals["A"]["ruined"]["max_drawdown_ci95"] is None
+
+
+def test_ruin_in_the_environment_is_ruin_in_the_verdict(make_window: Callable[..., TradingWindow]) -> None:
+    closes = [10.0 + t % 3 for t in range(40)]
+    closes[30] *= 2.5  # against a short
+    window = make_window("same_close", positions="long_short", A=closes)
+    config = EnvConfig(positions="long_short")
+    shorts = np.full((1, 40), -1, dtype=np.int64)
+    rules = {"buy_and_hold": buy_and_hold, "flag_trader": follow(shorts)}
+    played = [replay(name, window, config, rule) for name, rule in rules.items()]
+    tables = pl.concat([part.decisions for part in played]), pl.concat([part.equity for part in played])
+    draws = draw_windows(tables[1], 200, seed=3)
+    found = judge_strategies(*tables, {"A": "XNYS"}, draws, trial_sharpes={}, shift_percentiles={}, long_short=True)
+    said = found["symbols"]["A"]["flag_trader"]
+    assert said["verdict"] == "flag_trader lost everything: its account was ruined after 30 sessions."
+    assert (said["deflated_sharpe_ratio"], said["proven_ahead"]) == (None, False)
+    scores = score_strategies(*tables, {"A": np.array(closes)}, {"A": "XNYS"}, "account", long_short=True)
+    assert scores["A"]["flag_trader"]["total_return"] == -1.0
+
+
+def test_interest_has_no_say_in_the_block_length(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
+    nights = {symbol: 1e-4 * (1.0 + 2.0 * (np.arange(NUM - 1) % 5 == 4)) for symbol in MARKS}
+    growth = pl.Series(np.exp(np.concatenate([[0.0], np.cumsum(nights["A"])])))
+    earning = pl.concat(
+        own.with_columns(equity=1_000.0 * growth) if name == "flat" else own
+        for (name, _), own in tables[1].group_by("strategy", "symbol", maintain_order=True)
+    )
+    flat_alone = earning.filter(pl.col("strategy").is_in(["flat", "buy_and_hold"]))
+    with_cash = draw_windows(flat_alone, 200, 3, nights).block_length["A"]
+    assert with_cash < 0.7 * draw_windows(flat_alone, 200, 3).block_length["A"]
+
+
+def test_without_knowing_the_trials_there_is_no_deflated_ratio(
+    tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws
+) -> None:
+    found = _judge(tables, draws, trial_sharpes=None)["symbols"]["A"]["flag_trader"]
+    assert (found["num_trials"], found["deflated_sharpe_ratio"]) == (None, None)
+    assert found["probabilistic_sharpe_ratio"] is not None
 
 
 @pytest.mark.parametrize("convention", ["account", "investorbench"])

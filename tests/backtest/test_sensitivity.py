@@ -20,8 +20,7 @@ CLOSES = [10.0, 10.0, 20.0, 40.0]
 
 
 def _weigh(window: TradingWindow, path: list[int], **options: object) -> dict[str, object]:
-    equity = replay("rule", window, FREE, buy_and_hold).equity
-    found = weigh_sensitivity(window, FREE, {"rule": np.array([path])}, equity, {"A": "XNYS"}, **options)
+    found = weigh_sensitivity(window, FREE, {"rule": np.array([path])}, {"A": "XNYS"}, **options)
     result: dict[str, object] = found["symbols"]["A"]["rule"]
     return result
 
@@ -71,3 +70,15 @@ def test_every_fill_of_an_account_of_that_size_stays_within_participation(cut_pr
     larger = replace(capped, initial_cash=size * 1.01)
     shares = replay("r", window, larger, buy_and_hold).equity["traded_value"].to_numpy() / window.fill_prices[0]
     assert pl.Series(shares).fill_nan(0.0).max() == pytest.approx(50.0)  # 1 % of 5,000
+
+
+def test_capacity_does_not_depend_on_a_cap_that_cuts_the_fills(cut_prices: CutPrices) -> None:
+    volumes = np.array([[np.nan, 5_000.0, 900.0, 7_000.0]])
+    window = replace(cut_prices("next_close", A=(CLOSES, CLOSES)), fill_volumes=volumes)
+    path = {"rule": np.array([[1, 0, 0, 0]])}
+    sizes = [
+        weigh_sensitivity(window, replace(FREE, max_participation=cap, initial_cash=cash), path, {"A": "XNYS"})
+        for cap, cash in ((None, 1_000.0), (0.01, 1_000.0), (0.01, 1e6))
+    ]
+    found = [size["symbols"]["A"]["rule"]["capacity"] for size in sizes]
+    assert found == pytest.approx([90.0] * 3)  # sold: 1 % of 900 x 20 where 2,000 for 1,000 are sold

@@ -1,6 +1,7 @@
 """What the nodes of the backtest add to the library: a leak fails the run, seeds are told apart, trials are counted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import LookAheadError, TradingWindow
 from flag_kedro.pipelines.backtest.judged import JudgedWindow
 from flag_kedro.pipelines.backtest.nodes import refuse_leaks
-from flag_kedro.pipelines.backtest.trials import count_trials, spread_over_seeds, this_trial
+from flag_kedro.pipelines.backtest.trials import count_trials, sharpes_of, spread_over_seeds, this_trial
 from flag_kedro.tracking.trials import Trial
 
 
@@ -79,15 +80,14 @@ def test_seed_is_not_part_of_the_configuration_but_everything_else_is(
     assert config("d", **hub, backbone_hash="x") != config("e", **hub, backbone_hash="y")
 
 
-def test_without_a_store_this_trial_counts_alone(caplog: pytest.LogCaptureFixture) -> None:
-    trial = Trial("p", "c", 0, {})
-    assert count_trials(trial, "data", "window") == [trial]
-    assert "counts this trial alone" in caplog.text
+def test_without_a_store_nobody_knows_how_many_trials_there_were(caplog: pytest.LogCaptureFixture) -> None:
+    assert count_trials(Trial("p", "c", 0, {}, {}), "window") is None
+    assert "trials are not known" in caplog.text
 
 
 def test_spread_is_over_the_seeds_of_the_same_configuration() -> None:
     def trial(policy: str, config: str, seed: int, value: float) -> Trial:
-        return Trial(policy, config, seed, {"ALDR": {"session_sharpe": value, "cumulative_return": value}})
+        return Trial(policy, config, seed, {"ALDR": {"session_sharpe": value, "cumulative_return": value}}, {})
 
     own = trial("p0", "c", 0, 0.1)
     known = [own, trial("p1", "c", 1, 0.2), trial("p2", "c", 2, 0.6), trial("p3", "other", 3, 9.0)]
@@ -96,3 +96,30 @@ def test_spread_is_over_the_seeds_of_the_same_configuration() -> None:
     assert found["cumulative_return"]["median"] == pytest.approx(0.2)
     assert found["sharpe_ratio"]["max"] == pytest.approx(0.6 * np.sqrt(252))
     assert spread_over_seeds(own, [own, known[3]], {"ALDR": "XNYS"}) == {}
+
+
+def test_spread_holds_this_policy_and_not_an_older_one_of_its_seed() -> None:
+    own, older = (
+        Trial(policy, "c", 0, {"ALDR": {"session_sharpe": value, "cumulative_return": value}}, {})
+        for policy, value in (("new", 0.1), ("old", 9.0))
+    )
+    other = Trial("other", "c", 1, {"ALDR": {"session_sharpe": 0.3, "cumulative_return": 0.3}}, {})
+    found = spread_over_seeds(own, [own, older, other], {"ALDR": "XNYS"})["ALDR"]["cumulative_return"]
+    assert (found["num"], found["max"]) == (2, 0.3)
+
+
+def test_symbol_that_an_earlier_trial_lacks_is_spread_over_the_others() -> None:
+    own = Trial("p0", "c", 0, {s: {"session_sharpe": 0.1, "cumulative_return": 0.1} for s in ("ALDR", "BRIX")}, {})
+    fewer = Trial("p1", "c", 1, {"ALDR": {"session_sharpe": 0.2, "cumulative_return": 0.2}}, {})
+    assert list(spread_over_seeds(own, [own, fewer], {"ALDR": "XNYS", "BRIX": "XNYS"})) == ["ALDR"]
+    assert sharpes_of([own, fewer]) == {"ALDR": [0.1, 0.2], "BRIX": [0.1]}
+
+
+def test_trial_is_of_the_windows_prices_alone(judged: JudgedWindow, equity: pl.DataFrame, tmp_path: Path) -> None:
+    first = this_trial(_policy(tmp_path / "p"), equity, judged).price_hashes
+    assert set(first) == {"ALDR", "BRIX"}
+    moved = judged.window.mark_prices.copy()
+    moved[1, 3] *= 1.01
+    other = replace(judged, window=replace(judged.window, mark_prices=moved))
+    second = this_trial(tmp_path / "p", equity, other).price_hashes
+    assert (second["ALDR"] == first["ALDR"], second["BRIX"] == first["BRIX"]) == (True, False)

@@ -18,25 +18,26 @@ def store(tmp_path: Path):
     mlflow.set_tracking_uri(before)
 
 
-def _trial(policy: str, config: str = "c", seed: int = 0, sharpe: float = 0.1) -> Trial:
-    return Trial(policy, config, seed, {"ALDR": {"session_sharpe": sharpe, "cumulative_return": 2 * sharpe}})
+def _trial(policy: str, config: str = "c", seed: int = 0, sharpe: float = 0.1, prices: str = "h") -> Trial:
+    scores = {"ALDR": {"session_sharpe": sharpe, "cumulative_return": 2 * sharpe}}
+    return Trial(policy, config, seed, scores, {"ALDR": prices})
 
 
 @pytest.fixture
 def score() -> Callable[..., None]:
     """A run that scored a trial and ended as told."""
 
-    def run(trial: Trial, data_hash: str = "d", window: str = "w", status: str = "FINISHED") -> None:
+    def run(trial: Trial, window: str = "w", status: str = "FINISHED") -> None:
         mlflow.start_run()
-        record_trial(trial, data_hash, window)
+        record_trial(trial, window)
         mlflow.end_run(status)
 
     return run
 
 
-def _known(trial: Trial, data_hash: str = "d", window: str = "w") -> list[Trial] | None:
+def _known(trial: Trial, window: str = "w") -> list[Trial] | None:
     with mlflow.start_run():
-        return known_trials(trial, data_hash, window)
+        return known_trials(trial, window)
 
 
 def test_first_trial_knows_itself_alone():
@@ -57,13 +58,30 @@ def test_scoring_the_same_policy_again_is_no_new_trial(score: Callable[..., None
     assert [trial.policy_hash for trial in found] == ["p1", "p2"]
 
 
-@pytest.mark.parametrize("other", [{"data_hash": "e"}, {"window": "v"}, {"status": "FAILED"}, {"status": "KILLED"}])
-def test_other_data_other_windows_and_unfinished_runs_do_not_count(other: dict[str, str], score: Callable[..., None]):
+@pytest.mark.parametrize("other", [{"window": "v"}, {"status": "FAILED"}, {"status": "KILLED"}])
+def test_other_windows_and_unfinished_runs_do_not_count(other: dict[str, str], score: Callable[..., None]):
     score(_trial("p2"), **other)
     assert _known(_trial("p1")) == [_trial("p1")]
 
 
+def test_only_symbols_with_the_same_prices_count(score: Callable[..., None]):
+    score(_trial("p2", prices="other"))
+    both = Trial("p3", "c", 0, {s: {"session_sharpe": 0.5} for s in ("ALDR", "BRIX")}, {"ALDR": "h", "BRIX": "b"})
+    score(both)
+    found = _known(_trial("p1"))
+    assert found is not None
+    assert [(trial.policy_hash, list(trial.scores)) for trial in found] == [("p1", ["ALDR"]), ("p3", ["ALDR"])]
+
+
+def test_trial_whose_scores_the_store_refuses_is_not_counted(
+    score: Callable[..., None], caplog: pytest.LogCaptureFixture
+):
+    score(Trial("p2", "c", 0, {"^GSPC": {"session_sharpe": 0.5}}, {"^GSPC": "h"}))
+    assert "will not count it" in caplog.text
+    assert _known(_trial("p1")) == [_trial("p1")]
+
+
 def test_without_tracking_nothing_is_known():
-    record_trial(_trial("p1"), "d", "w")
-    assert known_trials(_trial("p1"), "d", "w") is None
+    record_trial(_trial("p1"), "w")
+    assert known_trials(_trial("p1"), "w") is None
     assert mlflow.search_runs(output_format="list") == []

@@ -69,12 +69,17 @@ CORRUPTIONS: Mapping[str, Corruption] = {
 
 
 def choose_cuts(decided_at: pl.Series, num: int, seed: int) -> list[datetime]:
-    """Decision times to audit at: one drawn from each of `num` equal stretches of `decided_at`, its ends excluded."""
+    """Decision times to audit at: one drawn from each of `num` equal stretches of `decided_at`, its ends excluded.
+
+    A window with fewer times between its ends is audited at each of them.
+
+    Raises:
+        DataError: when there is none.
+    """
     times = decided_at.unique().sort()[1:-1].to_list()
-    if len(times) < num:
-        raise DataError(
-            f"backtest.audit_times is {num}, but only {len(times)} decision times lie between the first and the last"
-        )
+    if not times:
+        raise DataError("the test window has no decision between its first and its last to audit at; lengthen it")
+    num = min(num, len(times))
     rng = stream(seed, "audit times")
     edges = np.linspace(0, len(times), num + 1).astype(int)
     return [times[int(rng.integers(low, high))] for low, high in pairwise(edges)]

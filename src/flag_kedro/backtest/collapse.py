@@ -75,12 +75,13 @@ def verdict(
     sharpe_difference: Difference,
     sessions_needed: int | None,
     deflated_sharpe_ratio: float | None,
-    num_trials: int,
+    num_trials: int | None,
 ) -> str:
     """One sentence on `strategy` against buy and hold that claims no more than the test does.
 
-    A policy that is long in 95 % of sessions is called buy and hold whatever the test says. After several trials a
-    lead is granted only where the deflated Sharpe ratio reaches 0.95 as well.
+    A policy that is long in 95 % of sessions is called buy and hold whatever the test says, one that always does
+    something else is given neither lead nor lag. After several trials a lead is granted only where the deflated Sharpe
+    ratio reaches 0.95 as well.
 
     Args:
         strategy: its name.
@@ -88,20 +89,30 @@ def verdict(
         sharpe_difference: from buy and hold.
         sessions_needed: window at which the difference would be told from 0.
         deflated_sharpe_ratio: over `num_trials`.
-        num_trials: configurations and seeds tried on the window.
+        num_trials: configurations and seeds tried on the window; None where nobody knows.
     """
     collapsed = collapse["collapsed_to"]
     if collapsed == "buy_and_hold":
         return f"{strategy} is buy and hold: its target is long in {collapse['agreement_long']:.1%} of sessions."
-    finding = _finding(sharpe_difference, sessions_needed, deflated_sharpe_ratio, num_trials)
     if collapsed is not None:
-        always = f"always {collapsed} ({collapse[POSITIONS[collapsed][0]]:.1%} of sessions)"
-        return f"{strategy} is {always} and {finding}."
-    return f"{strategy} is {finding}."
+        share = collapse[POSITIONS[collapsed][0]]
+        return f"{strategy} is always {collapsed} ({share:.1%} of sessions), which is no skill at timing."
+    return f"{strategy} is {_finding(sharpe_difference, sessions_needed, deflated_sharpe_ratio, num_trials)}."
+
+
+def is_proven_ahead(
+    collapse: dict[str, Any], difference: Difference, deflated_sharpe_ratio: float | None, num_trials: int | None
+) -> bool:
+    """Whether `verdict` grants a lead over buy and hold."""
+    if collapse["collapsed_to"] is not None or difference.value is None or difference.p_value is None:
+        return False
+    gated = num_trials is not None and num_trials > 1
+    passed = not gated or (deflated_sharpe_ratio is not None and deflated_sharpe_ratio >= 1.0 - LEVEL)
+    return difference.value > 0.0 and difference.p_value <= LEVEL and passed
 
 
 def _finding(
-    difference: Difference, sessions_needed: int | None, deflated_sharpe_ratio: float | None, num_trials: int
+    difference: Difference, sessions_needed: int | None, deflated_sharpe_ratio: float | None, num_trials: int | None
 ) -> str:
     if difference.value is None:
         return "not comparable with buy and hold: a Sharpe ratio is undefined where returns never vary"
@@ -114,7 +125,13 @@ def _finding(
     if difference.p_value > LEVEL:
         needed = "" if sessions_needed is None else f"; {sessions_needed:,} sessions would be needed"
         return f"{side} buy and hold, but not distinguishable: {p_value}{needed}"
-    if ahead and num_trials > 1 and (deflated_sharpe_ratio is None or deflated_sharpe_ratio < 1.0 - LEVEL):
+    if (
+        ahead
+        and num_trials is not None
+        and num_trials > 1
+        and (deflated_sharpe_ratio is None or deflated_sharpe_ratio < 1.0 - LEVEL)
+    ):
         deflated = "undefined" if deflated_sharpe_ratio is None else f"{deflated_sharpe_ratio:.2f}"
         return f"ahead of buy and hold ({p_value}), but not after {num_trials} trials: deflated Sharpe ratio {deflated}"
-    return f"{side} buy and hold in Sharpe ratio by {abs(difference.value):.2f}: {p_value}"
+    unknown = "; how often the window was tried is not known" if ahead and num_trials is None else ""
+    return f"{side} buy and hold in Sharpe ratio by {abs(difference.value):.2f}: {p_value}{unknown}"

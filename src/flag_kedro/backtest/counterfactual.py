@@ -6,7 +6,7 @@ Shape legend: S = symbols, A = paths per symbol, T = sessions of the longest sym
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,17 @@ from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 
 
-def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> Floats:
+@dataclass(frozen=True)
+class Paths:
+    """Replayed paths of positions; NaN beyond a symbol's last session."""
+
+    equity: Floats
+    """At every mark, [S, A, T]."""
+    traded_value: Floats
+    """Money traded at every session, [S, A, T]."""
+
+
+def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> Paths:
     """Trade towards `targets`, each path in an account of its own that starts flat.
 
     Args:
@@ -26,14 +36,15 @@ def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> F
             session is not read. Flat is out of reach once a `long_short` account has traded.
 
     Returns:
-        Equity at every mark, [S, A, T]; NaN beyond a symbol's last session. A ruined account stays where it ended.
+        Equity and trades. A ruined account stays where it ended.
     """
     num_symbols, num_paths, longest = targets.shape
     plain = replace(config, max_episode_steps=None, account_view="compact", reward="log_return")
     env = TradingVectorEnv(window, plain, num_paths)
     by_account = targets.reshape(num_symbols * num_paths, longest)
-    equity = np.full(by_account.shape, np.nan)
+    equity, traded = np.full(by_account.shape, np.nan), np.full(by_account.shape, np.nan)
     equity[:, 0] = current = env.equity()
+    traded[:, 0] = 0.0
     ruined = np.zeros(env.num_envs, dtype=bool)
     for t in range(longest - 1):
         going = t < env.last_session
@@ -42,7 +53,8 @@ def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> F
         current = np.where(ruined, current, info["equity"])
         ruined |= terminated & going
         equity[going, t + 1] = current[going]
-    return equity.reshape(targets.shape)
+        traded[going, t + 1] = info["traded_value"][going]
+    return Paths(equity.reshape(targets.shape), traded.reshape(targets.shape))
 
 
 def _towards(wanted: Ints, env: TradingVectorEnv) -> Ints:
@@ -83,7 +95,7 @@ def shift_percentiles(
         shifts = np.stack([np.roll(paths, k, axis=1) for k in range(decisions)], axis=1)
         own = _one_symbol(window, s)
         padded = np.concatenate([shifts, shifts[:, :, -1:]], axis=2).reshape(1, -1, decisions + 1)
-        returns = cumulative_log_returns(replay_targets(own, config, padded), own).reshape(len(names), decisions)
+        returns = cumulative_log_returns(replay_targets(own, config, padded).equity, own).reshape(len(names), decisions)
         found[symbol] = {
             name: None if (path == path[0]).all() else _percentile(values[0], values[1:])
             for name, path, values in zip(names, paths, returns, strict=True)

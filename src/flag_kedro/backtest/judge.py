@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.collapse import detect_collapse, verdict
+from flag_kedro.backtest.collapse import detect_collapse, is_proven_ahead, verdict
 from flag_kedro.backtest.config import Convention
 from flag_kedro.backtest.inference import draw_sessions, score_intervals, win_rate_difference
 from flag_kedro.backtest.intervals import CONFIDENCE, Difference
@@ -47,20 +47,21 @@ class Draws:
     """Mean sessions in a block."""
 
 
-def draw_windows(equity: pl.DataFrame, num_draws: int, seed: int) -> Draws:
+def draw_windows(equity: pl.DataFrame, num_draws: int, seed: int, cash_returns: Cash | None = None) -> Draws:
     """Draw the sessions of every symbol anew, each symbol from a stream of its own.
 
     Args:
         equity: columns of `replay.EQUITY`, with `buy_and_hold` among the strategies.
         num_draws: B.
         seed: of the run.
+        cash_returns: log return of cash, [n] a symbol: what earns interest alone has no say in the block length.
 
     Raises:
         DataError: as `inference.draw_sessions`, or where a path misses sessions.
     """
     drawn = {}
-    for symbol, paths in _paths(equity, None).items():
-        whole = np.stack([path.returns for path in paths.values() if not path.ruined])
+    for symbol, paths in _paths(equity, cash_returns).items():
+        whole = np.stack([path.excess for path in paths.values() if not path.ruined])
         drawn[symbol] = draw_sessions(whole, num_draws, derived_seed(seed, "bootstrap", symbol))
     indices = {symbol: found for symbol, (found, _) in drawn.items()}
     return Draws(num_draws, seed, indices, {symbol: length for symbol, (_, length) in drawn.items()})
@@ -96,7 +97,7 @@ def judge_strategies(
     calendars: Mapping[str, str],
     draws: Draws,
     *,
-    trial_sharpes: Mapping[str, Sequence[float]],
+    trial_sharpes: Mapping[str, Sequence[float]] | None,
     shift_percentiles: Mapping[str, Mapping[str, float | None]],
     cash_returns: Cash | None = None,
     long_short: bool = False,
@@ -135,7 +136,9 @@ def judge_strategies(
             if (symbol, strategy) not in own_decisions:
                 raise DataError(f"{strategy} has an equity path on {symbol} but no decisions; pass all it decided")
             collapse = _collapse(own_decisions[symbol, strategy], long_short=long_short)
-            trials = trial_sharpes.get(symbol, ()) if strategy == policy else ()
+            trials: Sequence[float] | None = ()
+            if strategy == policy:
+                trials = None if trial_sharpes is None else trial_sharpes.get(symbol, ())
             percentile = shift_percentiles.get(symbol, {}).get(strategy)
             symbols[symbol][strategy] = _judge(strategy, path, benchmark, collapse, trials, percentile)
     return {
@@ -167,12 +170,13 @@ def _judge(
     path: Sessions,
     benchmark: _Benchmark,
     collapse: dict[str, Any],
-    trials: Sequence[float],
+    trials: Sequence[float] | None,
     shift_percentile: float | None,
 ) -> dict[str, Any]:
     """Tests and verdict on one path; everything is None for a ruined account, whose log return has no mean."""
-    num_trials = max(1, len(trials))
+    num_trials = None if trials is None else max(1, len(trials))
     sharpe_difference, wins, probabilistic, deflated, needed = UNDEFINED, UNDEFINED, None, None, None
+    ahead = False
     if path.ruined:
         sentence = f"{strategy} lost everything: its account was ruined after {len(path.returns)} sessions."
     else:
@@ -180,8 +184,10 @@ def _judge(
         sharpe_difference = compare_sharpe(sharpe, benchmark.sharpe, drawn, benchmark.drawn_sharpe, benchmark.days)
         wins = win_rate_difference(_own(path), benchmark.won, benchmark.indices)
         probabilistic = probabilistic_sharpe_ratio(path.excess)
-        deflated = deflated_sharpe_ratio(path.excess, trials) if trials else probabilistic
+        if trials is not None:
+            deflated = deflated_sharpe_ratio(path.excess, trials) if trials else probabilistic
         needed = sessions_to_tell_apart(sharpe, benchmark.sharpe)
+        ahead = is_proven_ahead(collapse, sharpe_difference, deflated, num_trials)
         sentence = verdict(strategy, collapse, sharpe_difference, needed, deflated, num_trials)
     return {
         "sharpe_difference": sharpe_difference.as_dict(),
@@ -191,6 +197,7 @@ def _judge(
         "deflated_sharpe_ratio": deflated,
         "num_trials": num_trials,
         "sessions_needed": needed,
+        "proven_ahead": ahead,
         "collapse": collapse,
         "verdict": sentence,
     }

@@ -19,7 +19,7 @@ from flag_kedro.backtest.sessions import (
     investorbench_metrics,
     investorbench_sessions,
 )
-from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.account import RUIN_SHARE, Floats, Ints
 
 Scores = dict[str, float | int | None]
 STOCK_DAYS, CRYPTO_DAYS = 252, 365
@@ -110,9 +110,17 @@ def strategy_sessions(
 
 
 def path_sessions(path: pl.DataFrame, cash_returns: Floats | None) -> Sessions:
-    """Sessions of one path of `replay.EQUITY`; `cash_returns` [n] of the window, cut where the account was ruined."""
+    """Sessions of one path of `replay.EQUITY`; path and `cash_returns` [n] are cut where the account was ruined.
+
+    The environment leaves a ruined account a token share so that its rewards stay finite; here it ends with nothing.
+    """
     equity, positions, traded = (path[name].to_numpy() for name in ("equity", "position", "traded_value"))
-    if cash_returns is not None and equity[-1] <= 0.0:
+    ruined = np.flatnonzero(equity[1:] <= equity[:-1] * RUIN_SHARE * (1.0 + 1e-9))
+    if len(ruined):
+        end = int(ruined[0]) + 2
+        equity, positions, traded = equity[:end].copy(), positions[:end], traded[:end]
+        equity[-1] = 0.0
+    if cash_returns is not None:
         cash_returns = cash_returns[: len(equity) - 1]
     return account_sessions(equity, positions, traded, cash_returns)
 
@@ -159,6 +167,8 @@ def describe_convention(
     *,
     cash_rate: float = 0.0,
     positions: str = "long_flat",
+    borrow_bps_year: float = 0.0,
+    max_participation: float | None = None,
 ) -> dict[str, Any]:
     """Everything a reader must know to compare a score with somebody else's."""
     days = {symbol: days_per_year(calendar) for symbol, calendar in calendars.items()}
@@ -169,6 +179,8 @@ def describe_convention(
             "cost_bps": cost_bps,
             "slippage_bps": slippage_bps,
             "cash_rate": cash_rate,
+            "borrow_bps_year": borrow_bps_year if positions == "long_short" else 0.0,
+            "max_participation": max_participation,
             "sharpe_ratio": "mean / std (ddof 1) of daily log returns less cash x sqrt(D)",
             "max_drawdown": "of equity, first day included",
             "days_per_year": days,

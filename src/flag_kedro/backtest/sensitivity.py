@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from flag_kedro.backtest.counterfactual import cumulative_log_returns, replay_targets
 from flag_kedro.backtest.metrics import sharpe_ratio
@@ -26,7 +25,6 @@ def weigh_sensitivity(
     window: TradingWindow,
     config: EnvConfig,
     targets: Mapping[str, Ints],
-    equity: pl.DataFrame,
     calendars: Mapping[str, str],
     cost_bps: Sequence[float] = COST_BPS,
     participation: float = PARTICIPATION,
@@ -39,7 +37,6 @@ def weigh_sensitivity(
         window: sessions traded.
         config: the backtest's fills and costs.
         targets: position that each decision of a strategy asks for, [S, T] by strategy.
-        equity: columns of `replay.EQUITY`.
         calendars: exchange calendar of each symbol.
         cost_bps: total costs of a trade to try, in basis points.
         participation: see `capacity`.
@@ -54,23 +51,23 @@ def weigh_sensitivity(
     curves = np.stack(
         [
             cumulative_log_returns(
-                replay_targets(window, replace(config, cost_bps=bps, slippage_bps=0.0), paths), window
+                replay_targets(window, replace(config, cost_bps=bps, slippage_bps=0.0), paths).equity, window
             )
             for bps in cost_bps
         ],
         axis=-1,
     )
     late = np.concatenate([np.zeros_like(paths[:, :, :1]), paths[:, :, :-1]], axis=2)
-    lagged = replay_targets(window, config, late)
+    lagged = replay_targets(window, config, late).equity
+    uncapped = replay_targets(window, replace(config, max_participation=None), paths).traded_value
     results: dict[str, dict[str, Any]] = {}
     for s, symbol in enumerate(window.symbols):
         n = int(window.num_sessions[s])
         for c, name in enumerate(names):
-            own = equity.filter((pl.col("symbol") == symbol) & (pl.col("strategy") == name))
             results.setdefault(symbol, {})[name] = {
                 "cost_curve": curves[s, c].tolist(),
                 "lagged": _score(lagged[s, c, :n], window.years[s, 1:n], config, days_per_year(calendars[symbol])),
-                "capacity": capacity(own["traded_value"].to_numpy(), window, s, config.initial_cash, participation),
+                "capacity": capacity(uncapped[s, c, :n], window, s, config.initial_cash, participation),
             }
     return {"cost_bps": list(cost_bps), "participation": participation, "symbols": results}
 

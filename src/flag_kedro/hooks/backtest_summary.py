@@ -1,5 +1,6 @@
 """What a backtest prints at its end."""
 
+import math
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,9 +20,10 @@ def print_backtest(metrics: dict[str, Any], inference: dict[str, Any], audit: di
     """Print the policy against buy and hold, all strategies over all symbols, verdicts, and where to look next."""
     console = Console()
     console.print(_by_symbol(metrics, inference["symbols"]))
-    console.print(_by_strategy(metrics["results"], inference["symbols"]))
+    console.print(_by_strategy(metrics, inference["symbols"]))
+    console.print("Verdicts, on the account after costs:")
     for symbol, strategies in inference["symbols"].items():
-        console.print(f"{symbol}: {escape(strategies[POLICY]['verdict'])}", highlight=False)
+        console.print(f"  {symbol}: {escape(strategies[POLICY]['verdict'])}", highlight=False)
     console.print(_audited(audit))
     console.print("[bold]Next[/bold]")
     console.print(f"  report           open {data_dir / '08_reporting' / 'backtest_report.html'}")
@@ -65,35 +67,68 @@ def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
     return table
 
 
-def _by_strategy(results: Results, inference: Results) -> Table:
-    table = Table(title=f"All strategies over {len(results)} symbol(s)", box=box.SIMPLE_HEAD)
+def _by_strategy(metrics: dict[str, Any], inference: Results) -> Table:
+    results, name_of = metrics["results"], metrics["convention"]["name"]
+    table = Table(
+        title=f"All strategies over {len(results)} symbol(s)",
+        caption=(
+            f"CR and Sharpe in the convention {name_of}; the other columns are of the account after costs.\n"
+            "Strategies that always hold one position are never above. p counts leads that the verdict grants."
+        ),
+        box=box.SIMPLE_HEAD,
+    )
     table.add_column("strategy", no_wrap=True)
-    for name in ("sum of CR %", "median Sharpe", "above B&H", f"p < {LEVEL:g}"):
+    for name in ("sum of CR %", "median Sharpe", "above B&H", f"p <= {LEVEL:g}"):
         table.add_column(name, justify="right", no_wrap=True)
     names = list(next(iter(results.values())))
-    total = {name: sum(rows[name]["cumulative_return"] for rows in results.values()) for name in names}
-    for name in sorted(names, key=lambda name: -total[name]):
-        sharpes = [rows[name]["sharpe_ratio"] for rows in results.values() if rows[name]["sharpe_ratio"] is not None]
+    total = {name: _sum([rows[name]["cumulative_return"] for rows in results.values()]) for name in names}
+    for name in sorted(names, key=lambda name: _order(total[name])):
         table.add_row(
             name,
             _percent(total[name]),
-            _plain(median(sharpes) if sharpes else None),
-            *(["", ""] if name == BENCHMARK else _against_benchmark(name, results, inference)),
+            _median([rows[name]["sharpe_ratio"] for rows in results.values()]),
+            *(["", ""] if name == BENCHMARK else _against_benchmark(name, _account(metrics), inference)),
             style="bold" if name == POLICY else None,
         )
     return table
 
 
+def _order(total: float | None) -> float:
+    """Best first, ruined last."""
+    return math.inf if total is None else -total
+
+
+def _account(metrics: dict[str, Any]) -> Results:
+    """Scores in the convention `account`, whichever the run shows."""
+    parts = (metrics, metrics["other_convention"])
+    found: Results = next(part["results"] for part in parts if part["convention"]["name"] == "account")
+    return found
+
+
 def _against_benchmark(name: str, results: Results, inference: Results) -> list[str]:
-    """On how many symbols a strategy earned more than buy and hold, and had a Sharpe ratio that is told apart above."""
+    """On how many symbols a strategy earned more than buy and hold, and on how many the verdict grants a lead."""
     ahead = sum(
-        rows[name]["cumulative_return"] > rows[BENCHMARK]["cumulative_return"]
-        and inference[symbol][name]["collapse"]["collapsed_to"] != BENCHMARK
+        inference[symbol][name]["collapse"]["collapsed_to"] is None
+        and rows[name]["cumulative_return"] is not None
+        and rows[name]["cumulative_return"] > rows[BENCHMARK]["cumulative_return"]
         for symbol, rows in results.items()
     )
-    tests = [rows[name]["sharpe_difference"] for rows in inference.values()]
-    proven = sum(test["p_value"] is not None and test["p_value"] < LEVEL and test["value"] > 0 for test in tests)
+    proven = sum(rows[name]["proven_ahead"] for rows in inference.values())
     return [f"{ahead} of {len(results)}", f"{proven} of {len(results)}"]
+
+
+def _sum(values: list[float | None]) -> float | None:
+    """The sum; None where an account was ruined."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _median(values: list[float | None]) -> str:
+    """The median of those that are defined, and how many these are if not all."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    return f"{median(known):.3f}" + ("" if len(known) == len(values) else f" ({len(known)} of {len(values)})")
 
 
 def _audited(audit: dict[str, Any]) -> str:

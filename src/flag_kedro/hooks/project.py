@@ -16,6 +16,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
 
 from flag_kedro.data.schema import DataError
+from flag_kedro.env.window import LookAheadError
 from flag_kedro.hooks.backtest_summary import print_backtest
 from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters
 from flag_kedro.hooks.summary import print_reproduced, print_trained
@@ -171,7 +172,7 @@ def _tell_without_traceback(kind: type[BaseException], error: BaseException, tra
     known: BaseException | None = error
     while isinstance(known, DatasetError) and known.__cause__ is not None:
         known = known.__cause__
-    if isinstance(known, (DataError, RunInterrupted, TrainingError)):
+    if isinstance(known, (DataError, LookAheadError, RunInterrupted, TrainingError)):
         print(f"\n{type(known).__name__}: {known}", file=sys.stderr)  # noqa: T201
     else:
         sys.__excepthook__(kind, error, trace)

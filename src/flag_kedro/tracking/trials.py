@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from flag_kedro.tracking.log import logger, set_tags
 
-PREFIX = "trial/"
+PREFIX, PRICES = "trial/", "prices."
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,15 @@ class Trial:
     seed: int
     scores: Mapping[str, Mapping[str, float]]
     """Symbol -> metric -> value; `session_sharpe` is the Sharpe ratio per session."""
+    price_hashes: Mapping[str, str]
+    """Symbol -> hash of the prices it was scored on."""
 
 
-def record_trial(trial: Trial, data_hash: str, window: str) -> None:
+def record_trial(trial: Trial, window: str) -> None:
     """Log `trial` to the active run, so that later backtests count it."""
     run = mlflow.active_run()
     if run is None:
         return
-    set_tags(
-        {
-            "data_hash": data_hash,
-            "test_window": window,
-            "policy_hash": trial.policy_hash,
-            "config_hash": trial.config_hash,
-            "seed": str(trial.seed),
-            "scored": "true",
-        }
-    )
     flattened = {
         f"{PREFIX}{symbol}/{metric}": value
         for symbol, scores in trial.scores.items()
@@ -51,14 +43,25 @@ def record_trial(trial: Trial, data_hash: str, window: str) -> None:
         mlflow.log_metrics(flattened)
     except MlflowException as error:
         logger.warning("this trial not logged to MLflow; later backtests will not count it: %s", error)
+        return
+    set_tags(
+        {
+            "test_window": window,
+            "policy_hash": trial.policy_hash,
+            "config_hash": trial.config_hash,
+            "seed": str(trial.seed),
+            "scored": "true",
+            **{f"{PRICES}{symbol}": found for symbol, found in trial.price_hashes.items()},
+        }
+    )
 
 
-def known_trials(trial: Trial, data_hash: str, window: str) -> list[Trial] | None:
-    """`trial` and every other that a finished run of this experiment scored on the same data and window.
+def known_trials(trial: Trial, window: str) -> list[Trial] | None:
+    """`trial` and every other that a finished run of this experiment scored on the same prices and window.
 
     Returns:
-        One entry for each policy, `trial` first; None when there is no run to ask with (tracking is off) or the
-        store does not answer, which is logged.
+        One entry for each policy, `trial` first, cut to the symbols whose prices are the same; None when there is
+        no run to ask with (tracking is off) or the store does not answer, which is logged.
     """
     run = mlflow.active_run()
     if run is None:
@@ -67,8 +70,7 @@ def known_trials(trial: Trial, data_hash: str, window: str) -> list[Trial] | Non
         runs = mlflow.search_runs(
             experiment_ids=[run.info.experiment_id],
             filter_string=(
-                f"attributes.status = 'FINISHED' and tags.scored = 'true' and tags.data_hash = '{data_hash}' "
-                f"and tags.test_window = '{window}'"
+                f"attributes.status = 'FINISHED' and tags.scored = 'true' and tags.test_window = '{window}'"
             ),
             max_results=50_000,
             output_format="list",
@@ -78,14 +80,19 @@ def known_trials(trial: Trial, data_hash: str, window: str) -> list[Trial] | Non
         return None
     trials = {trial.policy_hash: trial}
     for other in runs:
-        trials.setdefault(other.data.tags["policy_hash"], _read(other.data.tags, other.data.metrics))
+        known = _read(other.data.tags, other.data.metrics, trial.price_hashes)
+        if known.scores:
+            trials.setdefault(known.policy_hash, known)
     return list(trials.values())
 
 
-def _read(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Trial:
+def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: Mapping[str, str]) -> Trial:
+    """A recorded trial, cut to the symbols that were scored on these prices."""
+    same = {symbol: found for symbol, found in price_hashes.items() if tags.get(f"{PRICES}{symbol}") == found}
     scores: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         if name.startswith(PREFIX):
             symbol, metric = name.removeprefix(PREFIX).rsplit("/", 1)
-            scores.setdefault(symbol, {})[metric] = value
-    return Trial(tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores)
+            if symbol in same:
+                scores.setdefault(symbol, {})[metric] = value
+    return Trial(tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores, same)

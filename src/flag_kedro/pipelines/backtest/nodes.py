@@ -30,8 +30,8 @@ from flag_kedro.env.window import LookAheadError
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.pipelines.backtest.judged import judged_window
-from flag_kedro.pipelines.backtest.strategies import Strategies, open_strategies
-from flag_kedro.pipelines.backtest.trials import count_trials, spread_over_seeds, this_trial
+from flag_kedro.pipelines.backtest.strategies import FRESH_SESSIONS, Strategies, open_strategies
+from flag_kedro.pipelines.backtest.trials import count_trials, sharpes_of, spread_over_seeds, this_trial
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.manifest import folder_hash
@@ -83,7 +83,7 @@ def score_backtest(
 ) -> dict[str, Any]:
     """Score all strategies in both conventions, with intervals; `results` holds the one asked for."""
     judged = judged_window(market_states, data, env)
-    draws = draw_windows(equity, backtest.bootstrap_draws, seed)
+    draws = draw_windows(equity, backtest.bootstrap_draws, seed, judged.cash_returns)
     scored: dict[str, dict[str, Any]] = {}
     for name in CONVENTIONS:
         args = (decisions, equity, judged.marks, judged.calendars, name)
@@ -97,6 +97,8 @@ def score_backtest(
             judged.calendars,
             cash_rate=env.cash_rate,
             positions=env.positions,
+            borrow_bps_year=env.borrow_bps_year,
+            max_participation=env.max_participation,
         )
         with_intervals = add_intervals(results, *args, draws, judged.cash_returns, long_short=judged.long_short)
         scored[name] = {"convention": convention, "results": with_intervals}
@@ -107,14 +109,13 @@ def score_backtest(
 
 def weigh_backtest(
     decisions: pl.DataFrame,
-    equity: pl.DataFrame,
     market_states: dict[str, pl.DataFrame],
     data: DataConfig,
     env: EnvConfig,
 ) -> dict[str, Any]:
     """Cost curve, one-session lag and capacity of every strategy."""
     judged = judged_window(market_states, data, env)
-    return weigh_sensitivity(judged.window, judged.env, judged.targets(decisions), equity, judged.calendars)
+    return weigh_sensitivity(judged.window, judged.env, judged.targets(decisions), judged.calendars)
 
 
 def judge_backtest(
@@ -129,26 +130,24 @@ def judge_backtest(
 ) -> dict[str, Any]:
     """Test every strategy against buy and hold, count the trials so far, and look for collapse."""
     judged = judged_window(market_states, data, env)
-    data_hash, window = training_facts(market_states, data, env)["data_hash"], " ".join(judged.dates)
+    window = " ".join(judged.dates)
     trial = this_trial(policy, equity, judged)
-    trials = count_trials(trial, data_hash, window)
+    trials = count_trials(trial, window)
     inference = judge_strategies(
         decisions,
         equity,
         judged.calendars,
-        draw_windows(equity, backtest.bootstrap_draws, seed),
-        trial_sharpes={
-            symbol: [known.scores[symbol]["session_sharpe"] for known in trials if symbol in known.scores]
-            for symbol in trial.scores
-        },
+        draw_windows(equity, backtest.bootstrap_draws, seed, judged.cash_returns),
+        trial_sharpes=None if trials is None else sharpes_of(trials),
         shift_percentiles=shift_percentiles(judged.window, judged.env, judged.targets(decisions)),
         cash_returns=judged.cash_returns,
         long_short=judged.long_short,
     )
-    record_trial(trial, data_hash, window)
+    record_trial(trial, window)
     tests = {symbol: {"flag_trader": rows["flag_trader"]} for symbol, rows in inference["symbols"].items()}
     log_metrics(_flatten(tests), 0, int(time.time() * 1000))
-    return inference | {"num_trials": len(trials), "seeds": spread_over_seeds(trial, trials, judged.calendars)}
+    seeds = spread_over_seeds(trial, trials or [trial], judged.calendars)
+    return inference | {"num_trials": None if trials is None else len(trials), "seeds": seeds}
 
 
 def audit_backtest(
@@ -183,7 +182,8 @@ def audit_backtest(
         audited = ~pl.col("strategy").is_in(UNAUDITED)
         _check_repeats(reference, decisions.filter(audited), equity.filter(audited))
         advance()
-        return audit_causality(prices, news_table, decided_at, reference, play, cuts, seed, advance)
+        found = audit_causality(prices, news_table, decided_at, reference, play, cuts, seed, advance)
+    return found | {"asked_anew": FRESH_SESSIONS}
 
 
 def draw_plots(

@@ -46,7 +46,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.weigh_backtest,
-                inputs=[*JUDGED, *_params("data", "env")],
+                inputs=["decisions", "market_states", *_params("data", "env")],
                 outputs="backtest_sensitivity",
                 name="weigh_backtest",
             ),

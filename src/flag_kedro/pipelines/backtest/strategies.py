@@ -1,6 +1,7 @@
 """Every strategy that a backtest judges, built from the tables up, so that the audit can build them anew."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
 from flag_kedro.backtest.replay import Decide, Decisions, Replay, replay
 from flag_kedro.backtest.rules import follow, macd_targets, rsi_targets
 from flag_kedro.backtest.text_ridge import fit_text_ridge, ridge_targets
+from flag_kedro.data.schema import DataError
 from flag_kedro.data.windows import Windows
 from flag_kedro.env.account import Floats
 from flag_kedro.env.config import EnvConfig
@@ -22,6 +24,7 @@ from flag_kedro.env.prompt import States
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.ppo.runtime import RuntimeConfig
 
+logger = logging.getLogger(__name__)
 FRESH_SESSIONS = 10
 """Sessions before an audited time that policies answer anew, whatever they remember."""
 RULES = ("buy_and_hold", "flat", "sticky_random", "momentum", "mean_reversion", "text_ridge")
@@ -59,15 +62,15 @@ class Reader:
         self._answers |= dict(zip(_keys(states), answers, strict=True))
         return said
 
-    def answer_again(self, num_recalled: int) -> Decide:
-        """A rule for one replay: prompts of the first `num_recalled` sessions that are known come from memory."""
-        asked = 0
+    def answer_again(self, fresh: set[int]) -> Decide:
+        """A rule for one replay: known prompts come from memory, but for those of the sessions in `fresh`."""
+        asked = -1
 
         def decide(states: States) -> Decisions:
             nonlocal asked
             asked += 1
             keys = _keys(states)
-            if asked > num_recalled or not all(key in self._answers for key in keys):
+            if asked in fresh or not all(key in self._answers for key in keys):
                 return self.answer(states)
             actions, probabilities, values = zip(*(self._answers[key] for key in keys), strict=True)
             return Decisions(np.array(actions), np.stack(probabilities), np.array(values))
@@ -117,10 +120,10 @@ class Strategies:
             for symbol, table in market_states.items()
         }
         shown = window if until is None else cut(known, self.windows.test)
-        last = int(shown.num_sessions.max())
+        fresh = {t for n in shown.num_sessions.tolist() for t in range(max(0, n - FRESH_SESSIONS), n)}
         played = {}
         for name, reader in self.readers.items():
-            decide = reader.answer if until is None else reader.answer_again(last - FRESH_SESSIONS)
+            decide = reader.answer if until is None else reader.answer_again(fresh)
             played[name] = replay(name, shown, self.env, decide, on_step)
         for name, rule in self._rules(prices, market_states, window).items():
             played[name] = replay(name, window, self.env, rule, on_step)
@@ -166,7 +169,6 @@ def open_strategies(
     Raises:
         DataError: when a policy is damaged or was trained on something else.
     """
-    from flag_kedro.experiments.sb3_agent import load_sb3
     from flag_kedro.policy.actor_critic import build_actor_critic
     from flag_kedro.policy.bag_of_words import FACTS, load_bag_of_words
     from flag_kedro.policy.bundle import check_facts, load_policy, read_description
@@ -177,9 +179,7 @@ def open_strategies(
     description = read_description(policy)
     check_facts(description, facts)
     check_facts(json.loads((text_baseline / FACTS).read_text()), facts, "06_models/text_baseline")
-    agent = None if sb3_baseline is None else load_sb3(sb3_baseline)
-    if agent is not None:
-        check_facts(agent.facts, facts, "06_models/sb3_baseline", train="sb3_baseline")
+    agent = None if sb3_baseline is None else _optional_agent(sb3_baseline, facts)
     model = load_policy(policy, backbone, device)
     folder = policy / "backbone" if (policy / "backbone").is_dir() else backbone
     untrained = build_actor_critic(folder, PolicyConfig(**description["policy"]), description["seed"], device)
@@ -194,3 +194,17 @@ def open_strategies(
         windows=windows,
         seed=seed,
     )
+
+
+def _optional_agent(folder: Path, facts: dict[str, Any]) -> Any:
+    """The Stable-Baselines3 agent in `folder`; None, with a warning, where it does not fit this run."""
+    from flag_kedro.experiments.sb3_agent import load_sb3
+    from flag_kedro.policy.bundle import check_facts
+
+    try:
+        agent = load_sb3(folder)
+        check_facts(agent.facts, facts, "06_models/sb3_baseline", train="sb3_baseline")
+    except DataError as error:
+        logger.warning("sb3_ppo is left out of this backtest: %s", error)
+        return None
+    return agent

@@ -35,29 +35,53 @@ def this_trial(policy: Path, equity: pl.DataFrame, judged: JudgedWindow) -> Tria
         sharpe = float(excess.mean()) / std if std >= 1e-12 else 0.0
         scores[symbol] = {"session_sharpe": sharpe, "cumulative_return": float(returns.sum())}
     config = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-    return Trial(folder_hash(policy), config, int(seed), scores)
+    return Trial(folder_hash(policy), config, int(seed), scores, _price_hashes(judged))
 
 
-def count_trials(trial: Trial, data_hash: str, window: str) -> list[Trial]:
-    """`trial` and all others known of the same data and window."""
-    trials = known_trials(trial, data_hash, window)
+def _price_hashes(judged: JudgedWindow) -> dict[str, str]:
+    """One hash for each symbol's sessions and closes on the window: what a trial is scored on.
+
+    Features and the choice of other symbols are no part of it: another digest on the same prices is one more try.
+    """
+    days = dict(zip(judged.window.symbols, judged.window.sessions, strict=True))
+    return {
+        symbol: sha256("".join(map(str, days[symbol])).encode() + closes.tobytes()).hexdigest()[:16]
+        for symbol, closes in judged.marks.items()
+    }
+
+
+def count_trials(trial: Trial, window: str) -> list[Trial] | None:
+    """`trial` and all others known of the same prices and window; None, with a warning, where no store tells."""
+    trials = known_trials(trial, window)
     if trials is None:
-        logger.warning("no tracking store: the deflated Sharpe ratio counts this trial alone")
-        return [trial]
-    logger.info("%d trial(s) of this data and window, this one included", len(trials))
+        logger.warning("no tracking store: trials are not known, so no deflated Sharpe ratio is given")
+    else:
+        logger.info("%d trial(s) of these prices and window, this one included", len(trials))
     return trials
+
+
+def sharpes_of(trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """Sharpe ratios per session of every trial, by symbol."""
+    found: dict[str, list[float]] = {}
+    for trial in trials:
+        for symbol, scores in trial.scores.items():
+            found.setdefault(symbol, []).append(scores["session_sharpe"])
+    return found
 
 
 def spread_over_seeds(
     trial: Trial, trials: Sequence[Trial], calendars: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Median, interquartile mean and spread over the seeds of this trial's configuration, by symbol and metric."""
-    alike = {known.seed: known for known in trials if known.config_hash == trial.config_hash}
-    if len(alike) < 2:
-        return {}
+    alike = {trial.seed: trial}  # the newest of a seed: this one, else the store's latest
+    for known in trials:
+        if known.config_hash == trial.config_hash:
+            alike.setdefault(known.seed, known)
     found = {}
     for symbol in trial.scores:
-        scores = [known.scores[symbol] for known in alike.values()]
+        scores = [known.scores[symbol] for known in alike.values() if symbol in known.scores]
+        if len(scores) < 2:
+            continue
         year = math.sqrt(days_per_year(calendars[symbol]))
         found[symbol] = {
             "cumulative_return": summarise_seeds([score["cumulative_return"] for score in scores]),
