@@ -11,8 +11,8 @@ import pytest
 
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import LookAheadError, TradingWindow
+from flag_kedro.pipelines.backtest.audit_nodes import refuse_leaks
 from flag_kedro.pipelines.backtest.judged import JudgedWindow
-from flag_kedro.pipelines.backtest.nodes import refuse_leaks
 from flag_kedro.pipelines.backtest.trials import count_trials, sharpes_of, spread_over_seeds, this_trial
 from flag_kedro.tracking.trials import Trial
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.backtest import nodes
+from flag_kedro.pipelines.backtest import audit_nodes, nodes, report_nodes
 
 POLICIES = ["backbone", "policy", "text_baseline", "sb3_baseline"]
 JUDGED = ["decisions", "equity", "market_states"]
@@ -57,7 +57,7 @@ def create_pipeline() -> Pipeline:
                 name="judge_backtest",
             ),
             Node(
-                nodes.audit_backtest,
+                audit_nodes.audit_backtest,
                 inputs=[
                     "decisions",
                     "equity",
@@ -71,19 +71,19 @@ def create_pipeline() -> Pipeline:
                 name="audit_backtest",
             ),
             Node(
-                nodes.draw_plots,
+                report_nodes.draw_plots,
                 inputs=["decisions", "equity", *FINDINGS, "market_states"],
                 outputs=PLOTS,
                 name="draw_plots",
             ),
             Node(
-                nodes.write_backtest_report,
+                report_nodes.write_backtest_report,
                 inputs=["decisions", "equity", *FINDINGS, "causality_audit", "market_states", "policy"],
                 outputs="backtest_report",
                 name="write_backtest_report",
             ),
             Node(
-                nodes.refuse_leaks,
+                audit_nodes.refuse_leaks,
                 inputs=["causality_audit", "backtest_report"],
                 outputs=None,
                 name="refuse_leaks",

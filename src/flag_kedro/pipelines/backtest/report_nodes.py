@@ -1,0 +1,67 @@
+"""The nodes of the backtest pipeline that show it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+
+from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_sharpe
+from flag_kedro.backtest.plots_scores import plot_cost_curve, plot_intervals
+from flag_kedro.backtest.plots_trades import plot_probabilities, plot_trades
+from flag_kedro.backtest.report import account_scores_of, write_report
+from flag_kedro.policy.manifest import folder_hash
+
+
+def draw_plots(
+    decisions: pl.DataFrame,
+    equity: pl.DataFrame,
+    backtest_metrics: dict[str, Any],
+    backtest_inference: dict[str, Any],
+    backtest_sensitivity: dict[str, Any],
+    market_states: dict[str, pl.DataFrame],
+) -> tuple[go.Figure, ...]:
+    """Draw the plots of the catalog: all symbols side by side, in the fills and costs of the account."""
+    shown = account_scores_of(backtest_metrics)["convention"]
+    return (
+        plot_equity(equity, shown),
+        plot_drawdown(equity, shown),
+        plot_rolling_sharpe(equity, shown),
+        plot_intervals(backtest_metrics, backtest_inference),
+        plot_cost_curve(backtest_sensitivity, shown),
+        plot_trades(decisions, equity, market_states, shown),
+        plot_probabilities(decisions, shown),
+    )
+
+
+def write_backtest_report(
+    decisions: pl.DataFrame,
+    equity: pl.DataFrame,
+    backtest_metrics: dict[str, Any],
+    backtest_inference: dict[str, Any],
+    backtest_sensitivity: dict[str, Any],
+    causality_audit: dict[str, Any],
+    market_states: dict[str, pl.DataFrame],
+    policy: Path,
+) -> str:
+    """Write everything on one page."""
+    description = json.loads((policy / "policy.json").read_text())
+    facts = {
+        "symbols": " ".join(market_states),
+        "trained on": " to ".join(description["windows"]["train"]),
+        "backbone": description["policy"]["backbone"],
+        "seed": description["seed"],
+        "data hash": description["data_hash"],
+        "policy hash": folder_hash(policy),
+    }
+    return write_report(
+        decisions=decisions,
+        equity=equity,
+        backtest_metrics=backtest_metrics,
+        inference=backtest_inference,
+        sensitivity=backtest_sensitivity,
+        audit=causality_audit,
+        market_states=market_states,
+        facts=facts,
+    )
