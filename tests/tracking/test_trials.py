@@ -13,7 +13,6 @@ from flag_kedro.tracking.trials import Trial, known_trials, record_trial
 def store(tmp_path: Path):
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    mlflow.set_experiment("trials")
     yield
     mlflow.set_tracking_uri(before)
 
