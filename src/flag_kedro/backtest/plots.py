@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from flag_kedro.backtest.metrics import TINY_STD
+from flag_kedro.backtest.metrics import sharpe_ratio
 from flag_kedro.backtest.plot_style import (
     date_axes,
     describe_trading,
@@ -76,11 +76,8 @@ def rolling_sharpe(log_returns: Floats, span: int, days: int) -> list[float | No
     if len(log_returns) < span:
         return [None] * len(log_returns)
     windows = np.lib.stride_tricks.sliding_window_view(log_returns, span)
-    means, stds = windows.mean(axis=1), windows.std(axis=1, ddof=1)
-    ratios = [
-        float(mean / std * math.sqrt(days)) if std >= TINY_STD else None for mean, std in zip(means, stds, strict=True)
-    ]
-    return [None] * (span - 1) + ratios
+    ratios = sharpe_ratio(windows, days).tolist()
+    return [*[None] * (span - 1), *(None if math.isnan(ratio) else ratio for ratio in ratios)]
 
 
 def _plot_paths(equity: pl.DataFrame, values: Callable[[str, pl.DataFrame], list[float | None]]) -> go.Figure:

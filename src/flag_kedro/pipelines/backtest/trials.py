@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.backtest.inference import summarise_seeds
+from flag_kedro.backtest.metrics import sharpe_ratio
 from flag_kedro.backtest.scores import days_per_year
 from flag_kedro.pipelines.backtest.judged import JudgedWindow
 from flag_kedro.policy.config import TINY
@@ -30,10 +31,11 @@ def this_trial(policy: Path, equity: pl.DataFrame, judged: JudgedWindow) -> Tria
     for symbol, cash in judged.cash_returns.items():
         own = equity.filter((pl.col("strategy") == "flag_trader") & (pl.col("symbol") == symbol))
         returns = own["log_return"].drop_nulls().to_numpy()
-        excess = returns - cash
-        std = float(excess.std(ddof=1)) if len(excess) > 1 else 0.0
-        sharpe = float(excess.mean()) / std if std >= 1e-12 else 0.0
-        scores[symbol] = {"session_sharpe": sharpe, "cumulative_return": float(returns.sum())}
+        sharpe = float(sharpe_ratio(returns - cash, days=1))
+        scores[symbol] = {
+            "session_sharpe": 0.0 if math.isnan(sharpe) else sharpe,
+            "cumulative_return": float(returns.sum()),
+        }
     config = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
     return Trial(folder_hash(policy), config, int(seed), scores, _price_hashes(judged))
 
