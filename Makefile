@@ -45,7 +45,6 @@ types: install
 	$(BIN)/mypy
 
 benchmark: install
-	$(BIN)/python benchmarks/distinct_states.py
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/backtest.py

@@ -53,6 +53,20 @@ class OptionalFolder(Folder):
         return super().load() if self._exists() else None
 
 
+class GrowingFolder(Folder):
+    """A folder of files that are each whole: saving adds what is missing, so that an interrupted one goes on."""
+
+    def load(self) -> Path:
+        """Path of the folder, made if absent."""
+        path = Path(self._filepath)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def save(self, data: WritesFolder) -> None:
+        """Let `data` add to the folder."""
+        data.write(self.load())
+
+
 class SymbolTables(AbstractDataset[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]):
     """One Parquet file per symbol in a folder that is saved whole."""
 

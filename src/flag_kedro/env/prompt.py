@@ -44,6 +44,24 @@ class States:
         return len(self.prefix)
 
 
+def join_states(parts: list[States]) -> States:
+    """Put batches of states one behind the other."""
+    return States(
+        prefix=[prefix for part in parts for prefix in part.prefix],
+        account=[account for part in parts for account in part.account],
+        action_mask=np.concatenate([part.action_mask for part in parts]),
+    )
+
+
+def take_states(states: States, rows: Ints | Sequence[int]) -> States:
+    """The states at `rows`."""
+    return States(
+        prefix=[states.prefix[row] for row in rows],
+        account=[states.account[row] for row in rows],
+        action_mask=states.action_mask[np.asarray(rows, dtype=np.int64)],
+    )
+
+
 def write_prefix(market_text: str, news_text: str, positions: Positions = "long_flat") -> str:
     """The part of a prompt that does not depend on the account."""
     news = news_text if news_text == "none" else f"\n{news_text}"

@@ -37,6 +37,7 @@ class Settings(BaseModel):
     runtime: RuntimeConfig
     seed: int = Field(ge=0)
     data_dir: str | None = None
+    trunk_cache_dir: str | None = None
 
 
 class ParameterError(DataError):

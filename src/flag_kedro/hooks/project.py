@@ -59,6 +59,8 @@ class ProjectHooks:
         runtime = context.config_loader.runtime_params or {}
         if settings.data_dir is not None and "data_dir" not in runtime:
             raise ParameterError("data_dir: set it in conf/<environment>/globals.yml, or with --params=data_dir=DIR")
+        if settings.trunk_cache_dir is not None and "trunk_cache_dir" not in runtime:
+            raise ParameterError("trunk_cache_dir: set it with --params=trunk_cache_dir=DIR")
         self._data_dir = self._project / (runtime.get("data_dir") or context.config_loader["globals"]["data_dir"])
 
     @hook_impl(tryfirst=True)

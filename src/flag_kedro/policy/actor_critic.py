@@ -1,14 +1,13 @@
 """The language model as actor and critic: prompts in, action probabilities and values out.
 
-Shape legend: N = states asked about, R = distinct prompts among them, B = rows of one forward pass,
-L = tokens of a row after padding, H = hidden size.
+Shape legend: N = states asked about, R = prompts evaluated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -16,150 +15,200 @@ from flag_kedro.backtest.replay import Decisions
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.prompt import States
-from flag_kedro.policy.backbone import load_backbone, load_tokenizer
+from flag_kedro.policy.attention import ATTENTION
+from flag_kedro.policy.backbone import load_backbone, load_tokenizer, longest_prompt, use_two_step_attention
 from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.halves import Top, read_in_two_steps
 from flag_kedro.policy.interface import Evaluation, most_probable
-from flag_kedro.policy.trainable import attach_trainable_top
+from flag_kedro.policy.packing import Ids, Prompt, RowIds, rows_of
+from flag_kedro.policy.trainable import attach_trainable_top, lower_precision
+from flag_kedro.policy.trunk import Trunk
+from flag_kedro.policy.trunk_cache import TrunkCache
 
 NUM_ACTIONS = 3
-BUCKET_TOKENS = 32
-"""Rows are padded to multiples of this, so a row's shape depends on its own length only."""
 HEAD_STD = 0.01
-PROBE_TOLERANCE = 1e-4
+ENCODED_TOGETHER = 32
+PROBE = "Market: 1d +0.4%, 5d -1.2%, RSI 51\nNews: none\n", "Account: flat\nDecision:"
+PROBE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+"""Relative difference up to which two ways of reading are the same."""
 
 
 class ActorCritic(nn.Module):
-    """A causal backbone whose last real token feeds a policy head and a value head (arXiv:2502.11433, section 4).
+    """A causal backbone whose last token feeds a policy head and a value head (arXiv:2502.11433, section 4).
 
     The trunk below `frozen_layers` is frozen, the layers above learn. Both heads are linear, float32 and
     start near zero, so the untrained policy is close to uniform over legal actions.
     """
 
-    def __init__(self, backbone: nn.Module, folder: Path, config: PolicyConfig, seed: int) -> None:
+    def __init__(
+        self,
+        backbone: PreTrainedModel | PeftModel,
+        folder: Path,
+        config: PolicyConfig,
+        seed: int,
+        cache: TrunkCache | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.config = config
         self.tokenizer, self.start_ids = load_tokenizer(folder)
-        geometry = backbone.config
-        self.max_tokens = min(config.max_tokens, int(geometry.max_position_embeddings))  # type: ignore[union-attr, arg-type]
-        hidden = int(geometry.hidden_size)  # type: ignore[union-attr, arg-type]
+        base = backbone.get_base_model() if isinstance(backbone, PeftModel) else backbone
+        use_two_step_attention(base)
+        self.max_tokens = min(config.max_tokens, longest_prompt(base.config))
+        hidden = int(base.config.hidden_size)
         self.heads = nn.ModuleDict({"policy": nn.Linear(hidden, NUM_ACTIONS), "value": nn.Linear(hidden, 1)})
         generator = torch.Generator().manual_seed(derived_seed(seed, "heads"))
         for head in self.heads.values():
             assert isinstance(head, nn.Linear)
             nn.init.normal_(head.weight, std=HEAD_STD, generator=generator)
             nn.init.zeros_(head.bias)
-        self._ids: dict[str, list[int]] = {}
+        self.trunk = Trunk(base, config, cache)
+        self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]])
+        self._ids: dict[str, Ids] = {}
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.heads.parameters()).device
 
-    def forward(self, input_ids: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, 3] and values [B] of right-padded rows.
-
-        No attention mask is needed: under causal attention a real token never sees the padding behind it,
-        and only the last real token is read. `check_backbone` proves this for the backbone at hand.
-
-        Args:
-            input_ids: [B, L].
-            last: index of each row's last real token, [B].
-        """
-        hidden = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
-        pooled = hidden[torch.arange(len(last), device=last.device), last].float()
-        return self.heads["policy"](pooled), self.heads["value"](pooled).squeeze(-1)
-
     def evaluate(self, states: States) -> Evaluation:
         """Evaluate N states, each distinct prompt once; gradients of equal states add up by autograd."""
-        row_of: dict[tuple[str, str], int] = {}
-        rows = [row_of.setdefault(key, len(row_of)) for key in zip(states.prefix, states.account, strict=True)]
-        logits, values = self._evaluate_rows(list(row_of))
-        index = torch.tensor(rows, device=self.device)
+        keys = list(zip(states.prefix, states.account, strict=True))
+        distinct = list(dict.fromkeys(keys)) if self.config.distinct_states else keys
+        said = self._read([self.tokenise(*texts) for texts in distinct])
+        if self.config.distinct_states:
+            place = {key: row for row, key in enumerate(distinct)}
+            said = said[torch.tensor([place[key] for key in keys], device=self.device)]
         mask = torch.from_numpy(states.action_mask).to(self.device)
-        masked = logits[index].masked_fill(~mask, -torch.inf)
-        return Evaluation(log_probs=torch.log_softmax(masked, dim=-1), values=values[index])
+        masked = said[:, :NUM_ACTIONS].masked_fill(~mask, -torch.inf)
+        return Evaluation(log_probs=torch.log_softmax(masked, dim=-1), values=said[:, NUM_ACTIONS])
 
     @torch.no_grad()
     def decide(self, states: States) -> Decisions:
         """The most probable legal action of each state, with probabilities and values; ties go to the first."""
         return most_probable(self.evaluate(states))
 
-    def encode(self, prefix: str, account: str) -> list[int]:
+    def tokenise(self, prefix: str, account: str) -> Prompt:
         """Token ids of a prompt: BOS once, then those of the prefix, then those of the account.
 
         Raises:
-            DataError: when the prompt is longer than `policy.max_tokens` or the backbone's positions.
+            DataError: when the prompt is longer than `policy.max_tokens` or the backbone can read.
         """
-        ids = [*self.start_ids, *self._encode_part(prefix), *self._encode_part(account)]
-        if len(ids) > self.max_tokens:
-            raise DataError(
-                f"a prompt has {len(ids)} tokens, the limit is {self.max_tokens} (policy.max_tokens, or the "
-                "backbone's positions); lower features.digest_chars or features.digest_sessions"
-            )
-        return ids
+        prompt = self._prompt(prefix, self._tokenise_part(account))
+        return prompt if self.config.packing else Prompt((), prompt.stem + prompt.leaf)
 
-    def _encode_part(self, text: str) -> list[int]:
+    def _prompt(self, prefix: str, leaf: Ids) -> Prompt:
+        stem = (*self.start_ids, *self._tokenise_part(prefix))
+        if len(stem) + len(leaf) > self.max_tokens:
+            raise DataError(
+                f"a prompt has {len(stem) + len(leaf)} tokens, the limit is {self.max_tokens} (policy.max_tokens, or "
+                "what the backbone can look back on); lower features.digest_chars or features.digest_sessions"
+            )
+        return Prompt(stem, leaf)
+
+    def complete_rows(self, accounts: Sequence[str]) -> None:
+        """From now on read every prefix with all of `accounts` at once, so that later ones are in the cache."""
+        self.trunk.complete = tuple(dict.fromkeys(self._tokenise_part(text) for text in accounts))
+
+    def encode(self, prefixes: Sequence[str]) -> Iterator[int]:
+        """Fill the trunk cache's folder with complete rows; what is there already is not computed again.
+
+        Args:
+            prefixes: prompts without their accounts, distinct.
+
+        Yields:
+            How many of `prefixes` are done, each time a few more are.
+        """
+        longest = max(self.trunk.complete, key=len)
+        stems = [self._prompt(prefix, longest).stem for prefix in prefixes]
+        lacking = self.trunk.lacking(stems)
+        done = len(stems) - len(lacking)
+        yield done
+        for start in range(0, len(lacking), ENCODED_TOGETHER):
+            some = lacking[start : start + ENCODED_TOGETHER]
+            self.trunk.rows([RowIds(stem, self.trunk.complete) for stem in some])
+            done += len(some)
+            yield done
+
+    def _tokenise_part(self, text: str) -> Ids:
         if text not in self._ids:
-            self._ids[text] = self.tokenizer.encode(text, add_special_tokens=False).ids
+            self._ids[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
         return self._ids[text]
 
-    def _evaluate_rows(self, prompts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
-        """Logits [R, 3] and values [R] of distinct prompts, in batches of one canonical shape per length."""
-        encoded = [self.encode(prefix, account) for prefix, account in prompts]
-        buckets: dict[int, list[int]] = {}
-        for row, ids in enumerate(encoded):
-            buckets.setdefault(-(-len(ids) // BUCKET_TOKENS) * BUCKET_TOKENS, []).append(row)
-        order: list[int] = []
-        logits, values = [], []
-        size = self.config.batch_rows
-        for length, members in sorted(buckets.items()):
-            for start in range(0, len(members), size):
-                batch = members[start : start + size]
-                batch_logits, batch_values = self(*self._pad([encoded[row] for row in batch], length))
-                logits.append(batch_logits[: len(batch)])
-                values.append(batch_values[: len(batch)])
-                order += batch
-        back = torch.from_numpy(np.argsort(order)).to(self.device)
-        return torch.cat(logits)[back], torch.cat(values)[back]
-
-    def _pad(self, rows: Sequence[list[int]], length: int) -> tuple[Tensor, Tensor]:
-        """Right-padded ids [batch_rows, L], dummy rows included, and the index of each last real token."""
-        ids = np.zeros((self.config.batch_rows, length), dtype=np.int64)
-        last = np.zeros(self.config.batch_rows, dtype=np.int64)
-        for row, tokens in enumerate(rows):
-            ids[row, : len(tokens)] = tokens
-            last[row] = len(tokens) - 1
-        return torch.from_numpy(ids).to(self.device), torch.from_numpy(last).to(self.device)
+    def _read(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Logits of the three actions and the value of each prompt, [R, 4]."""
+        ids, places = rows_of(prompts)
+        rows = self.trunk.rows(ids)
+        device = self.device
+        stems = [row.stem.to(device) for row in rows]
+        leaves = [
+            (place, rows[place].leaves[prompt.leaf].to(device)) for place, prompt in zip(places, prompts, strict=True)
+        ]
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+            _, said = read_in_two_steps(self.top, stems, leaves, self.config.batch_tokens)
+        return torch.stack(said)
 
     @torch.no_grad()
     def check_backbone(self) -> None:
-        """Prove that the last real token does not see padding or its row's neighbours.
+        """Prove on two prompts that reading in two steps is what the backbone does with whole prompts.
 
         Raises:
-            DataError: when it does (a bidirectional backbone, say), since results would be silently wrong.
+            DataError: when it is not (a model that looks ahead, or scales its inputs), since results would be
+                silently wrong.
         """
-        ids = self._encode_part("Market: 1d +0.4%, 5d -1.2%. Account: flat")
-        padded, last = self._pad([ids], len(ids) + BUCKET_TOKENS)
-        other = padded.clone()
-        other[:, len(ids) :] = ids[-1]
-        first, second = self(padded, last)[1][0], self(other, last)[1][0]
-        scale = self.heads["value"].weight.norm().item()  # type: ignore[operator]
-        if abs(first - second).item() > PROBE_TOLERANCE * scale:
+        stem, leaf = (*self.start_ids, *self._tokenise_part(PROBE[0])), self._tokenise_part(PROBE[1])
+        prompts = [Prompt(stem, leaf), Prompt(stem, leaf[:-1]), Prompt(stem[:-3], leaf), Prompt((), stem)]
+        found, base = self._read(prompts), self.trunk.base
+        base.set_attn_implementation("sdpa")
+        expected = torch.stack([self._plain((*prompt.stem, *prompt.leaf)) for prompt in prompts])
+        base.set_attn_implementation(ATTENTION)
+        difference = float((found - expected).norm() / expected.norm())
+        if not difference <= PROBE_TOLERANCE[self.config.dtype]:
             raise DataError(
-                f"policy.backbone: {self.config.backbone} looks at tokens behind the one it reads; "
-                "use a causal (decoder-only) model"
+                f"policy.backbone: {self.config.backbone} does not read prompts token by token as a plain decoder does "
+                f"(outputs differ by {difference:.1g}); use a causal model such as Llama, Qwen, Mistral or GPT-NeoX"
             )
 
+    def _plain(self, ids: Ids) -> Tensor:
+        """What the heads say of one prompt after transformers' own forward pass, [4]."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+            hidden = self.trunk.base(
+                input_ids=torch.tensor([ids], device=self.device), use_cache=False
+            ).last_hidden_state
+        last = hidden[0, -1].float()
+        return torch.cat([head(last) for head in self.heads.values()])
 
-def build_actor_critic(folder: Path, config: PolicyConfig, seed: int, device: torch.device) -> ActorCritic:
+
+def build_actor_critic(
+    folder: Path, config: PolicyConfig, seed: int, device: torch.device, cache: TrunkCache | None = None
+) -> ActorCritic:
     """A fresh actor-critic on the backbone in `folder`: LoRA and heads drawn from `seed`, all else frozen.
+
+    Args:
+        folder: the backbone's.
+        config: split, what learns, number format.
+        seed: of LoRA and heads.
+        device: where to put it.
+        cache: what may remember the trunk's answers, from `open_trunk_cache`.
 
     Raises:
         DataError: when the backbone does not suit (see `check_backbone`).
     """
-    backbone: PreTrainedModel = load_backbone(folder, device)
-    model = ActorCritic(attach_trainable_top(backbone, config, seed), folder, config, seed).to(device)
+    top = attach_trainable_top(load_backbone(folder, device), config, seed)
+    return finish(top, folder, config, seed, device, cache)
+
+
+def finish(
+    backbone: PreTrainedModel | PeftModel,
+    folder: Path,
+    config: PolicyConfig,
+    seed: int,
+    device: torch.device,
+    cache: TrunkCache | None,
+) -> ActorCritic:
+    """Put heads on a backbone whose top is ready, lower its precision where asked for, and check it."""
+    lower_precision(backbone, getattr(torch, config.dtype))
+    model = ActorCritic(backbone, folder, config, seed, cache).to(device)
     model.eval()  # dropout stays off: equal states must get equal answers
     model.check_backbone()
     return model

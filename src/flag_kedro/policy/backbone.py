@@ -13,6 +13,7 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaModel,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -20,6 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
+from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.source import OFFLINE_HINT, TINY_GEOMETRY, find_backbone
 
@@ -27,6 +29,8 @@ disable_progress_bar()  # a second's work each; training has a bar of its own
 
 TINY_VOCABULARY = 1024
 BOS = "<|begin|>"
+LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+FINAL_NORMS = ("norm", "final_layer_norm")
 WEIGHTS = "model.safetensors"
 
 
@@ -61,6 +65,40 @@ def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
         attn_implementation="sdpa",
     )
     return model.to(device).eval()
+
+
+def use_two_step_attention(base: PreTrainedModel) -> None:
+    """Let a model of a known build attend in two steps.
+
+    Raises:
+        DataError: when it has other parts than the layers, rotary embedding and final norm that are read here.
+    """
+    norms = [name for name in FINAL_NORMS if hasattr(base, name)]
+    if all(hasattr(base, part) for part in ("layers", "rotary_emb")) and norms:
+        base.set_attn_implementation(ATTENTION)
+    if base.config._attn_implementation != ATTENTION:
+        raise DataError(
+            f"policy.backbone: {type(base).__name__} is not built as Llama, Qwen, Mistral and GPT-NeoX models are "
+            "(layers, rotary_emb, a final norm, transformers' attention interface); use one of those"
+        )
+
+
+def longest_prompt(geometry: PretrainedConfig) -> int:
+    """Tokens up to which every token of a prompt sees all before it, at positions that do not depend on its length.
+
+    Raises:
+        DataError: when the model's layers look at prompts in another way.
+    """
+    window = getattr(geometry, "sliding_window", None)
+    kinds = set(getattr(geometry, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
+    rope = (getattr(geometry, "rope_parameters", None) or {}).get("rope_type", "default")
+    if kinds - {"full_attention", "sliding_attention"} or rope in LENGTH_DEPENDENT_ROPE:
+        raise DataError(
+            f"policy.backbone: layers of type {' '.join(sorted(kinds))} with rotary embedding {rope} are not "
+            "supported; use a decoder with full or sliding attention whose positions do not depend on a prompt's length"
+        )
+    longest = int(geometry.max_position_embeddings)
+    return min(longest, int(window)) if window and "sliding_attention" in kinds else longest
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, list[int]]:

@@ -13,13 +13,14 @@ from safetensors.torch import load_file, save_file
 from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import ACTION_NAMES
 from flag_kedro.env.prompt import PROMPT_VERSION
-from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.policy.actor_critic import ActorCritic, finish
 from flag_kedro.policy.backbone import backbone_hash, load_backbone
 from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.manifest import verify_manifest
 from flag_kedro.policy.trainable import is_top
+from flag_kedro.policy.trunk_cache import TrunkCache
 
-FORMAT = 1
+FORMAT = 2
 ADAPTER, TOP_LAYERS, HEADS, DESCRIPTION = (
     "adapter_model.safetensors",
     "top_layers.safetensors",
@@ -123,13 +124,14 @@ def check_facts(
         )
 
 
-def load_policy(bundle: Path, backbone: Path, device: torch.device) -> ActorCritic:
+def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: TrunkCache | None = None) -> ActorCritic:
     """Open a bundle on its backbone, giving exactly the model that was trained.
 
     Args:
         bundle: folder written by `TrainedPolicy.write`, manifest included.
         backbone: the backbone's folder, unless the bundle brings its own; its hash must be the bundle's.
         device: where to put it.
+        cache: what may remember the trunk's answers, from `open_trunk_cache`.
 
     Raises:
         DataError: when the bundle is damaged or the backbone is another one.
@@ -150,9 +152,9 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device) -> ActorCrit
         _, unexpected = base.load_state_dict(load_file(bundle / TOP_LAYERS), strict=False)
         assert not unexpected
         top = base
-    model = ActorCritic(top, backbone, config, seed=0)
+    model = finish(top, backbone, config, 0, device, cache)
     model.heads.load_state_dict(load_file(bundle / HEADS))
-    return model.to(device).eval()
+    return model
 
 
 def _portable_name(config: PolicyConfig) -> str:

@@ -25,13 +25,31 @@ class PolicyConfig:
     """Rank of each LoRA update."""
     lora_alpha: float = Field(32.0, gt=0)
     """Scale of LoRA updates: they are multiplied by lora_alpha / lora_rank."""
-    dtype: Literal["float32"] = "float32"
-    """Number format of the weights."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format in which trunk and top compute; weights that learn, heads and losses are always float32."""
     max_tokens: int = Field(2048, ge=16)
     """Longest prompt; a longer one is an error that names features.digest_chars, never a silent cut."""
-    batch_rows: int = Field(8, ge=1)
-    """Prompts per forward pass; fixed, so that a state's bits do not depend on its neighbours."""
+    batch_tokens: int = Field(512, ge=64)
+    """Tokens of a forward pass (of one row at least). Fixed, so that a state's bits do not depend on its neighbours;
+    larger ones suit a GPU."""
+    packing: bool = True
+    """Compute what accounts of one symbol and session share once."""
+    distinct_states: bool = True
+    """Evaluate equal states once."""
+    trunk_cache: Literal["never", "ram", "disk"] = "ram"
+    """Keep what leaves the frozen trunk: in memory; or also on disk, with all account texts of the compact view, for
+    other seeds, folds and processes."""
+    trunk_cache_mb: int = Field(2048, ge=0)
+    """Memory of the trunk cache in MiB; the least recently used rows leave it first."""
 
     def __post_init__(self) -> None:
         if self.revision is not None and self.backbone == TINY:
             raise ValueError("policy.revision names a version of a hub id; tiny is built here and has none")
+        if self.trunk_cache == "disk" and not self.packing:
+            raise ValueError(
+                "policy.trunk_cache=disk keeps rows that packing shares; set policy.packing to true, or ram"
+            )
+        if self.trunk_cache == "disk" and self.frozen_layers == 0:
+            raise ValueError(
+                "policy.trunk_cache=disk keeps what frozen layers say, but policy.frozen_layers is 0; set it to never"
+            )

@@ -1,5 +1,6 @@
 """Which weights of a backbone learn."""
 
+import copy
 import re
 
 import torch
@@ -52,6 +53,22 @@ def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "lora"))
         return get_peft_model(backbone, lora)
+
+
+def lower_precision(backbone: nn.Module, dtype: torch.dtype) -> None:
+    """Turn the frozen weights of embeddings and layers into `dtype`; weights that learn stay as they are.
+
+    The final norm and buffers (rotary frequencies) stay too: what heads read is float32.
+    """
+    for name, weight in backbone.named_parameters():
+        if not weight.requires_grad and (LAYER.search(name) or "embed" in name):
+            weight.data = weight.data.to(dtype)
+
+
+def frozen_copy(model: Policy) -> Policy:
+    """A copy that never learns; frozen weights, and what is remembered of them, are shared with `model`."""
+    shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
+    return copy.deepcopy(model, memo=dict(shared)).requires_grad_(False)
 
 
 def is_top(name: str, frozen_layers: int) -> bool:

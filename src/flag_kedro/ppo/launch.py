@@ -1,7 +1,7 @@
 """Preparing torch for a run, and one training in this process."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.bag_of_words import BagOfWordsPolicy, build_bag_of_words
 from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.ppo.trainer import Metrics, train
@@ -49,15 +50,58 @@ def start_training(
     ppo: PPOConfig,
     runtime: RuntimeConfig,
     seed: int,
+    trunk_cache: Path | None = None,
 ) -> tuple[ActorCritic, Iterator[Metrics]]:
-    """Build an actor-critic on the backbone folder and the generator that trains it in place."""
+    """Build an actor-critic on the backbone folder and the generator that trains it in place.
+
+    `trunk_cache` is the folder for what the trunk says, where `policy.trunk_cache` is `disk`.
+    """
     device = prepare_torch(runtime)
-    model = build_actor_critic(backbone, policy, seed, device)
+    model = build_actor_critic(backbone, policy, seed, device, open_trunk_cache(backbone, policy, device, trunk_cache))
+    if policy.trunk_cache == "disk":
+        model.complete_rows(closed_account_texts(env))
+    if env.account_view == "paper" and ppo.num_envs == 1:
+        logger.info(
+            "one account with the paper's view shares no prompt: of the three savings only the trunk cache works"
+        )
     learning = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     total = sum(weight.numel() for weight in model.parameters())
     logger.info("%s on %s: %s of %s weights learn", policy.backbone, device, f"{learning:,}", f"{total:,}")
     accelerator = Accelerator(cpu=device.type == "cpu")
     return model, train(model, window, validation, env, ppo, seed, accelerator)
+
+
+def start_encoding(
+    backbone: Path,
+    prefixes: Sequence[str],
+    env: EnvConfig,
+    policy: PolicyConfig,
+    runtime: RuntimeConfig,
+    trunk_cache: Path,
+) -> Iterator[int]:
+    """Fill the folder of the trunk cache with a row for each of `prefixes`, yielding how many are done.
+
+    Raises:
+        DataError: when account texts have no closed vocabulary.
+    """
+    device = prepare_torch(runtime)
+    model = build_actor_critic(backbone, policy, 0, device, open_trunk_cache(backbone, policy, device, trunk_cache))
+    model.complete_rows(closed_account_texts(env))
+    return model.encode(list(dict.fromkeys(prefixes)))
+
+
+def closed_account_texts(env: EnvConfig) -> list[str]:
+    """All texts that accounts can have.
+
+    Raises:
+        DataError: when they are endless.
+    """
+    if env.account_view != "compact":
+        raise DataError(
+            f"policy.trunk_cache=disk keeps every prompt with all account texts, but with env.account_view="
+            f"{env.account_view} they are endless; set env.account_view to compact, or policy.trunk_cache to ram"
+        )
+    return compact_account_texts(env.positions)
 
 
 def start_bag_of_words(

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Floats, Ints
-from flag_kedro.env.prompt import States
+from flag_kedro.env.prompt import States, join_states
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.policy.interface import Evaluation, Policy
+from flag_kedro.policy.lookup import Lookup
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ class RolloutCollector:
 
     @torch.no_grad()
     def collect(self, model: Policy, num_steps: int) -> Rollout:
-        """Play `num_steps` sessions with `model`'s sampled actions."""
-        env, device = self.env, model.device
+        """Play `num_steps` sessions with `model`'s sampled actions; each distinct state is evaluated once."""
+        env, device, table = self.env, model.device, Lookup(model)
         steps: list[tuple[States, Ints, Tensor]] = []
         values, next_values, rewards, terminations, truncations, positions = [], [], [], [], [], []
         episode_returns: list[float] = []
         states = env.states()
-        said = model.evaluate(states)
+        said = table.evaluate(states)
         for _ in range(num_steps):
             draws = uniform_draws(self.seed, "action", env.window.symbols, self.step_count, self.accounts_per_symbol)
             actions = sample_actions(said.log_probs, draws)
@@ -88,7 +89,7 @@ class RolloutCollector:
             chosen = said.log_probs.gather(1, torch.from_numpy(actions).to(device)[:, None]).squeeze(1)
             steps.append((states, actions, chosen))
             values.append(said.values)
-            states, said, reached = self._arrive(model, bool(ended.any()), info)
+            states, said, reached = self._arrive(table, bool(ended.any()), info)
             next_values.append(reached)
             rewards.append(reward)
             terminations.append(terminated)
@@ -111,31 +112,13 @@ class RolloutCollector:
             episode_returns=episode_returns,
         )
 
-    def _arrive(self, model: Policy, any_ended: bool, info: dict[str, States]) -> tuple[States, Evaluation, Tensor]:
-        """The states to decide on next, what the model says of them, and V of those reached before a reset."""
+    def _arrive(self, table: Lookup, any_ended: bool, info: dict[str, States]) -> tuple[States, Evaluation, Tensor]:
+        """The states to decide on next, what the policy says of them, and V of those reached before a reset."""
         states = self.env.states()
         if not any_ended:
-            said = model.evaluate(states)
+            said = table.evaluate(states)
             return states, said, said.values
-        both = model.evaluate(join_states([states, info["final_states"]]))
+        both = table.evaluate(join_states([states, info["final_states"]]))
         num = len(states)
         said = Evaluation(log_probs=both.log_probs[:num], values=both.values[:num])
         return states, said, both.values[num:]
-
-
-def join_states(parts: list[States]) -> States:
-    """Put batches of states one behind the other."""
-    return States(
-        prefix=[prefix for part in parts for prefix in part.prefix],
-        account=[account for part in parts for account in part.account],
-        action_mask=np.concatenate([part.action_mask for part in parts]),
-    )
-
-
-def take_states(states: States, rows: Ints) -> States:
-    """The states at `rows`."""
-    return States(
-        prefix=[states.prefix[row] for row in rows],
-        account=[states.account[row] for row in rows],
-        action_mask=states.action_mask[rows],
-    )

@@ -3,7 +3,6 @@
 Shape legend: T = steps, S = symbols, A = accounts per symbol, N = S x A, M = T x N states of a rollout.
 """
 
-import copy
 import logging
 import math
 import time
@@ -19,15 +18,17 @@ from flag_kedro.backtest.replay import replay
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import take_states
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.interface import Policy
-from flag_kedro.policy.trainable import load_trainable_state, trainable_state
+from flag_kedro.policy.lookup import Lookup
+from flag_kedro.policy.trainable import frozen_copy, load_trainable_state, trainable_state
 from flag_kedro.ppo import losses
 from flag_kedro.ppo.advantages import estimate_advantages
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.errors import TrainingError
-from flag_kedro.ppo.rollout import Rollout, RolloutCollector, take_states
+from flag_kedro.ppo.rollout import Rollout, RolloutCollector
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def train(
     """
     env = TradingVectorEnv(window, env_config, config.num_envs)
     collector = RolloutCollector(env, seed, config.num_envs, _starts(window, seed) if config.stagger_starts else None)
-    reference = copy.deepcopy(model).requires_grad_(False) if config.kl_coef > 0 else None
+    reference = Lookup(frozen_copy(model)) if config.kl_coef > 0 else None
     optimizer = torch.optim.Adam(_parameter_groups(model, config), eps=ADAM_EPS)
     model, optimizer = accelerator.prepare(model, optimizer)
     selection = Selection(validation, env_config, config)
@@ -94,7 +95,7 @@ def train(
 
 def update_policy(
     model: Policy,
-    reference: Policy | None,
+    reference: Lookup | None,
     optimizer: torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
@@ -139,8 +140,7 @@ def update_policy(
                 }
                 loss = terms["policy_loss"] + config.vf_coef * terms["value_loss"] - config.ent_coef * terms["entropy"]
                 if reference is not None:
-                    with torch.no_grad():
-                        anchor = reference.evaluate(take_states(rollout.states, rows)).log_probs
+                    anchor = reference.evaluate(take_states(rollout.states, rows)).log_probs
                     terms["kl"] = losses.kl_divergence(said.log_probs, anchor)
                     loss = loss + config.kl_coef * terms["kl"]
                 accelerator.backward(loss.sum() / minibatch.size)

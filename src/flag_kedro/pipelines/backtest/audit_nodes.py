@@ -35,6 +35,7 @@ def audit_backtest(
     policy: Path,
     text_baseline: Path,
     sb3_baseline: Path | None,
+    trunk_cache: Path,
     data: DataConfig,
     features: FeaturesConfig,
     env: EnvConfig,
@@ -43,7 +44,9 @@ def audit_backtest(
     seed: int,
 ) -> dict[str, Any]:
     """Repeat the backtest on tables whose future is corrupted, and compare all that was decided before."""
-    opened = open_for(market_states, backbone, policy, text_baseline, sb3_baseline, data, env, runtime, seed)
+    opened = open_for(
+        market_states, backbone, policy, text_baseline, sb3_baseline, trunk_cache, data, env, runtime, seed
+    )
     strategies = opened.without(*UNAUDITED)
     decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in market_states.values())
     decided_at = decided_at.join(decisions.select("symbol", "session").unique(), on=["symbol", "session"], how="semi")

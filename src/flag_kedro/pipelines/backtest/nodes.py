@@ -39,6 +39,7 @@ def replay_strategies(
     policy: Path,
     text_baseline: Path,
     sb3_baseline: Path | None,
+    trunk_cache: Path,
     data: DataConfig,
     news: NewsConfig,
     simulated: SimulatedConfig,
@@ -49,7 +50,9 @@ def replay_strategies(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Replay the policy and the baselines over the test window."""
     check_market(found_facts, market_facts(data, news, simulated, features))
-    strategies = open_for(market_states, backbone, policy, text_baseline, sb3_baseline, data, env, runtime, seed)
+    strategies = open_for(
+        market_states, backbone, policy, text_baseline, sb3_baseline, trunk_cache, data, env, runtime, seed
+    )
     set_tags({"data_hash": training_facts(market_states, data, env)["data_hash"]})
     tag_training_run(folder_hash(policy))
     sessions = int(judged_window(market_states, data, env).window.num_sessions.max())
@@ -142,6 +145,7 @@ def open_for(
     policy: Path,
     text_baseline: Path,
     sb3_baseline: Path | None,
+    trunk_cache: Path,
     data: DataConfig,
     env: EnvConfig,
     runtime: RuntimeConfig,
@@ -150,7 +154,9 @@ def open_for(
     """Open all policies for the run's windows and the fill that the data allow; see `open_strategies`."""
     facts, windows = training_facts(market_states, data, env), windows_of(market_states, data)
     actual = judged_window(market_states, data, env).env
-    return open_strategies(policy, backbone, text_baseline, sb3_baseline, facts, actual, windows, runtime, seed)
+    return open_strategies(
+        policy, backbone, text_baseline, sb3_baseline, trunk_cache, facts, actual, windows, runtime, seed
+    )
 
 
 def tables_of(played: dict[str, Replay]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.backtest import audit_nodes, nodes, report_nodes
 
-POLICIES = ["backbone", "policy", "text_baseline", "sb3_baseline"]
+POLICIES = ["backbone", "policy", "text_baseline", "sb3_baseline", "trunk_cache"]
 JUDGED = ["decisions", "equity", "market_states"]
 FINDINGS = ["backtest_metrics", "backtest_inference", "backtest_sensitivity"]
 PLOTS = [

@@ -158,6 +158,7 @@ def open_strategies(
     backbone: Path,
     text_baseline: Path,
     sb3_baseline: Path | None,
+    trunk_cache: Path,
     facts: dict[str, Any],
     env: EnvConfig,
     windows: Windows,
@@ -173,16 +174,22 @@ def open_strategies(
     from flag_kedro.policy.bag_of_words import FACTS, load_bag_of_words
     from flag_kedro.policy.bundle import check_facts, load_policy, read_description
     from flag_kedro.policy.config import PolicyConfig
-    from flag_kedro.ppo.launch import prepare_torch
+    from flag_kedro.policy.trunk import open_trunk_cache
+    from flag_kedro.ppo.launch import closed_account_texts, prepare_torch
 
     device = prepare_torch(runtime)
     description = read_description(policy)
     check_facts(description, facts)
     check_facts(json.loads((text_baseline / FACTS).read_text()), facts, "06_models/text_baseline")
     agent = None if sb3_baseline is None else _optional_agent(sb3_baseline, facts)
-    model = load_policy(policy, backbone, device)
     folder = policy / "backbone" if (policy / "backbone").is_dir() else backbone
-    untrained = build_actor_critic(folder, PolicyConfig(**description["policy"]), description["seed"], device)
+    config = PolicyConfig(**description["policy"])
+    cache = open_trunk_cache(folder, config, device, trunk_cache)
+    model = load_policy(policy, backbone, device, cache)
+    untrained = build_actor_critic(folder, config, description["seed"], device, cache)
+    if config.trunk_cache == "disk":
+        for reader in (model, untrained):
+            reader.complete_rows(closed_account_texts(env))
     return Strategies(
         readers={
             "flag_trader": Reader(model.decide),

@@ -16,6 +16,7 @@ from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.window import cut_window, effective_fill
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
+from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.pipelines.training.progress import follow
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -61,9 +62,62 @@ def prepare_backbone(
     return Backbone(policy, [*prompts, *compact_account_texts(env.positions) * 100], seed)
 
 
+@dataclass(frozen=True)
+class TrunkRows:
+    """What the trunk says of some prompts, still to be written."""
+
+    backbone: Path
+    prefixes: list[str]
+    env: EnvConfig
+    policy: PolicyConfig
+    runtime: RuntimeConfig
+
+    def write(self, folder: Path) -> None:
+        """Add the rows that `folder` lacks."""
+        from flag_kedro.ppo.launch import start_encoding
+
+        with progress_bar("reading prompts", len(self.prefixes)) as advance:
+            rows = start_encoding(self.backbone, self.prefixes, self.env, self.policy, self.runtime, folder)
+            before = None
+            for done in rows:
+                if before is None:
+                    logger.info("%d of %d prompts are in %s already", done, len(self.prefixes), folder)
+                advance(done - (before or 0))
+                before = done
+
+
+@dataclass(frozen=True)
+class NoRows:
+    """Nothing to write ahead of training."""
+
+    def write(self, folder: Path) -> None:
+        """Leave `folder` as it is."""
+
+
+def encode_trunk(
+    market_states: dict[str, pl.DataFrame],
+    backbone: Path,
+    data: DataConfig,
+    env: EnvConfig,
+    policy: PolicyConfig,
+    runtime: RuntimeConfig,
+) -> WritesFolder:
+    """Read every prompt of all windows once with all account texts, where `policy.trunk_cache` is `disk`."""
+    if policy.trunk_cache != "disk":
+        logger.info("policy.trunk_cache is %s: no prompt is read ahead", policy.trunk_cache)
+        return NoRows()
+    fill = effective_fill(env.fill, market_states)
+    windows = windows_of(market_states, data)
+    spans = [span for span in (windows.train, windows.validation, windows.test) if span]
+    cut = [cut_window(market_states, span, fill, positions=env.positions) for span in spans]
+    prefixes = dict.fromkeys(text for window in cut for texts in window.prefixes for text in texts)
+    return TrunkRows(backbone, list(prefixes), env, policy, runtime)
+
+
 def train_policy(
     market_states: dict[str, pl.DataFrame],
     backbone: Path,
+    trunk_cache: Path,
     data: DataConfig,
     env: EnvConfig,
     policy: PolicyConfig,
@@ -85,7 +139,7 @@ def train_policy(
         logger.warning(
             "no validation window: the last weights are kept (set data.windows.validation to choose the best)"
         )
-    model, updates = start_training(backbone, train, validation, env, policy, ppo, runtime, seed)
+    model, updates = start_training(backbone, train, validation, env, policy, ppo, runtime, seed, trunk_cache)
     history = follow(updates, ppo.num_updates(len(train.symbols)))
     return TrainedPolicy(model, backbone, facts | {"seed": seed, "ppo": asdict(ppo)}), history
 

@@ -1,10 +1,11 @@
-"""Market states -> backbone, policy bundle, training history and the text baseline."""
+"""Market states -> backbone, trunk rows, policy bundle, training history and the text baseline."""
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.training.nodes import prepare_backbone, train_policy, train_text_baseline
+from flag_kedro.pipelines.training.nodes import encode_trunk, prepare_backbone, train_policy, train_text_baseline
 
 BACKBONE_GROUPS = ("data", "news", "simulated", "features", "env", "policy", "seed")
+ENCODING_GROUPS = ("data", "env", "policy", "runtime")
 TRAINING_GROUPS = ("data", "env", "policy", "ppo", "runtime", "seed")
 TEXT_BASELINE_GROUPS = ("data", "env", "ppo", "runtime", "seed")
 
@@ -20,8 +21,14 @@ def create_pipeline() -> Pipeline:
                 name="prepare_backbone",
             ),
             Node(
+                encode_trunk,
+                inputs=["market_states", "backbone", *(f"params:{group}" for group in ENCODING_GROUPS)],
+                outputs="trunk_cache",
+                name="encode_trunk",
+            ),
+            Node(
                 train_policy,
-                inputs=["market_states", "backbone", *(f"params:{group}" for group in TRAINING_GROUPS)],
+                inputs=["market_states", "backbone", "trunk_cache", *(f"params:{group}" for group in TRAINING_GROUPS)],
                 outputs=["policy", "training_history"],
                 name="train_policy",
             ),

@@ -1,0 +1,124 @@
+"""Attention in two steps: over stems that many prompts share, then over the leaf of each prompt.
+
+A prompt is a stem (all that precedes the account) and a leaf (the account). Step one attends causally within
+stems and keeps their keys and values; in step two each leaf attends to its stem and causally to itself. That
+is causal attention over every whole prompt with the shared part computed once.
+
+transformers calls `two_step_attention` through its attention interface; without a step it is the causal
+attention of scaled_dot_product_attention.
+
+Shape legend: B = rows, A = heads, G = key-value heads, P = tokens of stems, L = tokens of leaves, D = head size.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+ATTENTION = "flag_kedro_two_step"
+EVEN_QUERIES = 8
+"""Copies of a single query: with one, the CPU kernel's buffers of different threads are aligned differently, and bits
+would depend on a row's place (docs/experiments.md)."""
+KeysValues = tuple[Tensor, Tensor]
+
+
+class Step(Protocol):
+    """What attention does in one pass over some layers."""
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """Attention output [B, L, A, D] of rotated query [B, A, L, D], key and value [B, G, L, D]."""
+
+
+@dataclass
+class StemStep:
+    """Causal attention within stems; `kept` holds keys and values [B, G, P, D] by layer."""
+
+    kept: dict[int, KeysValues] = field(default_factory=dict)
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """See `Step`."""
+        self.kept[module.layer_idx] = key, value  # type: ignore[index]
+        return _attend(module, query, key, value, None, scaling)
+
+
+@dataclass
+class KeepStep:
+    """Keys and values only: no attention is computed, the output is meaningless."""
+
+    kept: dict[int, KeysValues] = field(default_factory=dict)
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """See `Step`."""
+        self.kept[module.layer_idx] = key, value  # type: ignore[index]
+        return query.transpose(1, 2)
+
+
+@dataclass
+class LeafStep:
+    """Attention of leaves to what came before them and, causally, to themselves."""
+
+    past: dict[int, KeysValues]
+    """Keys and values [B, G, P, D] by layer that stand before the leaves' own."""
+    mask: Tensor
+    """What each query sees of the past and of its own leaf, bool [B, 1, L, P + L]."""
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """See `Step`."""
+        if self.past:
+            past_key, past_value = self.past[module.layer_idx]  # type: ignore[index]
+            key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
+        return _attend(module, query, key, value, self.mask, scaling)
+
+
+@dataclass
+class LastStep:
+    """Attention of each leaf's last token to keys and values that hold its own already."""
+
+    past: dict[int, KeysValues]
+    """[B, G, P + L, D] by layer."""
+    mask: Tensor
+    """Bool [B, 1, 1, P + L]."""
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """See `Step`."""
+        key, value = self.past[module.layer_idx]  # type: ignore[index]
+        query = query.expand(-1, -1, EVEN_QUERIES, -1)
+        return _attend(module, query, key, value, self.mask, scaling)[:, :1]
+
+
+def two_step_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    step: Step | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls; `step` arrives as a keyword of the layer's call.
+
+    Raises:
+        ValueError: when dropout is active, since shared states would get different answers.
+    """
+    if step is None:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+        return output, None
+    if dropout:
+        raise ValueError(f"attention dropout of {dropout} is active; states are shared, so put the model in eval mode")
+    return step.attend(module, query, key, value, scaling), None
+
+
+def _attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
+    output, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, is_causal=True)
+    result: Tensor = output
+    return result
+
+
+AttentionInterface.register(ATTENTION, two_step_attention)

@@ -1,0 +1,136 @@
+"""The frozen trunk, which reads each text once.
+
+Shape legend: H = hidden size.
+"""
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from flag_kedro.policy.attention import ATTENTION
+from flag_kedro.policy.backbone import backbone_hash
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.halves import Half, read_in_two_steps
+from flag_kedro.policy.packing import LAYOUT_VERSION, Ids, RowIds
+from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
+
+MIB = 1 << 20
+
+
+class Trunk(Half):
+    """Embeddings and lower layers, without gradients; a cache may remember what they said."""
+
+    def __init__(self, base: PreTrainedModel, config: PolicyConfig, cache: TrunkCache | None) -> None:
+        super().__init__(base, 0, config.frozen_layers)
+        self.embed: nn.Embedding = base.get_input_embeddings()
+        self.batch_tokens = config.batch_tokens
+        self.cache = cache
+        self.complete: tuple[Ids, ...] = ()
+        """Leaves that every row gets, asked for or not, so that later ones are there already."""
+        if cache is not None:
+            self._refuse_changing()
+
+    @torch.no_grad()
+    def rows(self, asked: Sequence[RowIds]) -> list[TrunkRow]:
+        """What the trunk says of each stem and of the leaves behind it."""
+        if self.cache is None:
+            return self._compute(asked)
+        self._refuse_changing()
+        wanted = [RowIds(ids.stem, self.complete) if set(ids.leaves) <= set(self.complete) else ids for ids in asked]
+        found = [self.cache.get(ids.stem, ids.leaves) for ids in wanted]
+        missing = [ids for ids, row in zip(wanted, found, strict=True) if row is None]
+        computed = iter(self._compute(missing))
+        rows = [next(computed) if row is None else row for row in found]
+        for ids, row, known in zip(wanted, rows, found, strict=True):
+            if known is None:
+                kept = TrunkRow(row.stem.cpu(), {leaf: hidden.cpu() for leaf, hidden in row.leaves.items()})
+                self.cache.put(ids.stem, kept, persist=ids.leaves == self.complete)
+        return rows
+
+    def lacking(self, stems: Sequence[Ids]) -> list[Ids]:
+        """Those of `stems` whose complete rows the cache's folder does not have."""
+        assert self.cache is not None
+        return [stem for stem in stems if not self.cache.on_disk(stem, self.complete)]
+
+    def _compute(self, asked: Sequence[RowIds]) -> list[TrunkRow]:
+        leaves = [(place, self._embed(leaf)) for place, ids in enumerate(asked) for leaf in ids.leaves]
+        stems = [self._embed(ids.stem) for ids in asked]
+        of_stems, of_leaves = read_in_two_steps(self, stems, leaves, self.batch_tokens)
+        each = iter(of_leaves)
+        return [
+            TrunkRow(stem, {leaf: next(each) for leaf in ids.leaves}) for stem, ids in zip(of_stems, asked, strict=True)
+        ]
+
+    def _embed(self, ids: Ids) -> Tensor:
+        embedded: Tensor = self.embed(torch.tensor(ids, dtype=torch.long, device=self.embed.weight.device))
+        return embedded
+
+    def _refuse_changing(self) -> None:
+        """Refuse a trunk whose answers may change.
+
+        Raises:
+            ValueError: when weights below the split learn, or dropout is active there.
+        """
+        for module in (self.embed, *self.layers):
+            for name, weight in module.named_parameters():
+                if weight.requires_grad or "lora_" in name:
+                    raise ValueError(
+                        f"policy.trunk_cache keeps what frozen layers say, but {name} below policy.frozen_layers "
+                        "learns; set policy.trunk_cache to never, or keep what learns above the split"
+                    )
+        dropout = _active_dropout(self.base, self.layers)
+        if dropout:
+            raise ValueError(
+                f"policy.trunk_cache keeps what frozen layers say, but dropout of {dropout} is active in them; put the "
+                "model in eval mode"
+            )
+
+
+def open_trunk_cache(
+    backbone: Path, config: PolicyConfig, device: torch.device, folder: Path | None = None
+) -> TrunkCache | None:
+    """The cache that `config` asks for, on all that hidden states depend on besides token ids.
+
+    Args:
+        backbone: its folder.
+        config: kind and size of the cache, split and number format.
+        device: where the trunk computes.
+        folder: of the rows on disk, if `policy.trunk_cache` is `disk`.
+
+    Returns:
+        None where nothing should be kept, or nothing but embeddings could be.
+
+    Raises:
+        ValueError: when rows should go to disk and no folder is given.
+    """
+    if config.trunk_cache == "never" or config.frozen_layers == 0:
+        return None
+    if config.trunk_cache == "disk" and folder is None:
+        raise ValueError("policy.trunk_cache is disk, but there is no folder for its rows")
+    context: dict[str, str | int] = {
+        "backbone": backbone_hash(backbone),
+        "frozen_layers": config.frozen_layers,
+        "dtype": config.dtype,
+        "layout": LAYOUT_VERSION,
+        "batch_tokens": config.batch_tokens,
+        "attention": ATTENTION,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+    }
+    if device.type == "cpu":
+        context |= {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    return TrunkCache(context, config.trunk_cache_mb * MIB, folder if config.trunk_cache == "disk" else None)
+
+
+def _active_dropout(base: PreTrainedModel, layers: Sequence[nn.Module]) -> float:
+    """The largest dropout probability in use in `layers`."""
+    modules = [module for layer in layers for module in layer.modules() if module.training]
+    rates = [float(module.p) for module in modules if isinstance(module, nn.Dropout)]
+    attention = float(getattr(base.config, "attention_dropout", 0.0) or 0.0) if modules else 0.0
+    return max([attention, *rates], default=0.0)

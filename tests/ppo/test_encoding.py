@@ -1,0 +1,137 @@
+"""Filling the trunk cache ahead of training: whole rows, continued where it stopped, used by training."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.policy.backbone import write_backbone
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.trainable import trainable_state
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.launch import start_encoding, start_training
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+CPU = RuntimeConfig(device="cpu", threads=1)
+DISK, RAM, NEVER = (PolicyConfig(trunk_cache=kind) for kind in ("disk", "ram", "never"))
+PPO = PPOConfig(total_timesteps=192, num_envs=4, num_steps=8, minibatch_size=32, kl_coef=0.05, update_epochs=2)
+
+
+@pytest.fixture(scope="module")
+def backbone(small_window: TradingWindow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backbone")
+    write_backbone(DISK, prefixes(small_window), 0, folder)
+    return folder
+
+
+def prefixes(window: TradingWindow) -> list[str]:
+    return [text for texts in window.prefixes for text in texts]
+
+
+def encode(backbone: Path, window: TradingWindow, folder: Path) -> list[int]:
+    return list(start_encoding(backbone, prefixes(window), EnvConfig(), DISK, CPU, folder))
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_prompt_becomes_one_file_and_a_second_time_writes_none(
+    backbone: Path, small_window: TradingWindow, tmp_path: Path
+):
+    num = len(set(prefixes(small_window)))
+    assert encode(backbone, small_window, tmp_path)[-1] == num
+    before = files(tmp_path)
+    assert len(before) == num
+    assert encode(backbone, small_window, tmp_path) == [num]
+    assert files(tmp_path) == before
+
+
+def test_what_was_interrupted_goes_on_where_it_stopped(backbone: Path, small_window: TradingWindow, tmp_path: Path):
+    started = start_encoding(backbone, prefixes(small_window), EnvConfig(), DISK, CPU, tmp_path)
+    assert next(started) == 0
+    some = next(started)
+    started.close()
+    kept = files(tmp_path)
+    assert 0 < some == len(kept) < len(set(prefixes(small_window)))
+    assert encode(backbone, small_window, tmp_path)[0] == some
+    assert kept.items() <= files(tmp_path).items()
+
+
+def trained(backbone: Path, window: TradingWindow, policy: PolicyConfig, folder: Path) -> tuple[ActorCritic, Tensor]:
+    model, updates = start_training(backbone, window, None, EnvConfig(), policy, PPO, CPU, 0, folder)
+    assert len(list(updates)) == 3
+    return model, torch.cat([weight.flatten() for weight in trainable_state(model).values()])
+
+
+def test_training_on_encoded_rows_never_misses_and_has_the_bits_of_training_without(
+    backbone: Path, small_window: TradingWindow, tmp_path: Path
+):
+    encode(backbone, small_window, tmp_path)
+    model, from_disk = trained(backbone, small_window, DISK, tmp_path)
+    cache = model.trunk.cache
+    assert cache is not None
+    assert cache.misses <= 4  # the prompts that check the backbone
+    assert cache.disk_hits > 0
+    for policy in (RAM, NEVER):
+        assert torch.equal(trained(backbone, small_window, policy, tmp_path)[1], from_disk)
+
+
+def test_rows_that_were_not_encoded_are_written_by_training(
+    backbone: Path, small_window: TradingWindow, tmp_path: Path
+):
+    _, cold = trained(backbone, small_window, DISK, tmp_path / "cold")
+    assert len(files(tmp_path / "cold")) > 0
+    assert torch.equal(trained(backbone, small_window, RAM, tmp_path)[1], cold)
+
+
+def test_endless_account_texts_are_refused(backbone: Path, small_window: TradingWindow, tmp_path: Path):
+    paper = EnvConfig(account_view="paper")
+    with pytest.raises(DataError, match=r"env\.account_view=paper they are endless"):
+        start_encoding(backbone, prefixes(small_window), paper, DISK, CPU, tmp_path)
+    with pytest.raises(DataError, match=r"set env\.account_view to compact, or policy\.trunk_cache to ram"):
+        start_training(backbone, small_window, None, paper, DISK, PPO, CPU, 0, tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"packing": False}, {"frozen_layers": 0}])
+def test_rows_on_disk_need_packing_and_a_trunk(change: dict[str, object]):
+    with pytest.raises(ValueError, match=r"policy\.trunk_cache=disk"):
+        replace(DISK, **change)
+
+
+def test_paper_account_view_trains_to_the_same_bits_with_and_without_the_cache(
+    backbone: Path, small_window: TradingWindow, tmp_path: Path
+):
+    weights: list[Tensor] = []
+    for policy in (RAM, NEVER):
+        paper = EnvConfig(account_view="paper")
+        model, updates = start_training(backbone, small_window, None, paper, policy, PPO, CPU, 0, tmp_path)
+        assert len(list(updates)) == 3
+        weights.append(torch.cat([weight.flatten() for weight in trainable_state(model).values()]))
+    assert torch.equal(*weights)
+
+
+def test_rollouts_evaluate_each_distinct_state_once(
+    backbone: Path, small_window: TradingWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, updates = start_training(
+        backbone, small_window, None, EnvConfig(), NEVER, replace(PPO, kl_coef=0.0), CPU, 0, tmp_path
+    )
+    asked: list[tuple[str, str]] = []
+    evaluate: Callable[..., object] = model.evaluate
+
+    def watched(states):
+        if not torch.is_grad_enabled():
+            asked.extend(zip(states.prefix, states.account, strict=True))
+        return evaluate(states)
+
+    monkeypatch.setattr(model, "evaluate", watched)
+    next(updates)
+    assert 0 < len(asked) == len(set(asked)) < 64
