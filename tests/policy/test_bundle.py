@@ -15,6 +15,7 @@ from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.bundle import TrainedPolicy, check_facts, load_policy, read_description
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import write_manifest
+from flag_kedro.policy.trunk import open_trunk_cache
 
 FACTS = {
     "symbols": ["ALDR"],
@@ -34,9 +35,10 @@ def disturb(model: ActorCritic) -> None:
                 weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
 
 
-@pytest.fixture(params=["lora", "layers"])
+@pytest.fixture(params=["lora float32", "layers float32", "lora bfloat16", "layers bfloat16"])
 def trained(request: pytest.FixtureRequest, tiny_backbone: Path) -> ActorCritic:
-    config = PolicyConfig(frozen_layers=1, trainable=request.param)
+    trainable, dtype = request.param.split()
+    config = PolicyConfig(frozen_layers=1, trainable=trainable, dtype=dtype)
     model = build_actor_critic(tiny_backbone, config, 0, torch.device("cpu"))
     disturb(model)
     return model
@@ -57,7 +59,10 @@ def test_reopened_bundle_answers_bit_for_bit(
 
     states = TradingVectorEnv(small_window, EnvConfig()).states()
     bundle = write(trained, tiny_backbone, tmp_path / "policy")
-    opened = load_policy(bundle, bundle / "backbone", torch.device("cpu"))
+    cpu = torch.device("cpu")
+    cache = open_trunk_cache(bundle / "backbone", trained.config, cpu)
+    opened = load_policy(bundle, bundle / "backbone", cpu, cache)
+    assert not any(weight.requires_grad for weight in opened.backbone.parameters())
     with torch.no_grad():
         before, after = trained.evaluate(states), opened.evaluate(states)
     assert torch.equal(before.log_probs, after.log_probs)

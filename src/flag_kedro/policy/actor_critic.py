@@ -207,7 +207,7 @@ def finish(
     cache: TrunkCache | None,
 ) -> ActorCritic:
     """Put heads on a backbone whose top is ready, lower its precision where asked for, and check it."""
-    lower_precision(backbone, getattr(torch, config.dtype))
+    lower_precision(backbone, config)
     model = ActorCritic(backbone, folder, config, seed, cache).to(device)
     model.eval()  # dropout stays off: equal states must get equal answers
     model.check_backbone()

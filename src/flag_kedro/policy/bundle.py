@@ -125,7 +125,7 @@ def check_facts(
 
 
 def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: TrunkCache | None = None) -> ActorCritic:
-    """Open a bundle on its backbone, giving exactly the model that was trained.
+    """Open a bundle on its backbone, giving exactly the model that was trained, with nothing left to learn.
 
     Args:
         bundle: folder written by `TrainedPolicy.write`, manifest included.
@@ -145,7 +145,7 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
             "train again with kedro run --pipeline=train"
         )
     config = PolicyConfig(**description["policy"])
-    base = load_backbone(backbone, device)
+    base = load_backbone(backbone, device).requires_grad_(False)
     if config.trainable == "lora":
         top = PeftModel.from_pretrained(base, bundle)
     else:

@@ -55,14 +55,16 @@ def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: 
         return get_peft_model(backbone, lora)
 
 
-def lower_precision(backbone: nn.Module, dtype: torch.dtype) -> None:
-    """Turn the frozen weights of embeddings and layers into `dtype`; weights that learn stay as they are.
+def lower_precision(backbone: nn.Module, config: PolicyConfig) -> None:
+    """Turn embeddings and frozen layers into `config.dtype`.
 
-    The final norm and buffers (rotary frequencies) stay too: what heads read is float32.
+    What learns (LoRA's weights, or whole top layers) stays float32, and so do the final norm and buffers
+    (rotary frequencies).
     """
     for name, weight in backbone.named_parameters():
-        if not weight.requires_grad and (LAYER.search(name) or "embed" in name):
-            weight.data = weight.data.to(dtype)
+        learns = "lora_" in name if config.trainable == "lora" else is_top(name, config.frozen_layers)
+        if not learns and (LAYER.search(name) or "embed" in name):
+            weight.data = weight.data.to(getattr(torch, config.dtype))
 
 
 def frozen_copy(model: Policy) -> Policy:
