@@ -14,6 +14,7 @@ from hypothesis import settings
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin beside other tests are a hundred times slower
 
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.config import Fill, Positions

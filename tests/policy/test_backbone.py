@@ -1,6 +1,7 @@
 """Backbones: what may become one, and what may not."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import (
     GPTNeoXModel,
     MistralConfig,
     MistralModel,
+    PreTrainedModel,
     Qwen2Config,
     Qwen2Model,
 )
@@ -26,13 +28,7 @@ SMALL = {"vocab_size": 1024, "hidden_size": 32, "num_hidden_layers": 2, "num_att
 MIDDLE = {"intermediate_size": 48}
 
 
-def save(model: torch.nn.Module, tiny_backbone: Path, folder: Path) -> Path:
-    """A local folder with the tiny tokenizer and this model."""
-    folder.mkdir()
-    model.save_pretrained(folder)  # type: ignore[operator]
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((tiny_backbone / name).read_bytes())
-    return folder
+Save = Callable[[PreTrainedModel], Path]
 
 
 @pytest.mark.parametrize("trainable", ["lora", "layers"])
@@ -45,8 +41,10 @@ def save(model: torch.nn.Module, tiny_backbone: Path, folder: Path) -> Path:
     ],
     ids=["gpt_neox", "mistral", "qwen2"],
 )
-def test_other_families_learn_in_their_top_layer_only(model, trainable: str, tiny_backbone: Path, tmp_path: Path):
-    config = PolicyConfig(backbone=str(save(model, tiny_backbone, tmp_path / "source")), trainable=trainable)
+def test_other_families_learn_in_their_top_layer_only(
+    model: PreTrainedModel, trainable: str, save_backbone: Save, tmp_path: Path
+):
+    config = PolicyConfig(backbone=str(save_backbone(model)), trainable=trainable)
     folder = tmp_path / "backbone"
     folder.mkdir()
     write_backbone(config, [], 0, folder)
@@ -56,18 +54,16 @@ def test_other_families_learn_in_their_top_layer_only(model, trainable: str, tin
     assert all("layers.1." in name for name in learning)
 
 
-def test_family_without_such_layers_is_refused(tiny_backbone: Path, tmp_path: Path):
-    source = save(FalconModel(FalconConfig(**SMALL)), tiny_backbone, tmp_path / "source")
+def test_family_without_such_layers_is_refused(save_backbone: Save):
+    source = save_backbone(FalconModel(FalconConfig(**SMALL)))
     for trainable in ("lora", "layers"):
         config = PolicyConfig(backbone=str(source), trainable=trainable)
         with pytest.raises(DataError, match=r"no blocks named layers\.N"):
             build_actor_critic(source, config, 0, torch.device("cpu"))
 
 
-def test_missing_weights_are_refused_not_drawn_at_random(tiny_backbone: Path, tmp_path: Path):
-    source = save(
-        MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)), tiny_backbone, tmp_path / "source"
-    )
+def test_missing_weights_are_refused_not_drawn_at_random(save_backbone: Save, tmp_path: Path):
+    source = save_backbone(MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)))
     weights = load_file(source / "model.safetensors")
     kept = {name: weight for name, weight in weights.items() if "layers.0.mlp" not in name}
     save_file(kept, source / "model.safetensors", metadata={"format": "pt"})

@@ -16,7 +16,13 @@ from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.prompt import States
 from flag_kedro.policy.attention import ATTENTION
-from flag_kedro.policy.backbone import load_backbone, load_tokenizer, longest_prompt, use_two_step_attention
+from flag_kedro.policy.backbone import (
+    load_backbone,
+    load_tokenizer,
+    longest_prompt,
+    unknown_build,
+    use_two_step_attention,
+)
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.halves import Top, read_in_two_steps
 from flag_kedro.policy.interface import Evaluation, most_probable
@@ -154,11 +160,15 @@ class ActorCritic(nn.Module):
 
         Raises:
             DataError: when it is not (a model that looks ahead, or scales its inputs), since results would be
-                silently wrong.
+                silently wrong, or when its parts are others than those read here.
         """
         stem, leaf = (*self.start_ids, *self._tokenise_part(PROBE[0])), self._tokenise_part(PROBE[1])
         prompts = [Prompt(stem, leaf), Prompt(stem, leaf[:-1]), Prompt(stem[:-3], leaf), Prompt((), stem)]
-        found, base = self._read(prompts), self.trunk.base
+        base = self.trunk.base
+        try:
+            found = self._read(prompts)
+        except (AttributeError, TypeError) as error:  # layers or a rotary embedding with other parts or arguments
+            raise unknown_build(base) from error
         base.set_attn_implementation("sdpa")
         expected = torch.stack([self._plain((*prompt.stem, *prompt.leaf)) for prompt in prompts])
         base.set_attn_implementation(ATTENTION)

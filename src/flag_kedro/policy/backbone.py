@@ -55,15 +55,22 @@ def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder
 
 
 def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
-    """Open a folder that `write_backbone` made; the language-model head is never built."""
-    model: PreTrainedModel = AutoModel.from_pretrained(
-        folder,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=torch.float32,
-        attn_implementation="sdpa",
-    )
+    """Open a folder that `write_backbone` made; the language-model head is never built.
+
+    Raises:
+        DataError: when transformers cannot read it with scaled_dot_product_attention.
+    """
+    try:
+        model: PreTrainedModel = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+        )
+    except ValueError as error:
+        raise DataError(f"policy.backbone: {error}; use a model such as Llama, Qwen, Mistral or GPT-NeoX") from error
     return model.to(device).eval()
 
 
@@ -77,10 +84,15 @@ def use_two_step_attention(base: PreTrainedModel) -> None:
     if all(hasattr(base, part) for part in ("layers", "rotary_emb")) and norms:
         base.set_attn_implementation(ATTENTION)
     if base.config._attn_implementation != ATTENTION:
-        raise DataError(
-            f"policy.backbone: {type(base).__name__} is not built as Llama, Qwen, Mistral and GPT-NeoX models are "
-            "(layers, rotary_emb, a final norm, transformers' attention interface); use one of those"
-        )
+        raise unknown_build(base)
+
+
+def unknown_build(base: PreTrainedModel) -> DataError:
+    """The error for a model of another build."""
+    return DataError(
+        f"policy.backbone: {type(base).__name__} is not built as Llama, Qwen, Mistral and GPT-NeoX models are "
+        "(layers, rotary_emb, a final norm, transformers' attention interface); use one of those"
+    )
 
 
 def longest_prompt(geometry: PretrainedConfig) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from flag_kedro.policy.attention import KeepStep, KeysValues, LastStep, LeafStep, StemStep, Step
+from flag_kedro.policy.attention import ATTENTION, KeepStep, KeysValues, LastStep, LeafStep, StemStep, Step
 from flag_kedro.policy.backbone import FINAL_NORMS
 from flag_kedro.policy.packing import Batch, LeafBatch, batches_of_leaves, chunks_of_stems, tree_mask
 
@@ -51,10 +51,26 @@ class Half:
         return positions if before is None else positions + before[:, None]
 
     def _run(self, layers: Sequence[nn.Module], hidden: Tensor, positions: Tensor, step: Step) -> Tensor:
+        self._refuse_changed()
         rotary = self.base.rotary_emb(hidden, positions)
         for layer in layers:
             hidden = layer(hidden, attention_mask=None, position_ids=positions, position_embeddings=rotary, step=step)
         return hidden
+
+    def _refuse_changed(self) -> None:
+        """Refuse a backbone whose answers are no longer those of its prompts.
+
+        Raises:
+            ValueError: when its attention is not ours any more, or dropout is active.
+        """
+        attention = self.base.config._attn_implementation
+        if attention != ATTENTION:
+            raise ValueError(
+                f"the backbone's attention was set to {attention}, which knows neither stems nor leaves; set it to "
+                f"{ATTENTION} again"
+            )
+        if any(layer.training for layer in self.layers) and (dropout := active_dropout(self.base, self.layers)):
+            raise ValueError(f"dropout of {dropout} is active; states share what is read: put the model in eval mode")
 
 
 class Top(Half):
@@ -91,6 +107,14 @@ class Top(Half):
         normed = layer.get_submodule("input_layernorm")(hidden)
         attention(normed, attention_mask=None, position_embeddings=rotary, step=step)
         return step.kept
+
+
+def active_dropout(base: PreTrainedModel, layers: Sequence[nn.Module]) -> float:
+    """The largest dropout probability in use in `layers`."""
+    modules = [module for layer in layers for module in layer.modules() if module.training]
+    rates = [float(module.p) for module in modules if isinstance(module, nn.Dropout)]
+    attention = float(getattr(base.config, "attention_dropout", 0.0) or 0.0) if modules else 0.0
+    return max([attention, *rates], default=0.0)
 
 
 def read_in_two_steps(

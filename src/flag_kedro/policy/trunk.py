@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.policy.halves import Half, read_in_two_steps
+from flag_kedro.policy.halves import Half, active_dropout, read_in_two_steps
 from flag_kedro.policy.packing import LAYOUT_VERSION, Ids, RowIds
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
 
@@ -32,15 +32,14 @@ class Trunk(Half):
         self.cache = cache
         self.complete: tuple[Ids, ...] = ()
         """Leaves that every row gets, asked for or not, so that later ones are there already."""
-        if cache is not None:
-            self._refuse_changing()
+        self._refuse_changing()
 
     @torch.no_grad()
     def rows(self, asked: Sequence[RowIds]) -> list[TrunkRow]:
         """What the trunk says of each stem and of the leaves behind it."""
+        self._refuse_changing()
         if self.cache is None:
             return self._compute(asked)
-        self._refuse_changing()
         wanted = [RowIds(ids.stem, self.complete) if set(ids.leaves) <= set(self.complete) else ids for ids in asked]
         found = [self.cache.get(ids.stem, ids.leaves) for ids in wanted]
         missing = [ids for ids, row in zip(wanted, found, strict=True) if row is None]
@@ -80,14 +79,14 @@ class Trunk(Half):
             for name, weight in module.named_parameters():
                 if weight.requires_grad or "lora_" in name:
                     raise ValueError(
-                        f"policy.trunk_cache keeps what frozen layers say, but {name} below policy.frozen_layers "
-                        "learns; set policy.trunk_cache to never, or keep what learns above the split"
+                        f"the trunk is read without gradients and may be remembered, but {name} below "
+                        "policy.frozen_layers learns; keep what learns above the split"
                     )
-        dropout = _active_dropout(self.base, self.layers)
+        dropout = active_dropout(self.base, self.layers)
         if dropout:
             raise ValueError(
-                f"policy.trunk_cache keeps what frozen layers say, but dropout of {dropout} is active in them; put the "
-                "model in eval mode"
+                f"what the trunk says may be remembered, but dropout of {dropout} is active in it; put the model in "
+                "eval mode"
             )
 
 
@@ -126,11 +125,3 @@ def open_trunk_cache(
     if device.type == "cpu":
         context |= {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
     return TrunkCache(context, config.trunk_cache_mb * MIB, folder if config.trunk_cache == "disk" else None)
-
-
-def _active_dropout(base: PreTrainedModel, layers: Sequence[nn.Module]) -> float:
-    """The largest dropout probability in use in `layers`."""
-    modules = [module for layer in layers for module in layer.modules() if module.training]
-    rates = [float(module.p) for module in modules if isinstance(module, nn.Dropout)]
-    attention = float(getattr(base.config, "attention_dropout", 0.0) or 0.0) if modules else 0.0
-    return max([attention, *rates], default=0.0)

@@ -1,0 +1,93 @@
+"""Bits of a state depend neither on what is asked beside it nor on its place."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaModel, PreTrainedModel
+
+from flag_kedro.env.prompt import States
+from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.policy.config import PolicyConfig
+
+NEVER = PolicyConfig(frozen_layers=1, trunk_cache="never")
+ROWS = [(prefix, account) for prefix in range(8) for account in (0, 3, 17)]
+Build = Callable[..., ActorCritic]
+StatesOf = Callable[[Sequence[tuple[int, int]]], States]
+
+
+@pytest.fixture(scope="module")
+def wide_backbone(save_backbone: Callable[[PreTrainedModel], Path]) -> Path:
+    """Heads of 32 numbers: the smallest at which one query and two threads show."""
+    geometry = LlamaConfig(
+        vocab_size=1024,
+        hidden_size=96,
+        intermediate_size=160,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        bos_token_id=0,
+        initializer_range=0.1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return save_backbone(LlamaModel(geometry))
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "change"),
+    [
+        ("float32", {}),
+        ("bfloat16", {}),
+        ("float32", {"packing": False}),
+        ("float32", {"distinct_states": False}),
+        ("float32", {"trunk_cache": "ram"}),
+        ("float32", {"batch_tokens": 832}),
+    ],
+    ids=lambda given: given if isinstance(given, str) else " ".join(map(str, given.items())) or "default",
+)
+def test_bits_of_a_state_depend_neither_on_neighbours_nor_on_its_place(
+    build: Build, dtype: str, change: dict[str, object], wide_backbone: Path, states_of: StatesOf
+):
+    model = build(wide_backbone, replace(NEVER, dtype=dtype, **change))
+    alone = {row: model.evaluate(states_of([row])) for row in ROWS}
+    assert len({float(said.values.detach()) for said in alone.values()}) == len(ROWS)
+
+    @settings(max_examples=12)
+    @given(st.permutations(ROWS), st.integers(1, len(ROWS)), st.integers(0, 3))
+    @example(ROWS, len(ROWS), 3)
+    def check(order: list[tuple[int, int]], num: int, repeated: int) -> None:
+        chosen = order[:num] + order[:repeated]
+        said = model.evaluate(states_of(chosen))
+        for place, row in enumerate(chosen):
+            assert torch.equal(said.values[place], alone[row].values[0]), (place, row)
+            assert torch.equal(said.log_probs[place], alone[row].log_probs[0]), (place, row)
+
+    check()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_neither_do_they_with_two_threads(build: Build, wide_backbone: Path, states_of: StatesOf):
+    model = build(wide_backbone, NEVER)
+    alone = {row: model.evaluate(states_of([row])).values.tolist() for row in ROWS}
+
+    @settings(max_examples=6)
+    @given(st.permutations(ROWS), st.integers(1, len(ROWS)))
+    @example(ROWS, len(ROWS))
+    def check(order: list[tuple[int, int]], num: int) -> None:
+        values = model.evaluate(states_of(order[:num])).values.tolist()
+        assert values == [alone[row][0] for row in order[:num]]
+
+    check()

@@ -1,0 +1,231 @@
+"""What would be wrong without a word is an error instead."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    Gemma3TextConfig,
+    Gemma3TextModel,
+    GPTNeoXConfig,
+    GPTNeoXModel,
+    GraniteConfig,
+    GraniteModel,
+    LlamaConfig,
+    LlamaModel,
+    MambaConfig,
+    MambaModel,
+    MistralConfig,
+    MistralModel,
+    Olmo2Config,
+    Olmo2Model,
+    PhiConfig,
+    PhiModel,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2Model,
+)
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.env.prompt import States
+from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.trunk import open_trunk_cache
+
+CPU = torch.device("cpu")
+SMALL = {
+    "vocab_size": 1024,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "bos_token_id": 0,
+}
+StatesOf = Callable[[Sequence[tuple[int, int]]], States]
+
+
+@pytest.fixture
+def open_model(save_backbone: Callable[[PreTrainedModel], Path]) -> Callable[..., ActorCritic]:
+    """An actor-critic on a model, one of its two layers frozen unless told otherwise."""
+
+    def build(model: PreTrainedModel, **given: object) -> ActorCritic:
+        folder = save_backbone(model)
+        config = PolicyConfig(**{"frozen_layers": 1, **given})
+        return build_actor_critic(folder, config, 0, CPU, open_trunk_cache(folder, config, CPU))
+
+    return build
+
+
+# --- a trunk that would change
+
+
+@pytest.mark.parametrize("cache", ["ram", "never"])
+@pytest.mark.parametrize("trainable", ["lora", "layers"])
+def test_weight_that_learns_in_the_trunk_is_named(
+    trainable: str, cache: str, open_model: Callable[..., ActorCritic], states_of: StatesOf
+):
+    model = open_model(LlamaModel(LlamaConfig(**SMALL)), trainable=trainable, trunk_cache=cache)
+    model.evaluate(states_of([(0, 0)]))
+    model.trunk.layers[0].mlp.up_proj.weight.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"mlp\.up_proj\.weight below policy\.frozen_layers learns"):
+        model.evaluate(states_of([(0, 0)]))
+
+
+def test_embeddings_that_learn_are_refused(open_model: Callable[..., ActorCritic], states_of: StatesOf):
+    model = open_model(LlamaModel(LlamaConfig(**SMALL)), frozen_layers=0)
+    model.trunk.embed.weight.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"weight below policy\.frozen_layers learns"):
+        model.evaluate(states_of([(0, 0)]))
+
+
+def test_lora_in_the_trunk_is_refused_learning_or_not(tiny_backbone: Path):
+    low, high = PolicyConfig(frozen_layers=0), PolicyConfig(frozen_layers=1)
+    backbone = build_actor_critic(tiny_backbone, low, 0, CPU).backbone.requires_grad_(False)
+    cache = open_trunk_cache(tiny_backbone, high, CPU)
+    with pytest.raises(ValueError, match=r"lora_A\.default\.weight below policy\.frozen_layers learns"):
+        ActorCritic(backbone, tiny_backbone, high, 0, cache)
+
+
+# --- dropout
+
+
+@pytest.mark.parametrize("cache", ["ram", "never"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: LlamaModel(LlamaConfig(**SMALL, attention_dropout=0.1)),
+        lambda: GPTNeoXModel(GPTNeoXConfig(**SMALL, hidden_dropout=0.1)),
+    ],
+    ids=["of attention", "of hidden states"],
+)
+@pytest.mark.parametrize("part", ["trunk", "top"])
+def test_active_dropout_is_refused_in_trunk_and_top(
+    part: str,
+    model: Callable[[], PreTrainedModel],
+    cache: str,
+    open_model: Callable[..., ActorCritic],
+    states_of: StatesOf,
+):
+    built = open_model(model(), trunk_cache=cache)
+    asked = states_of([(0, 0), (1, 2)])
+    expected = built.evaluate(asked).values
+    layers = getattr(built, part).layers
+    for layer in layers:
+        layer.train()
+    for _ in range(2):  # what is remembered does not hide it
+        with pytest.raises(ValueError, match=r"dropout of 0\.1 is active"):
+            built.evaluate(asked)
+    built.eval()
+    assert torch.equal(built.evaluate(asked).values, expected)
+
+
+def test_attention_itself_refuses_dropout(open_model: Callable[..., ActorCritic], states_of: StatesOf):
+    model = open_model(LlamaModel(LlamaConfig(**SMALL)), trunk_cache="never")
+    model.trunk.layers[0].self_attn.attention_dropout = 0.1
+    model.trunk.layers[0].self_attn.train()
+    with pytest.raises(ValueError, match=r"attention dropout of 0\.1 is active"):
+        model.evaluate(states_of([(0, 0)]))
+
+
+# --- backbones that read in another way
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda: GraniteModel(GraniteConfig(**SMALL, embedding_multiplier=12.0)), "token by token"),  # scales inputs
+        (lambda: LlamaModel(LlamaConfig(**SMALL, is_causal=False)), "token by token"),
+        (lambda: MambaModel(MambaConfig(vocab_size=1024, hidden_size=32, num_hidden_layers=2)), "MambaModel does not"),
+        (lambda: PhiModel(PhiConfig(**SMALL)), "PhiModel is not built as Llama"),  # has no rotary_emb and norm
+        (lambda: Olmo2Model(Olmo2Config(**SMALL)), "Olmo2Model is not built as Llama"),  # norms behind attention
+        (lambda: Gemma3TextModel(Gemma3TextConfig(**SMALL)), "Gemma3TextModel is not built as Llama"),  # two rotaries
+    ],
+    ids=["granite", "not causal", "mamba", "phi", "olmo2", "gemma3"],
+)
+def test_backbone_that_reads_in_another_way_is_refused(
+    model: Callable[[], PreTrainedModel], reason: str, open_model: Callable[..., ActorCritic]
+):
+    with pytest.raises(DataError, match=reason):
+        open_model(model(), trainable="layers")
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 2.0},
+        {
+            "rope_type": "longrope",
+            "short_factor": [1.0] * 4,
+            "long_factor": [2.0] * 4,
+            "factor": 2.0,
+            "original_max_position_embeddings": 1024,
+        },
+    ],
+    ids=lambda rope: str(rope["rope_type"]),
+)
+def test_positions_that_depend_on_the_length_of_a_prompt_are_refused(
+    rope: dict[str, object], open_model: Callable[..., ActorCritic]
+):
+    config = LlamaConfig(**SMALL, max_position_embeddings=2048, rope_parameters={"rope_theta": 10_000.0, **rope})
+    with pytest.raises(DataError, match=f"rotary embedding {rope['rope_type']} are not supported"):
+        open_model(LlamaModel(config))
+
+
+@pytest.mark.parametrize(
+    ("model", "limit"),
+    [
+        (lambda: MistralModel(MistralConfig(**SMALL, num_key_value_heads=4, sliding_window=64)), 64),
+        (
+            lambda: Qwen2Model(
+                Qwen2Config(
+                    **SMALL, num_key_value_heads=4, use_sliding_window=True, sliding_window=60, max_window_layers=1
+                )
+            ),
+            60,
+        ),
+        (lambda: LlamaModel(LlamaConfig(**SMALL, max_position_embeddings=100)), 100),
+    ],
+    ids=["sliding window", "sliding window in one layer", "positions"],
+)
+def test_prompt_longer_than_the_backbone_looks_back_is_refused(
+    model: Callable[[], PreTrainedModel], limit: int, open_model: Callable[..., ActorCritic], states_of: StatesOf
+):
+    built = open_model(model())
+    built.evaluate(states_of([(0, 0)]))
+    with pytest.raises(DataError, match=rf"the limit is {limit} \(policy\.max_tokens, or what the backbone can look"):
+        built.evaluate(states_of([(0, 0), (4, 0)]))
+
+
+# --- attention that was changed behind our back
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_that_was_changed_later_is_refused(attention: str, llama_backbone: Path, states_of: StatesOf):
+    """Eager attention would add our boolean masks to scores; both would know no stems."""
+    model = build_actor_critic(llama_backbone, PolicyConfig(frozen_layers=1), 0, CPU)
+    states = states_of([(0, 0)])
+    expected = model.evaluate(states).values
+    ours = model.trunk.base.config._attn_implementation
+    model.trunk.base.set_attn_implementation(attention)
+    for act in (lambda: model.evaluate(states), model.check_backbone):
+        with pytest.raises(ValueError, match=f"attention was set to {attention}"):
+            act()
+    model.trunk.base.set_attn_implementation(ours)
+    assert torch.equal(model.evaluate(states).values, expected)
+
+
+def test_check_at_load_finds_masks_that_are_not_obeyed(llama_backbone: Path, monkeypatch: pytest.MonkeyPatch):
+    """What eager attention does with a boolean mask: it is added to the scores, as 0 and 1."""
+    from flag_kedro.policy import attention
+
+    attend = attention._attend
+
+    def add_mask(module, query, key, value, mask, scaling):
+        return attend(module, query, key, value, None if mask is None else mask.to(query.dtype), scaling)
+
+    monkeypatch.setattr(attention, "_attend", add_mask)
+    for config in (PolicyConfig(frozen_layers=1), PolicyConfig(frozen_layers=2, dtype="bfloat16")):
+        with pytest.raises(DataError, match="does not read prompts token by token"):
+            build_actor_critic(llama_backbone, replace(config, trunk_cache="never"), 0, CPU)

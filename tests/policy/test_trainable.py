@@ -1,0 +1,135 @@
+"""What learns, in which number format, and what a frozen copy shares."""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from flag_kedro.env.prompt import States
+from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.trainable import frozen_copy
+
+ROWS = [(prefix, account) for prefix in range(8) for account in (0, 3, 17)]
+Build = Callable[..., ActorCritic]
+StatesOf = Callable[[Sequence[tuple[int, int]]], States]
+
+
+@pytest.fixture(params=["lora", "layers"])
+def trainable(request: pytest.FixtureRequest) -> str:
+    learns: str = request.param
+    return learns
+
+
+# --- number formats
+
+
+def test_bfloat16_gives_nearly_the_answers_of_float32(
+    build: Build, trainable: str, family_backbone: Path, states_of: StatesOf
+):
+    states = states_of(ROWS)
+    full, half = (
+        build(family_backbone, PolicyConfig(trainable=trainable, lora_alpha=4.0, dtype=dtype))
+        for dtype in ("float32", "bfloat16")
+    )
+    expected, found = full.evaluate(states), half.evaluate(states)
+    assert found.values.dtype == found.log_probs.dtype == torch.float32
+    legal = torch.from_numpy(states.action_mask)
+    for name in ("values", "log_probs"):
+        truth, answer = getattr(expected, name), getattr(found, name)
+        if name == "log_probs":
+            truth, answer = truth[legal], answer[legal]
+        difference = float((answer - truth).detach().norm() / truth.detach().norm())
+        assert 1e-4 < difference < 0.05, name  # bfloat16 has eight bits: it must show
+    assert float(expected.values.detach().std()) > 0.1
+
+
+def test_only_what_is_frozen_in_layers_and_embeddings_is_bfloat16(build: Build, trainable: str, family_backbone: Path):
+    model = build(family_backbone, PolicyConfig(trainable=trainable, dtype="bfloat16"))
+    formats = {name: weight.dtype for name, weight in model.named_parameters()}
+    for name, weight in model.named_parameters():
+        in_layers = ".layers." in name or "embed" in name
+        lowered = in_layers and not weight.requires_grad
+        assert formats[name] == (torch.bfloat16 if lowered else torch.float32), name
+    assert torch.bfloat16 in formats.values()
+    assert all(buffer.dtype != torch.bfloat16 for buffer in model.buffers())
+
+
+def test_weights_and_gradients_stay_float32_through_a_step(
+    build: Build, trainable: str, llama_backbone: Path, states_of: StatesOf
+):
+    model = build(llama_backbone, PolicyConfig(trainable=trainable, dtype="bfloat16"))
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=1e-5)
+    before = [weight.detach().clone() for weight in learning]
+    said = model.evaluate(states_of(ROWS))
+    (said.values.square().sum() + said.log_probs.exp().square().sum()).backward()
+    optimizer.step()
+    for weight, old in zip(learning, before, strict=True):
+        assert weight.grad is not None
+        assert weight.dtype == weight.grad.dtype == torch.float32
+        moved = (weight.detach() - old).abs().max()
+        assert 0 < moved < 2e-5  # a step that bfloat16 would swallow
+
+
+# --- frozen copies
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_frozen_copy_shares_what_is_frozen_and_the_cache(
+    build: Build, trainable: str, dtype: str, llama_backbone: Path
+):
+    model = build(llama_backbone, PolicyConfig(trainable=trainable, dtype=dtype))
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    copied = frozen_copy(model)
+    assert isinstance(copied, ActorCritic)
+    weights, copies = dict(model.named_parameters()), dict(copied.named_parameters())
+    assert weights.keys() == copies.keys()
+    for name, weight in weights.items():
+        assert (copies[name].data_ptr() == weight.data_ptr()) == (name not in learning), name
+        assert torch.equal(copies[name], weight)
+        assert not copies[name].requires_grad
+        assert weight.requires_grad == (name in learning)
+    assert copied.trunk.cache is model.trunk.cache is not None
+
+
+def test_frozen_copy_reads_with_its_own_layers(build: Build, trainable: str, llama_backbone: Path):
+    model = build(llama_backbone, PolicyConfig(trainable=trainable))
+    copied = frozen_copy(model)
+    assert isinstance(copied, ActorCritic)
+    modules, own = set(map(id, model.modules())), set(map(id, copied.modules()))
+    parts = [*copied.trunk.layers, copied.trunk.embed, *copied.top.layers, copied.top.norm, *copied.top.heads]
+    assert {id(part) for part in parts} <= own
+    assert not own & modules
+
+
+def test_frozen_copy_answers_the_same_and_stays_where_it_was(
+    build: Build, trainable: str, llama_backbone: Path, states_of: StatesOf
+):
+    model = build(llama_backbone, PolicyConfig(trainable=trainable))
+    states = states_of(ROWS)
+    before = model.evaluate(states)
+    copied = frozen_copy(model)
+    cache = model.trunk.cache
+    assert cache is not None
+    misses = cache.misses
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1)
+    after = copied.evaluate(states)
+    assert torch.equal(after.values, before.values)
+    assert torch.equal(after.log_probs, before.log_probs)
+    assert not after.values.requires_grad
+    assert cache.misses == misses  # it knows what the model has read
+    assert not torch.equal(model.evaluate(states).values, before.values)
+
+
+def test_ordinary_copy_shares_the_cache_but_no_weight(build: Build, llama_backbone: Path):
+    model = build(llama_backbone, PolicyConfig())
+    copied = copy.deepcopy(model)
+    assert copied.trunk.cache is model.trunk.cache
+    pairs = zip(model.parameters(), copied.parameters(), strict=True)
+    assert all(weight.data_ptr() != other.data_ptr() for weight, other in pairs)
