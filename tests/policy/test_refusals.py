@@ -19,6 +19,8 @@ from transformers import (
     MambaModel,
     MistralConfig,
     MistralModel,
+    MixtralConfig,
+    MixtralModel,
     Olmo2Config,
     Olmo2Model,
     PhiConfig,
@@ -138,11 +140,12 @@ def test_attention_itself_refuses_dropout(open_model: Callable[..., ActorCritic]
         (lambda: GraniteModel(GraniteConfig(**SMALL, embedding_multiplier=12.0)), "token by token"),  # scales inputs
         (lambda: LlamaModel(LlamaConfig(**SMALL, is_causal=False)), "token by token"),
         (lambda: MambaModel(MambaConfig(vocab_size=1024, hidden_size=32, num_hidden_layers=2)), "MambaModel does not"),
+        (lambda: MixtralModel(MixtralConfig(**SMALL, num_local_experts=2)), "mixtures of experts are not supported"),
         (lambda: PhiModel(PhiConfig(**SMALL)), "PhiModel is not built as Llama"),  # has no rotary_emb and norm
         (lambda: Olmo2Model(Olmo2Config(**SMALL)), "Olmo2Model is not built as Llama"),  # norms behind attention
         (lambda: Gemma3TextModel(Gemma3TextConfig(**SMALL)), "Gemma3TextModel is not built as Llama"),  # two rotaries
     ],
-    ids=["granite", "not causal", "mamba", "phi", "olmo2", "gemma3"],
+    ids=["granite", "not causal", "mamba", "mixtral", "phi", "olmo2", "gemma3"],
 )
 def test_backbone_that_reads_in_another_way_is_refused(
     model: Callable[[], PreTrainedModel], reason: str, open_model: Callable[..., ActorCritic]

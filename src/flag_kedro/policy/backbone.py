@@ -103,6 +103,11 @@ def longest_prompt(geometry: PretrainedConfig) -> int:
     """
     window = getattr(geometry, "sliding_window", None)
     kinds = set(getattr(geometry, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
+    if getattr(geometry, "num_experts", None) or getattr(geometry, "num_local_experts", None):
+        raise DataError(
+            "policy.backbone: mixtures of experts are not supported, since bits of a state would depend on those "
+            "beside it; use a dense model"
+        )
     rope = (getattr(geometry, "rope_parameters", None) or {}).get("rope_type", "default")
     if kinds - {"full_attention", "sliding_attention"} or rope in LENGTH_DEPENDENT_ROPE:
         raise DataError(
