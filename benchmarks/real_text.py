@@ -99,7 +99,7 @@ def load_window(arguments: argparse.Namespace) -> tuple[TradingWindow, pl.DataFr
 
 def count_tokens(window: TradingWindow, news: pl.DataFrame, tokenizer: Tokenizer) -> Row:
     """Tokens of news a day as they arrive, and of prompts after the digest."""
-    texts = news.with_columns(text=pl.concat_str("headline", "body", separator="\n", ignore_nulls=True))
+    texts = news.with_columns(text=pl.coalesce("body", "headline"))  # a body begins with its headline
     days = texts.group_by(pl.col("published_at").dt.date()).agg(pl.col("text").str.join("\n"))["text"]
     raw = [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in days]
     prompts = [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in window.prefixes[0]]
