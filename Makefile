@@ -45,6 +45,7 @@ types: install
 	$(BIN)/mypy
 
 benchmark: install
+	$(BIN)/python benchmarks/actor_critic.py
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/backtest.py
