@@ -159,12 +159,23 @@ def show(report: Mapping[str, Any]) -> None:
     said += "prefix {prefix}, suffix {suffix}, {epochs} epochs, {device}, {threads} threads"
     table = Table(title=said.format(**report))
     table.add_column("variant")
-    heads = "s a day", "speed-up", "rollout s", "update s", "trunk tokens", "top tokens", "GFLOP", "of peak", "MB"
+    heads = (
+        "s a day",
+        "speed-up",
+        "rollout s",
+        "update s",
+        "trunk tokens",
+        "top tokens",
+        "computed",
+        "GFLOP",
+        "of peak",
+        "MB",
+    )
     for head in (*heads, "gradient difference"):
         table.add_column(head, justify="right")
     for row in report["rows"]:
         table.add_row(f"{row['variant']} {row['dtype']}", *cells(row), end_section=row["variant"] == VARIANTS[-1])
-    console = Console(width=150)
+    console = Console(width=160)
     console.print(table)
     for dtype, rate in report["matrix_flops_per_second"].items():
         console.print(f"matrix product in {dtype}: {rate / 1e9:.0f} GFLOP/s beside the last variant")
@@ -180,6 +191,7 @@ def cells(row: Row) -> list[str]:
         ("{:.3f}", row["update_seconds"]),
         ("{:,.0f}", row["trunk_tokens"]),
         ("{:,.0f}", row["top_tokens"]),
+        ("{:,.0f}", row["top_tokens_computed"]),
         ("{:,.1f}", row["flops"] / 1e9),
         ("{:.2f}", row["update_flops_share"]),
         ("{:,.0f}", row["peak_memory_mb"]),
@@ -205,7 +217,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dtypes", type=names_of(DTYPES), default=DTYPES, help=",".join(DTYPES))
     parser.add_argument("--repeats", type=int, default=3, help="timed days, the median counts")
     parser.add_argument("--plain-repeats", type=int, default=1, help="of plain and none, which are slow")
-    parser.add_argument("--plain-rows", type=int, help="accounts in a batch of the plain loop; default the fastest")
+    parser.add_argument(
+        "--plain-rows", type=int, help="accounts in a batch of the plain loop; default the faster of 4 and 16"
+    )
     parser.add_argument("--batch-tokens", type=int, help="policy.batch_tokens")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)

@@ -18,7 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 PANELS = {"accounts": "accounts", "prefix": "prefix, tokens", "epochs": "epochs"}
-CURVES = {"plain": ("plain loop", "#b3443c"), "full": ("all savings, cold cache", "#1f6f8b")}
+CURVES = {
+    "plain": ("plain loop", "#b3443c"),
+    "full": ("all savings, cold cache", "#1f6f8b"),
+    "warm": ("trunk cached before", "#6fa3b5"),
+}
 DTYPES = {"float32": "-", "bfloat16": "--"}
 
 
@@ -56,11 +60,13 @@ def draw(reports: Sequence[dict[str, Any]], path: Path) -> None:
     for axes, axis in zip(panels, PANELS, strict=True):
         draw_panel(axes, on_axis(reports, axis), axis)
     panels[0].set_ylabel("seconds a day")
-    first = reports[0]
+    first, base = reports[0], max(reports, key=lambda report: sum(report in on_axis(reports, axis) for axis in PANELS))
     figure.suptitle(
         f"{first['geometry']}, {first['frozen_layers']} of {first['num_layers']} layers frozen, "
-        f"{first['device']}, {first['threads']} threads",
-        fontsize=10,
+        f"{first['device']}, {first['threads']} threads; {base['distinct']:g} distinct account texts of "
+        f"{base['suffix']} tokens; {base['accounts']} accounts, prefix {base['prefix']}, "
+        f"{base['epochs']} epochs where not on the axis",
+        fontsize=9,
     )
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)

@@ -9,7 +9,6 @@ the node `encode_trunk` fills (here timed as well).
 
 import argparse
 import json
-import resource
 import shutil
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from actor_critic_meters import forget_peak, peak_above
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel
 
@@ -36,6 +36,7 @@ from flag_kedro.ppo.launch import start_encoding, start_training
 from flag_kedro.ppo.runtime import RuntimeConfig
 
 Row = dict[str, Any]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,27 @@ class Job:
 def one_update(name: str, job: Job, trunk_cache: str, folder: Path) -> Row:
     """Train one update and say what it took."""
     policy = job.policy(trunk_cache)
+    start = forget_peak(CPU)
     _, updates = start_training(job.backbone, job.window, None, job.env, policy, job.ppo, job.runtime, 0, folder)
     metrics = next(updates)
     return {
         "run": name,
         "rollout_seconds": metrics["ppo/rollout_seconds"],
         "update_seconds": metrics["ppo/update_seconds"],
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_memory_gb": peak_gb(start),
     }
+
+
+def peak_gb(start: int | None) -> float | None:
+    """Largest resident size since `forget_peak` gave `start`, in GB; None where the system does not tell."""
+    above = peak_above(start, CPU)
+    return None if start is None or above is None else start / 1e9 + above / 1e3
 
 
 def encode(job: Job, folder: Path) -> Row:
     """Fill the trunk cache's folder, with all account texts behind every prefix."""
     prefixes = [text for texts in job.window.prefixes for text in texts]
-    started = time.perf_counter()
+    started, start = time.perf_counter(), forget_peak(CPU)
     list(start_encoding(job.backbone, prefixes, job.env, job.policy("disk"), job.runtime, folder))
     size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
     return {
@@ -83,7 +91,7 @@ def encode(job: Job, folder: Path) -> Row:
         "seconds": time.perf_counter() - started,
         "rows": len(set(prefixes)),
         "megabytes": size / 1e6,
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_memory_gb": peak_gb(start),
     }
 
 
@@ -94,7 +102,10 @@ def load_window(arguments: argparse.Namespace) -> tuple[TradingWindow, pl.DataFr
     sizes = {"digest_chars": arguments.digest_chars, "article_chars": arguments.article_chars}
     states, _ = build_market_states(prices, news, digest_sessions=1, **sizes)
     windows = resolve_windows(data, {symbol: table["session"] for symbol, table in states.items()})
-    return cut_window(states, windows.train, "next_close"), news
+    first, last = windows.train
+    [days] = [table["session"] for table in states.values()]
+    last = days.filter(days.is_between(first, last)).head(arguments.sessions or len(days))[-1]
+    return cut_window(states, (first, last), "next_close"), news
 
 
 def count_tokens(window: TradingWindow, news: pl.DataFrame, tokenizer: Tokenizer) -> Row:
@@ -152,6 +163,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--accumulation", type=int, default=8)
+    parser.add_argument("--sessions", type=int, help="of the window's beginning; default all")
     parser.add_argument("--digest-chars", type=int, default=600)
     parser.add_argument("--article-chars", type=int, default=240)
     parser.add_argument("--max-tokens", type=int, default=2048)
@@ -160,8 +172,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        report = {**{name: str(value) for name, value in vars(arguments).items() if name != "json"}}
-        del report["data"], report["backbone"]
+        report = {name: value for name, value in vars(arguments).items() if name not in ("json", "data", "backbone")}
         report |= measure(arguments, Path(scratch))
     if arguments.json:
         print(json.dumps(report))
@@ -170,7 +181,7 @@ def main() -> None:
         print(name, "median {median:.0f}, largest {largest}".format(**report[name]))
     for row in report["runs"]:
         print(
-            "  ".join(f"{name} {value if isinstance(value, str) else round(value, 2)}" for name, value in row.items())
+            "  ".join(f"{name} {round(value, 2) if isinstance(value, float) else value}" for name, value in row.items())
         )
 
 

@@ -130,7 +130,7 @@ def test_backbone_that_looks_ahead_is_refused(tiny_backbone: Path):
         if hasattr(module, "is_causal"):
             module.is_causal = False
     with pytest.raises(DataError, match="causal"):
-        model.check_backbone()
+        model.check_backbone("float32")
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(tiny_backbone: Path):
@@ -140,3 +140,15 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(tiny_backbone:
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_padding_is_obeyed_by_a_plain_call_of_the_backbone(tiny_backbone: Path):
+    model = build_actor_critic(tiny_backbone, PolicyConfig(frozen_layers=1), 0, torch.device("cpu"))
+    ids = torch.arange(1, 11)[None]
+    padded = torch.cat([torch.zeros(1, 4, dtype=torch.long), ids], dim=1)
+    mask = (torch.arange(14) >= 4).long()[None]
+    positions = (torch.arange(14) - 4).clamp(min=0)[None]
+    with torch.no_grad():
+        expected = model.backbone(input_ids=ids).last_hidden_state[0, -1]
+        found = model.backbone(input_ids=padded, attention_mask=mask, position_ids=positions).last_hidden_state[0, -1]
+    assert torch.allclose(found, expected, atol=1e-5)

@@ -8,7 +8,15 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaModel, PreTrainedModel
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXModel,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2Model,
+)
 
 from flag_kedro.env.prompt import States
 from flag_kedro.policy.actor_critic import ActorCritic
@@ -16,6 +24,15 @@ from flag_kedro.policy.config import PolicyConfig
 
 NEVER = PolicyConfig(frozen_layers=1, trunk_cache="never")
 ROWS = [(prefix, account) for prefix in range(8) for account in (0, 3, 17)]
+WIDE = {
+    "vocab_size": 1024,
+    "hidden_size": 96,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "bos_token_id": 0,
+    "initializer_range": 0.1,
+}
 Build = Callable[..., ActorCritic]
 StatesOf = Callable[[Sequence[tuple[int, int]]], States]
 
@@ -23,19 +40,9 @@ StatesOf = Callable[[Sequence[tuple[int, int]]], States]
 @pytest.fixture(scope="module")
 def wide_backbone(save_backbone: Callable[[PreTrainedModel], Path]) -> Path:
     """Heads of 32 numbers: the smallest at which one query and two threads show."""
-    geometry = LlamaConfig(
-        vocab_size=1024,
-        hidden_size=96,
-        intermediate_size=160,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        num_key_value_heads=1,
-        bos_token_id=0,
-        initializer_range=0.1,
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return save_backbone(LlamaModel(geometry))
+        return save_backbone(LlamaModel(LlamaConfig(**WIDE, num_key_value_heads=1)))
 
 
 @pytest.fixture
@@ -76,6 +83,24 @@ def test_bits_of_a_state_depend_neither_on_neighbours_nor_on_its_place(
             assert torch.equal(said.log_probs[place], alone[row].log_probs[0]), (place, row)
 
     check()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ["gpt_neox", "qwen2"])
+def test_neither_do_those_of_families_with_biases_whose_layers_learn(
+    build: Build, family: str, dtype: str, save_backbone: Callable[[PreTrainedModel], Path], states_of: StatesOf
+):
+    models = {
+        "gpt_neox": lambda: GPTNeoXModel(GPTNeoXConfig(**WIDE)),
+        "qwen2": lambda: Qwen2Model(Qwen2Config(**WIDE, num_key_value_heads=1)),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        folder = save_backbone(models[family]())
+    model = build(folder, replace(NEVER, dtype=dtype, trainable="layers"))
+    alone = {row: model.evaluate(states_of([row])).values.tolist()[0] for row in ROWS}
+    for order in (ROWS, ROWS[::-1], ROWS[5:11]):
+        assert model.evaluate(states_of(order)).values.tolist() == [alone[row] for row in order]
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -123,6 +123,15 @@ def test_active_dropout_is_refused_in_trunk_and_top(
     assert torch.equal(built.evaluate(asked).values, expected)
 
 
+def test_dropout_of_one_module_is_refused_although_its_layer_is_in_eval_mode(
+    open_model: Callable[..., ActorCritic], states_of: StatesOf
+):
+    built = open_model(GPTNeoXModel(GPTNeoXConfig(**SMALL, hidden_dropout=0.1)), trunk_cache="never")
+    built.trunk.layers[0].post_attention_dropout.train()
+    with pytest.raises(ValueError, match=r"dropout of 0\.1 is active"):
+        built.evaluate(states_of([(0, 0)]))
+
+
 def test_attention_itself_refuses_dropout(open_model: Callable[..., ActorCritic], states_of: StatesOf):
     model = open_model(LlamaModel(LlamaConfig(**SMALL)), trunk_cache="never")
     model.trunk.layers[0].self_attn.attention_dropout = 0.1
@@ -152,6 +161,12 @@ def test_backbone_that_reads_in_another_way_is_refused(
 ):
     with pytest.raises(DataError, match=reason):
         open_model(model(), trainable="layers")
+
+
+@pytest.mark.parametrize("multiplier", [1.2, 3.0])
+def test_a_small_difference_is_found_under_bfloat16_too(multiplier: float, open_model: Callable[..., ActorCritic]):
+    with pytest.raises(DataError, match="token by token"):
+        open_model(GraniteModel(GraniteConfig(**SMALL, embedding_multiplier=multiplier)), dtype="bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +216,13 @@ def test_prompt_longer_than_the_backbone_looks_back_is_refused(
         built.evaluate(states_of([(0, 0), (4, 0)]))
 
 
+def test_cache_of_another_split_or_number_format_is_refused(llama_backbone: Path):
+    other = open_trunk_cache(llama_backbone, PolicyConfig(frozen_layers=1), CPU)
+    for config in (PolicyConfig(frozen_layers=2), PolicyConfig(frozen_layers=1, dtype="bfloat16")):
+        with pytest.raises(ValueError, match="the trunk cache is of another policy"):
+            build_actor_critic(llama_backbone, config, 0, CPU, other)
+
+
 # --- attention that was changed behind our back
 
 
@@ -212,7 +234,7 @@ def test_attention_that_was_changed_later_is_refused(attention: str, llama_backb
     expected = model.evaluate(states).values
     ours = model.trunk.base.config._attn_implementation
     model.trunk.base.set_attn_implementation(attention)
-    for act in (lambda: model.evaluate(states), model.check_backbone):
+    for act in (lambda: model.evaluate(states), lambda: model.check_backbone("float32")):
         with pytest.raises(ValueError, match=f"attention was set to {attention}"):
             act()
     model.trunk.base.set_attn_implementation(ours)

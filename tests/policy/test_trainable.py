@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaModel, PreTrainedModel
 
 from flag_kedro.env.prompt import States
 from flag_kedro.policy.actor_critic import ActorCritic
@@ -44,6 +45,31 @@ def test_bfloat16_gives_nearly_the_answers_of_float32(
         difference = float((answer - truth).detach().norm() / truth.detach().norm())
         assert 1e-4 < difference < 0.05, name  # bfloat16 has eight bits: it must show
     assert float(expected.values.detach().std()) > 0.1
+
+
+def test_bfloat16_gradients_are_summed_in_float32(
+    build: Build, trainable: str, save_backbone: Callable[[PreTrainedModel], Path], states_of: StatesOf
+):
+    """With a prompt a batch, a weight's gradient is a sum over hundreds of batches; bfloat16 would lose its digits."""
+    geometry = {"vocab_size": 1024, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        folder = save_backbone(LlamaModel(LlamaConfig(**geometry, num_attention_heads=4, bos_token_id=0)))
+    states = states_of([(prefix, account) for prefix in range(14) for account in range(31)])
+
+    def gradients(dtype: str, **batches: object) -> torch.Tensor:
+        model = build(
+            folder, PolicyConfig(frozen_layers=1, trainable=trainable, lora_alpha=4.0, dtype=dtype, **batches)
+        )
+        said = model.evaluate(states)
+        (said.values * torch.linspace(0.5, 1.5, len(states))).mean().backward()
+        return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+
+    expected = gradients("float32")
+    together, apart = gradients("bfloat16", batch_tokens=16384), gradients("bfloat16", batch_tokens=64, packing=False)
+    errors = [float((found - expected).norm() / expected.norm()) for found in (together, apart)]
+    assert errors[0] > 1e-4
+    assert errors[1] < 1.3 * errors[0], errors
 
 
 def test_only_what_is_frozen_in_layers_and_embeddings_is_bfloat16(build: Build, trainable: str, family_backbone: Path):

@@ -3,6 +3,7 @@
 import copy
 import logging
 import multiprocessing
+import os
 import random
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
@@ -388,3 +389,46 @@ def test_two_processes_write_and_read_the_same_rows_at_once(tmp_path: Path):
         assert_same(cache.get(stem, [LEAF]), truth(stem, hidden=256))
     assert {file.suffix for file in files(tmp_path)} == {".safetensors"}
     assert len(files(tmp_path)) == len(SHARED_STEMS)
+
+
+def test_a_sweep_removes_what_a_killed_writer_left_and_nothing_else(tmp_path: Path) -> None:
+    cache = TrunkCache(CONTEXT, AMPLE, tmp_path)
+    cache.put(STEM, truth(STEM), persist=True)
+    [row] = tmp_path.glob("*/*.safetensors")
+    left, young = (row.with_name(f".{row.name}.123.{letter * 16}") for letter in "ab")
+    foreign = row.with_name(".model.safetensors.part")
+    for temporary in (left, young, foreign):
+        temporary.write_bytes(b"half")
+    day_before = row.stat().st_mtime - 86400
+    for old in (left, foreign, row):
+        os.utime(old, (day_before, day_before))
+    cache.sweep()
+    assert not left.exists()
+    assert young.exists()
+    assert foreign.exists()
+    assert row.exists()
+
+
+def test_a_file_that_cannot_be_read_now_stays_and_one_that_cannot_be_removed_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cache = TrunkCache(CONTEXT, 0, tmp_path)
+    cache.put(STEM, truth(STEM), persist=True)
+    (file,) = files(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        assert cache.get(STEM, [LEAF]) is None
+    assert_same(cache.get(STEM, [LEAF]), truth(STEM))
+    file.write_bytes(b"damaged")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, missing_ok=False: (_ for _ in ()).throw(PermissionError(path)))
+        assert cache.get(STEM, [LEAF]) is None
+
+
+def test_an_empty_file_does_not_count_as_written(tmp_path: Path):
+    cache = TrunkCache(CONTEXT, 0, tmp_path)
+    cache.put(STEM, truth(STEM), persist=True)
+    assert cache.on_disk(STEM, [LEAF])
+    (file,) = files(tmp_path)
+    file.write_bytes(b"")
+    assert not cache.on_disk(STEM, [LEAF])

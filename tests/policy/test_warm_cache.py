@@ -1,6 +1,7 @@
 """Bits of answers and gradients do not depend on what is remembered of the trunk."""
 
 import multiprocessing
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -162,3 +163,52 @@ def test_damaged_file_is_computed_again_with_the_same_bits(
     assert_same_bits(answers(model, states), expected)
     assert counts(model, before) == (0, NUM_STEMS - 3, 3, 3)
     assert {file: file.read_bytes() for file in sorted(tmp_path.rglob("*.safetensors"))} == whole
+
+
+def test_rows_are_named_by_all_that_their_bits_depend_on(
+    llama_backbone: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def context(folder: Path = llama_backbone, **changes: object) -> tuple[tuple[str, object], ...]:
+        cache = open_trunk_cache(folder, replace(NEVER, trunk_cache="ram", **changes), CPU)
+        assert cache is not None
+        return tuple(sorted(cache.context.items()))
+
+    threads = torch.get_num_threads()
+    contexts = [
+        context(),
+        context(tiny_backbone),
+        context(frozen_layers=2),
+        context(dtype="bfloat16"),
+        context(batch_tokens=256),
+    ]
+    try:
+        torch.set_num_threads(threads + 1)
+        contexts.append(context())
+    finally:
+        torch.set_num_threads(threads)
+    for name, value in (
+        ("torch.__version__", "0.0"),
+        ("transformers.__version__", "0.0"),
+        ("flag_kedro.policy.trunk.processor", lambda: "another"),
+        ("flag_kedro.policy.trunk.LAYOUT_VERSION", 0),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, value)
+            contexts.append(context())
+    assert len(set(contexts)) == len(contexts)
+    assert context() == contexts[0]
+    assert context(trunk_cache_mb=1, lora_rank=4) == contexts[0]
+
+
+def test_same_weights_with_one_changed_are_another_backbone(llama_backbone: Path, tmp_path: Path):
+    copied = shutil.copytree(llama_backbone, tmp_path / "copy")
+    opened = [open_trunk_cache(folder, replace(NEVER, trunk_cache="ram"), CPU) for folder in (llama_backbone, copied)]
+    assert opened[0] is not None
+    assert opened[1] is not None
+    assert opened[0].context == opened[1].context
+    content = bytearray((copied / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copied / "model.safetensors").write_bytes(bytes(content))
+    changed = open_trunk_cache(copied, replace(NEVER, trunk_cache="ram"), CPU)
+    assert changed is not None
+    assert changed.context != opened[0].context

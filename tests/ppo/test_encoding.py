@@ -135,3 +135,27 @@ def test_rollouts_evaluate_each_distinct_state_once(
     monkeypatch.setattr(model, "evaluate", watched)
     next(updates)
     assert 0 < len(asked) == len(set(asked)) < 64
+
+
+def test_a_folder_that_takes_no_rows_stops_encoding_and_costs_a_training_only_the_saving(
+    backbone: Path,
+    small_window: TradingWindow,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device", str(path))
+
+    def learn(policy: PolicyConfig) -> list[Tensor]:
+        _, updates = trained = start_training(backbone, small_window, None, EnvConfig(), policy, PPO, CPU, 0, tmp_path)
+        list(updates)
+        return list(trainable_state(trained[0]).values())
+
+    expected = learn(RAM)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        encode(backbone, small_window, tmp_path)
+    found = learn(DISK)
+    assert caplog.text.count("their folder does not take them") == 1
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -110,3 +110,15 @@ def test_ratios_leave_one_after_a_step(backbone: Path, small_window: TradingWind
     assert ratios[:NUM_STATES] == [1.0] * NUM_STATES
     assert ratios.count(1.0) < 1.1 * NUM_STATES
     assert row["ppo/approx_kl"] > 0.0
+
+
+def test_ratios_are_one_again_at_the_beginning_of_the_next_update(
+    backbone: Path, small_window: TradingWindow, ratios: list[float]
+):
+    """Answers that were looked up belong to the weights of their own rollout."""
+    two = replace(WHOLE, total_timesteps=2 * NUM_STATES)
+    rows = list(
+        train(build(backbone, PolicyConfig()), small_window, None, SHORT_EPISODES, two, 0, Accelerator(cpu=True))
+    )
+    assert ratios == [1.0] * (2 * NUM_STATES)
+    assert rows[0]["ppo/kl"] == 0.0 < rows[1]["ppo/kl"]

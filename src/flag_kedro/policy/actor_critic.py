@@ -4,6 +4,7 @@ Shape legend: N = states asked about, R = prompts evaluated.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -29,11 +30,13 @@ from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.policy.packing import Ids, Prompt, RowIds, rows_of
 from flag_kedro.policy.trainable import attach_trainable_top, lower_precision
 from flag_kedro.policy.trunk import Trunk
-from flag_kedro.policy.trunk_cache import TrunkCache
+from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
 
 NUM_ACTIONS = 3
 HEAD_STD = 0.01
 ENCODED_TOGETHER = 32
+REMEMBERED_TEXTS = 1 << 14
+"""Texts whose token ids are remembered; the paper's account texts never repeat."""
 PROBE = "Market: 1d +0.4%, 5d -1.2%, RSI 51\nNews: none\n", "Account: flat\nDecision:"
 PROBE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 """Relative difference up to which two ways of reading are the same."""
@@ -70,7 +73,7 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(head.bias)
         self.trunk = Trunk(base, config, cache)
         self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]])
-        self._ids: dict[str, Ids] = {}
+        self._tokenise_part = lru_cache(REMEMBERED_TEXTS)(self._encode_part)
 
     @property
     def device(self) -> torch.device:
@@ -132,31 +135,37 @@ class ActorCritic(nn.Module):
         yield done
         for start in range(0, len(lacking), ENCODED_TOGETHER):
             some = lacking[start : start + ENCODED_TOGETHER]
-            self.trunk.rows([RowIds(stem, self.trunk.complete) for stem in some])
+            self.trunk.rows([RowIds(stem, self.trunk.complete) for stem in some], must_persist=True)
             done += len(some)
             yield done
 
-    def _tokenise_part(self, text: str) -> Ids:
-        if text not in self._ids:
-            self._ids[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
-        return self._ids[text]
+    def _encode_part(self, text: str) -> Ids:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _read(self, prompts: Sequence[Prompt]) -> Tensor:
         """Logits of the three actions and the value of each prompt, [R, 4]."""
         ids, places = rows_of(prompts)
-        rows = self.trunk.rows(ids)
+        return self._read_rows(prompts, places, self.trunk.rows(ids), self.config.dtype)
+
+    def _read_rows(
+        self, prompts: Sequence[Prompt], places: Sequence[int], rows: Sequence[TrunkRow], dtype: str
+    ) -> Tensor:
+        """What the top and the heads make of what the trunk said, [R, 4]; `places` are the prompts' rows.
+
+        Without autocast's cache of weights: their gradients would be summed over batches in bfloat16.
+        """
         device = self.device
         stems = [row.stem.to(device) for row in rows]
         leaves = [
             (place, rows[place].leaves[prompt.leaf].to(device)) for place, prompt in zip(places, prompts, strict=True)
         ]
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False):
             _, said = read_in_two_steps(self.top, stems, leaves, self.config.batch_tokens)
         return torch.stack(said)
 
     @torch.no_grad()
-    def check_backbone(self) -> None:
-        """Prove on two prompts that reading in two steps is what the backbone does with whole prompts.
+    def check_backbone(self, dtype: str) -> None:
+        """Prove on a few prompts that reading in two steps, in `dtype`, is what the backbone does with whole prompts.
 
         Raises:
             DataError: when it is not (a model that looks ahead, or scales its inputs), since results would be
@@ -166,22 +175,23 @@ class ActorCritic(nn.Module):
         prompts = [Prompt(stem, leaf), Prompt(stem, leaf[:-1]), Prompt(stem[:-3], leaf), Prompt((), stem)]
         base = self.trunk.base
         try:
-            found = self._read(prompts)
+            ids, places = rows_of(prompts)
+            found = self._read_rows(prompts, places, self.trunk.compute(ids), dtype)
         except (AttributeError, TypeError) as error:  # layers or a rotary embedding with other parts or arguments
             raise unknown_build(base) from error
         base.set_attn_implementation("sdpa")
-        expected = torch.stack([self._plain((*prompt.stem, *prompt.leaf)) for prompt in prompts])
+        expected = torch.stack([self._plain((*prompt.stem, *prompt.leaf), dtype) for prompt in prompts])
         base.set_attn_implementation(ATTENTION)
         difference = float((found - expected).norm() / expected.norm())
-        if not difference <= PROBE_TOLERANCE[self.config.dtype]:
+        if not difference <= PROBE_TOLERANCE[dtype]:
             raise DataError(
                 f"policy.backbone: {self.config.backbone} does not read prompts token by token as a plain decoder does "
                 f"(outputs differ by {difference:.1g}); use a causal model such as Llama, Qwen, Mistral or GPT-NeoX"
             )
 
-    def _plain(self, ids: Ids) -> Tensor:
+    def _plain(self, ids: Ids, dtype: str) -> Tensor:
         """What the heads say of one prompt after transformers' own forward pass, [4]."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
             hidden = self.trunk.base(
                 input_ids=torch.tensor([ids], device=self.device), use_cache=False
             ).last_hidden_state
@@ -216,9 +226,11 @@ def finish(
     device: torch.device,
     cache: TrunkCache | None,
 ) -> ActorCritic:
-    """Put heads on a backbone whose top is ready, lower its precision where asked for, and check it."""
-    lower_precision(backbone, config)
+    """Put heads on a backbone whose top is ready, check it, and lower its precision where asked for."""
     model = ActorCritic(backbone, folder, config, seed, cache).to(device)
     model.eval()  # dropout stays off: equal states must get equal answers
-    model.check_backbone()
+    model.check_backbone("float32")  # sharper than in bfloat16
+    if config.dtype != "float32":
+        lower_precision(backbone, config)
+        model.check_backbone(config.dtype)
     return model

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "flag_kedro_two_step"
 EVEN_QUERIES = 8
@@ -127,3 +128,4 @@ def _attend(
 
 
 AttentionInterface.register(ATTENTION, two_step_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)  # for calls without a step: padding would be ignored without

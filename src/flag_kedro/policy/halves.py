@@ -69,7 +69,7 @@ class Half:
                 f"the backbone's attention was set to {attention}, which knows neither stems nor leaves; set it to "
                 f"{ATTENTION} again"
             )
-        if any(layer.training for layer in self.layers) and (dropout := active_dropout(self.base, self.layers)):
+        if dropout := active_dropout(self.base, self.layers):
             raise ValueError(f"dropout of {dropout} is active; states share what is read: put the model in eval mode")
 
 

@@ -3,6 +3,7 @@
 Shape legend: H = hidden size.
 """
 
+import logging
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,10 @@ from flag_kedro.policy.halves import Half, read_in_two_steps
 from flag_kedro.policy.packing import LAYOUT_VERSION, Ids, RowIds
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
 
+logger = logging.getLogger(__name__)
+
 MIB = 1 << 20
+CPU_FACTS = Path("/proc/cpuinfo")
 
 
 class Trunk(Half):
@@ -32,31 +36,58 @@ class Trunk(Half):
         self.cache = cache
         self.complete: tuple[Ids, ...] = ()
         """Leaves that every row gets, asked for or not, so that later ones are there already."""
+        self._full = False
         self._refuse_changing()
+        if cache is not None and (cache.context["frozen_layers"], cache.context["dtype"]) != (
+            config.frozen_layers,
+            config.dtype,
+        ):
+            raise ValueError(f"the trunk cache is of another policy: {cache.context}")
 
     @torch.no_grad()
-    def rows(self, asked: Sequence[RowIds]) -> list[TrunkRow]:
-        """What the trunk says of each stem and of the leaves behind it."""
+    def rows(self, asked: Sequence[RowIds], *, must_persist: bool = False) -> list[TrunkRow]:
+        """What the trunk says of each stem and of the leaves behind it.
+
+        Args:
+            asked: stems and leaves.
+            must_persist: whether complete rows that cannot be written are an error; else they stay in memory.
+
+        Raises:
+            OSError: with `must_persist`, when the cache's folder does not take a row.
+        """
         self._refuse_changing()
         if self.cache is None:
-            return self._compute(asked)
+            return self.compute(asked)
         wanted = [RowIds(ids.stem, self.complete) if set(ids.leaves) <= set(self.complete) else ids for ids in asked]
         found = [self.cache.get(ids.stem, ids.leaves) for ids in wanted]
         missing = [ids for ids, row in zip(wanted, found, strict=True) if row is None]
-        computed = iter(self._compute(missing))
+        computed = iter(self.compute(missing))
         rows = [next(computed) if row is None else row for row in found]
         for ids, row, known in zip(wanted, rows, found, strict=True):
             if known is None:
                 kept = TrunkRow(row.stem.cpu(), {leaf: hidden.cpu() for leaf, hidden in row.leaves.items()})
-                self.cache.put(ids.stem, kept, persist=ids.leaves == self.complete)
+                self._remember(ids, kept, must_persist)
         return rows
+
+    def _remember(self, ids: RowIds, row: TrunkRow, must_persist: bool) -> None:
+        assert self.cache is not None
+        try:
+            self.cache.put(ids.stem, row, persist=ids.leaves == self.complete)
+        except OSError as error:
+            if must_persist:
+                raise
+            if not self._full:
+                logger.warning("the trunk's answers stay in memory, their folder does not take them: %s", error)
+            self._full = True
 
     def lacking(self, stems: Sequence[Ids]) -> list[Ids]:
         """Those of `stems` whose complete rows the cache's folder does not have."""
         assert self.cache is not None
         return [stem for stem in stems if not self.cache.on_disk(stem, self.complete)]
 
-    def _compute(self, asked: Sequence[RowIds]) -> list[TrunkRow]:
+    @torch.no_grad()
+    def compute(self, asked: Sequence[RowIds]) -> list[TrunkRow]:
+        """What `rows` says, without looking into the cache."""
         leaves = [(place, self._embed(leaf)) for place, ids in enumerate(asked) for leaf in ids.leaves]
         stems = [self._embed(ids.stem) for ids in asked]
         of_stems, of_leaves = read_in_two_steps(self, stems, leaves, self.batch_tokens)
@@ -83,6 +114,13 @@ class Trunk(Half):
                         f"the trunk is read without gradients and may be remembered, but {name} below "
                         "policy.frozen_layers learns; keep what learns above the split"
                     )
+
+
+def processor() -> str:
+    """Name of the CPU, whose instructions decide over last bits."""
+    lines = CPU_FACTS.read_text().splitlines() if CPU_FACTS.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else f"{platform.machine()} {platform.processor()}".strip()
 
 
 def open_trunk_cache(
@@ -115,8 +153,10 @@ def open_trunk_cache(
         "attention": ATTENTION,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
     }
     if device.type == "cpu":
         context |= {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
-    return TrunkCache(context, config.trunk_cache_mb * MIB, folder if config.trunk_cache == "disk" else None)
+    cache = TrunkCache(context, config.trunk_cache_mb * MIB, folder if config.trunk_cache == "disk" else None)
+    cache.sweep()
+    return cache

@@ -9,7 +9,10 @@ Shape legend: P = tokens of a stem, S = tokens of a leaf, H = hidden size.
 import json
 import logging
 import os
+import re
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,8 +29,12 @@ from flag_kedro.policy.packing import Ids
 logger = logging.getLogger(__name__)
 
 Place = Ids | tuple[Ids, ...]
+SUFFIX = ".safetensors"
 ENTRY = "trunk_row"
 """The only entry of a file's metadata: safetensors writes several in random order, but equal rows are equal files."""
+TEMPORARY = re.compile(rf"\.[0-9a-f]{{64}}{re.escape(SUFFIX)}\.\d+\.[0-9a-f]{{16}}")
+LEFT_BEHIND_SECONDS = 3600.0
+"""A temporary file of this age has no writer any more: writing one takes seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +58,7 @@ class TrunkRow:
 
 
 class TrunkCache:
-    """Rows by stem: the least recently used leaves RAM first; a file holds one row and is verified when it is read.
+    """Rows by stem: the least recently used leaves RAM first; a file holds one row and is verified when read.
 
     Rows that are handed out are the cache's own: nobody may write into them. Copies of a model share the cache.
     """
@@ -109,8 +116,17 @@ class TrunkCache:
             self._write(self._path(self.folder, stem, list(row.leaves)), row)
 
     def on_disk(self, stem: Ids, leaves: Sequence[Ids]) -> bool:
-        """Whether the folder has a file for exactly this row; it is not opened."""
-        return self.folder is not None and self._path(self.folder, stem, leaves).is_file()
+        """Whether the folder has a file for exactly this row; damage shows only when it is read."""
+        path = None if self.folder is None else self._path(self.folder, stem, leaves)
+        return path is not None and path.is_file() and path.stat().st_size > 0
+
+    def sweep(self) -> None:
+        """Remove temporary files that killed processes left in the folder; younger ones may have a writer."""
+        for temporary in self.folder.glob(f"??/.*{SUFFIX}.*") if self.folder is not None else ():
+            with suppress(OSError):  # renamed or removed meanwhile, or another user's
+                age = time.time() - temporary.stat().st_mtime
+                if TEMPORARY.fullmatch(temporary.name) and age > LEFT_BEHIND_SECONDS:
+                    temporary.unlink()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
@@ -132,7 +148,7 @@ class TrunkCache:
     def _path(self, folder: Path, stem: Ids, leaves: Sequence[Ids]) -> Path:
         address = json.dumps([self.context, stem, list(leaves)], sort_keys=True, separators=(",", ":"))
         key = sha256(address.encode()).hexdigest()
-        return folder / key[:2] / f"{key}.safetensors"
+        return folder / key[:2] / f"{key}{SUFFIX}"
 
     def _description(self, path: Path, row: TrunkRow) -> str:
         """What a file says of itself, so that it is known for foreign or damaged."""
@@ -151,7 +167,10 @@ class TrunkCache:
             temporary.unlink(missing_ok=True)
 
     def _read(self, stem: Ids, leaves: Sequence[Ids]) -> TrunkRow | None:
-        """The row of a verified file; a file that fails is removed, so that the row is computed and written again."""
+        """The row of a verified file; one that is damaged is removed, so that the row is computed and written again.
+
+        A file that cannot be read just now stays: others may be able to.
+        """
         if self.folder is None:
             return None
         path = self._path(self.folder, stem, leaves)
@@ -159,13 +178,19 @@ class TrunkCache:
             return self._verified(path, path.read_bytes(), stem, leaves)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:  # KeyError: a dtype that torch does not have
-            self.rejected += 1
-            if path not in self._warned:
-                self._warned.add(path)
-                logger.warning("%s is no use (%s); it is computed again", path, error)
-            path.unlink(missing_ok=True)
-            return None
+        except OSError as error:
+            self._reject(path, error)
+        except (ValueError, KeyError, SafetensorError) as error:  # KeyError: a dtype that torch does not have
+            self._reject(path, error)
+            with suppress(OSError):  # another user's; a sound one that another process put there is written again
+                path.unlink(missing_ok=True)
+        return None
+
+    def _reject(self, path: Path, error: Exception) -> None:
+        self.rejected += 1
+        if path not in self._warned:
+            self._warned.add(path)
+            logger.warning("%s is no use (%s); it is computed again", path, error)
 
     def _verified(self, path: Path, content: bytes, stem: Ids, leaves: Sequence[Ids]) -> TrunkRow:
         tensors = load(content)

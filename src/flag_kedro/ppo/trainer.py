@@ -66,7 +66,7 @@ def train(
     """
     env = TradingVectorEnv(window, env_config, config.num_envs)
     collector = RolloutCollector(env, seed, config.num_envs, _starts(window, seed) if config.stagger_starts else None)
-    reference = Lookup(frozen_copy(model)) if config.kl_coef > 0 else None
+    reference = frozen_copy(model) if config.kl_coef > 0 else None
     optimizer = torch.optim.Adam(_parameter_groups(model, config), eps=ADAM_EPS)
     model, optimizer = accelerator.prepare(model, optimizer)
     selection = Selection(validation, env_config, config)
@@ -95,7 +95,7 @@ def train(
 
 def update_policy(
     model: Policy,
-    reference: Lookup | None,
+    reference: Policy | None,
     optimizer: torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
@@ -117,6 +117,7 @@ def update_policy(
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     advantages, targets, values = advantages.flatten(), targets.flatten(), rollout.values.flatten()
     totals: dict[str, list[float]] = {}
+    anchors = None if reference is None else Lookup(reference)
     for epoch in range(config.update_epochs):
         for minibatch in _minibatches(len(values), config, seed, update, epoch):
             parts = np.array_split(minibatch, min(config.gradient_accumulation_steps, len(minibatch)))
@@ -139,8 +140,8 @@ def update_policy(
                     "clip_fraction": ((log_ratio.exp() - 1).abs() > config.clip_coef).float(),
                 }
                 loss = terms["policy_loss"] + config.vf_coef * terms["value_loss"] - config.ent_coef * terms["entropy"]
-                if reference is not None:
-                    anchor = reference.evaluate(take_states(rollout.states, rows)).log_probs
+                if anchors is not None:
+                    anchor = anchors.evaluate(take_states(rollout.states, rows)).log_probs
                     terms["kl"] = losses.kl_divergence(said.log_probs, anchor)
                     loss = loss + config.kl_coef * terms["kl"]
                 accelerator.backward(loss.sum() / minibatch.size)

@@ -187,7 +187,11 @@ def open_strategies(
     cache = open_trunk_cache(folder, config, device, trunk_cache)
     model = load_policy(policy, backbone, device, cache)
     untrained = build_actor_critic(folder, config, description["seed"], device, cache)
-    if config.trunk_cache == "disk":
+    if config.trunk_cache == "disk" and not any(trunk_cache.iterdir()):
+        logger.warning(
+            "no prompt was read ahead into %s: give the training's trunk_cache_dir to save time", trunk_cache
+        )
+    elif config.trunk_cache == "disk":
         for reader in (model, untrained):
             reader.complete_rows(closed_account_texts(env))
     return Strategies(
