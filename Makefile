@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install run test test-slow lint format types benchmark viz ui clean
+.PHONY: install run test test-slow chaos lint format types benchmark viz ui clean
 .DEFAULT_GOAL := run
 
 install: $(STAMP)
@@ -29,6 +29,10 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# A hundred kills of a training at random moments; half an hour.
+chaos: install
+	$(BIN)/python -m pytest -m slow tests/pipelines/test_resume_run.py -k chaos -s
 
 lint: install
 	$(BIN)/ruff format --check .

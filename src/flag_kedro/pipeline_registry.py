@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from flag_kedro.pipelines import backtest, features, ingest, reproduce, sb3_baseline, training
+from flag_kedro.pipelines import backtest, certify, features, ingest, reproduce, sb3_baseline, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -15,6 +15,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "training": learning,
         "train": ingesting + building + learning,
         "backtest": judging,
+        "certify": certify.create_pipeline(),
         "reproduce": reproduce.create_pipeline(),
         "sb3_baseline": sb3_baseline.create_pipeline(),
         "__default__": ingesting + building + learning + judging,

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flag_kedro.backtest.counterfactual import cumulative_log_returns, replay_targets, shift_percentiles
+from flag_kedro.backtest.counterfactual import (
+    cumulative_log_returns,
+    pooled_shift_percentile,
+    replay_targets,
+    shift_percentiles,
+)
 from flag_kedro.backtest.replay import Decisions, replay
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import States
@@ -101,3 +106,25 @@ def test_percentile_of_paths_without_skill_is_spread_evenly(cut_prices: CutPrice
     assert 0.35 < np.mean(found) < 0.65
     assert min(found) < 0.15
     assert max(found) > 0.85
+
+
+def test_pooled_percentile_shifts_all_symbols_together(cut_prices: CutPrices) -> None:
+    closes = [10.0, 10.0, 20.0, 20.0, 10.0, 10.0, 10.0]
+    falling = closes[::-1]
+    window = cut_prices("next_close", A=(closes, closes), B=(falling, falling))
+    paths = np.zeros((2, 7), dtype=np.int64)
+    paths[0, 0] = paths[1, 1] = 1  # both bought before their doubling, a session apart
+    assert pooled_shift_percentile(window, _free(), paths) == 1.0
+    # shifts k of A earn ln 2, 0, -ln 2, 0, 0, 0 and of B ln 2, 0, -ln 2, 0, 0, 0 in turn: all worse together
+    alone = shift_percentiles(window, _free(), {"p": paths})
+    assert alone["A"]["p"] == alone["B"]["p"] == 1.0
+    paths[1] = np.roll(paths[1], 2)  # B now loses where A wins: the sum of both is 0
+    assert pooled_shift_percentile(window, _free(), paths) == pytest.approx(0.5)
+
+
+def test_pooled_percentile_of_constant_paths_is_none_and_unequal_lengths_are_refused(cut_prices: CutPrices) -> None:
+    window = cut_prices("next_close", A=([10.0] * 5, [10.0] * 5), B=([10.0] * 5, [10.0] * 5))
+    assert pooled_shift_percentile(window, _free(), np.array([[1] * 5, [0] * 5])) is None
+    unequal = cut_prices("next_close", A=([10.0] * 5, [10.0] * 5), B=([10.0] * 4, [10.0] * 4))
+    with pytest.raises(ValueError, match="as many sessions"):
+        pooled_shift_percentile(unequal, _free(), np.ones((2, 5), dtype=np.int64))

@@ -1,6 +1,7 @@
 """The simulated market against its rule, reconstructed from what it publishes."""
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -273,3 +274,18 @@ def test_span_that_begins_on_a_holiday_starts_with_the_next_session():
     prices = simulate(("ALDR",), first_session=date(2021, 1, 1)).prices
     assert prices["session"][59] == date(2021, 1, 4)
     assert prices["session"][58] == date(2021, 1, 4) - timedelta(days=4)
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_effects_known_at_a_close_follow_from_the_headlines_published_until_then(horizon: int):
+    market = simulate(horizon=horizon, signal=0.01)
+    for symbol in ("ALDR", "FJRD"):
+        truth = market.truth.filter(pl.col("symbol") == symbol)
+        closes = market.prices.filter(pl.col("symbol") == symbol)["available_at"].to_list()
+        news = market.news.filter(pl.col("symbol") == symbol)
+        for day in range(10, 40):
+            known = news.filter(pl.col("available_at") <= closes[day])
+            effect = reconstruct_effect(replace(market, news=known), symbol, 0.01, horizon)
+            row = truth.row(day, named=True)
+            assert row["next_effect"] == pytest.approx(effect[day + 1], abs=1e-12)
+            assert row["second_effect"] == pytest.approx(effect[day + 2], abs=1e-12)

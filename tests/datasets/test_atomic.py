@@ -15,14 +15,8 @@ import pytest
 from kedro.io import DatasetError
 
 from flag_kedro.data.schema import DataError
-from flag_kedro.datasets.atomic import (
-    HTMLPage,
-    JSONFile,
-    ParquetTable,
-    PlotlyFigure,
-    whole_file,
-    whole_folder,
-)
+from flag_kedro.data.whole import whole_file, whole_folder
+from flag_kedro.datasets.atomic import HTMLPage, JSONFile, ParquetTable, PlotlyFigure
 from flag_kedro.datasets.folders import Folder, SymbolTables
 
 TABLE = pl.DataFrame({"symbol": ["ALDR"], "price": [1.5]})

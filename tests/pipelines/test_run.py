@@ -252,7 +252,7 @@ def test_interrupted_training_ends_failed_and_leaves_nothing_half_written(
     (run,) = runs(tmp_path)
     assert run.info.status == "FAILED"
     assert run.data.tags["flag.error"].startswith("RunInterrupted")
-    assert sorted(path.name for path in (tmp_path / "06_models").iterdir()) == ["backbone"]
+    assert sorted(path.name for path in (tmp_path / "06_models").iterdir()) == ["backbone", "checkpoints"]
 
 
 def test_symbol_without_data_stops_and_writes_nothing(kedro: Kedro, tmp_path: Path):
@@ -282,7 +282,8 @@ def test_listing_pipelines_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    names = ["__default__", "backtest", "features", "ingest", "reproduce", "sb3_baseline", "train", "training"]
+    names = ["__default__", "backtest", "certify", "features", "ingest", "reproduce", "sb3_baseline"]
+    names += ["train", "training"]
     assert ", ".join(repr(name) for name in names) in done.stdout
 
 

@@ -51,3 +51,28 @@ def test_reward_after_episode_end_does_not_reach_earlier_steps(kind: str):
     rich, _ = estimate_advantages(column(1, 1, 1000), values, following, *ends, gamma=0.9, gae_lambda=0.9)
     assert torch.equal(poor[:2], rich[:2])
     assert rich[2] == 1000
+
+
+def test_episodes_that_end_in_both_ways_within_one_rollout():
+    """gamma = lambda = 0.5, so a step's error counts a quarter one step before."""
+    rewards, values, following = column(1, 1, 1, 1, 1), column(2, 2, 2, 2, 2), column(4, 4, 4, 4, 4)
+    terminated, truncated = flags(False, True, False, False, False), flags(False, False, False, True, False)
+    advantages, targets = estimate_advantages(
+        rewards, values, following, terminated, truncated, gamma=0.5, gae_lambda=0.5
+    )
+    # errors: 1 + 0.5 x 4 - 2 = 1, at the ruin 1 - 2 = -1
+    # last episode, cut by the rollout's end: 1
+    # second, truncated at step 3: 1, and at step 2 1 + 0.25 x 1
+    # first, ruined at step 1: -1, and at step 0 1 + 0.25 x -1
+    assert advantages.flatten().tolist() == [0.75, -1.0, 1.25, 1.0, 1.0]
+    assert targets.flatten().tolist() == [2.75, 1.0, 3.25, 3.0, 3.0]
+
+
+def test_accounts_do_not_mix():
+    together = [torch.randn(4, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    ends = [torch.zeros(4, 3, dtype=torch.bool) for _ in range(2)]
+    ends[0][1, 0] = ends[1][2, 1] = True
+    whole, _ = estimate_advantages(*together, *ends, gamma=0.9, gae_lambda=0.8)
+    for account in range(3):
+        alone = [part[:, [account]] for part in (*together, *ends)]
+        assert torch.equal(estimate_advantages(*alone, gamma=0.9, gae_lambda=0.8)[0], whole[:, [account]])

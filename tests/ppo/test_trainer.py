@@ -38,7 +38,7 @@ def learn(
 
 
 def without_times(rows: list[Metrics]) -> list[Metrics]:
-    return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in rows]
+    return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
 
 
 def flat(model: ActorCritic) -> torch.Tensor:

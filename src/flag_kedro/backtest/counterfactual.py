@@ -103,6 +103,34 @@ def shift_percentiles(
     return found
 
 
+def pooled_shift_percentile(window: TradingWindow, config: EnvConfig, targets: Ints) -> float | None:
+    """Where a strategy's log return over all symbols lies among those of shifting all its positions by one time.
+
+    See `shift_percentiles`. One shift moves every symbol, so that what symbols have in common stays together.
+
+    Args:
+        window: sessions traded; every symbol must have as many.
+        config: fills and costs.
+        targets: position that each decision asks for, [S, T].
+
+    Returns:
+        Percentile in [0, 1]; None where no symbol's path ever changes.
+
+    Raises:
+        ValueError: when symbols differ in their number of sessions.
+    """
+    if (window.num_sessions != window.num_sessions[0]).any():
+        raise ValueError(f"symbols must have as many sessions as one another; got {window.num_sessions.tolist()}")
+    decisions = int(window.num_sessions[0]) - 1
+    paths = targets[:, :decisions]
+    if (paths == paths[:, :1]).all():
+        return None
+    shifts = np.stack([np.roll(paths, k, axis=1) for k in range(decisions)], axis=1)
+    padded = np.concatenate([shifts, shifts[:, :, -1:]], axis=2)
+    returns = cumulative_log_returns(replay_targets(window, config, padded).equity, window).sum(axis=0)
+    return _percentile(returns[0], returns[1:])
+
+
 def _percentile(value: float, others: Floats) -> float:
     return float((others < value).mean() + 0.5 * (others == value).mean())
 

@@ -65,7 +65,8 @@ class SimulatedMarket:
     news: pl.DataFrame
     """Columns of `schema.NEWS`."""
     truth: pl.DataFrame
-    """`symbol`, `session`, `effect`: the planted part of the session's open-to-close log return. For
+    """`symbol`, `session`, `effect`: the planted part of the session's open-to-close log return. `next_effect`,
+    `second_effect`: what headlines knowable at the session's close plant in the next session, and in the one after. For
     tests and oracles; never shown to a policy."""
 
 
@@ -103,17 +104,17 @@ def simulate_market(symbols: tuple[str, ...] | None, config: SimulatedConfig, se
 def _simulate_symbol(
     symbol: str, sessions: pl.DataFrame, factor: NDArray[np.float64], config: SimulatedConfig, seed: int
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    news, effect = _write_news(symbol, sessions, config, stream(seed, symbol, "news"))
-    prices = _draw_prices(symbol, sessions, factor, effect, config, stream(seed, symbol, "prices"))
-    truth = sessions.select(pl.lit(symbol).alias("symbol"), "session", pl.Series("effect", effect))
-    return prices, news, truth
+    news, effects = _write_news(symbol, sessions, config, stream(seed, symbol, "news"))
+    prices = _draw_prices(symbol, sessions, factor, effects["effect"], config, stream(seed, symbol, "prices"))
+    planted = [pl.Series(name, effect) for name, effect in effects.items()]
+    return prices, news, sessions.select(pl.lit(symbol).alias("symbol"), "session", *planted)
 
 
 def _write_news(
     symbol: str, sessions: pl.DataFrame, config: SimulatedConfig, rng: np.random.Generator
-) -> tuple[pl.DataFrame, NDArray[np.float64]]:
-    """Articles of every session, and the effect they have on each session's open-to-close return."""
-    effect = np.zeros(sessions.height)
+) -> tuple[pl.DataFrame, dict[str, NDArray[np.float64]]]:
+    """Articles of every session, and their effects as `SimulatedMarket.truth` has them."""
+    effects = {name: np.zeros(sessions.height) for name in ("effect", "next_effect", "second_effect")}
     articles: list[tuple[object, str]] = []
     for day, (opens_at, closes_at) in enumerate(sessions.select("opens_at", "closes_at").iter_rows()):
         kinds = ["neutral"] * int(rng.integers(1, 4))
@@ -128,7 +129,10 @@ def _write_news(
             articles.append((published, write_headline(kind, symbol, rng)))
             if kind != "neutral":
                 first = day + int(after_close) + 1
-                effect[first : first + config.horizon] += sign * config.signal
+                end = first + config.horizon
+                effects["effect"][first:end] += sign * config.signal
+                effects["next_effect"][first - 1 : end - 1] += sign * config.signal
+                effects["second_effect"][first - 1 : end - 2] += sign * config.signal
     news = pl.DataFrame(
         {
             "symbol": symbol,
@@ -141,7 +145,7 @@ def _write_news(
         },
         schema=NEWS,
     )
-    return news, effect
+    return news, effects
 
 
 def _draw_prices(

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import polars as pl
 from kedro.io import AbstractDataset
 
-from flag_kedro.datasets.atomic import recover_folder, whole_folder
+from flag_kedro.data.whole import recover_folder, whole_folder
 from flag_kedro.policy.manifest import verify_manifest, write_manifest
 
 

@@ -3,6 +3,7 @@
 Shape legend: S = symbols, A = accounts per symbol, N = S x A accounts (those of a symbol side by side).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -104,6 +105,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self._reward = make_reward(config, self.num_envs)
         self._equity = np.full(self.num_envs, config.initial_cash)
         self._mark = self._marks.take(self._row)
+        self._history: list[list[tuple[float, float, str]]] = []
+        """Reward, equity after it and action of the last sessions of each account, for the paper's account view."""
         self._restart(np.ones(self.num_envs, dtype=bool))
 
     def reset(
@@ -177,11 +180,47 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             action_mask=self.accounts.action_mask(),
         )
 
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that later steps depend on besides window and config; `restore` puts them back."""
+        past = np.full((self.num_envs, HISTORY, 3), np.nan)
+        for account, rows in enumerate(self._history):
+            for place, (reward, value, action) in enumerate(rows):
+                past[account, place] = reward, value, ACTION_NAMES.index(action)
+        return {name: getattr(thing, own).copy() for name, thing, own in self._changing()} | {"history": past}
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """Stand where another environment of the same window, config and number of accounts stood.
+
+        Raises:
+            ValueError: when the snapshot is of other accounts.
+        """
+        changing = self._changing()
+        expected = {name: getattr(thing, own).shape for name, thing, own in changing}
+        expected["history"] = (self.num_envs, HISTORY, 3)
+        found = {name: array.shape for name, array in snapshot.items()}
+        if found != expected:
+            raise ValueError(f"the snapshot is of another environment: it has {found}, expected {expected}")
+        for name, thing, own in changing:
+            setattr(thing, own, snapshot[name].copy())
+        self._mark = self._marks.take(self._row + self.session)
+        self._history = [
+            [(float(reward), float(value), ACTION_NAMES[int(action)]) for reward, value, action in rows if action >= 0]
+            for rows in snapshot["history"]
+        ]
+
+    def _changing(self) -> list[tuple[str, Any, str]]:
+        """Name, owner and attribute of every array that steps change; the history apart."""
+        own: list[tuple[str, Any, str]] = [(name.lstrip("_"), self, name) for name in ("session", "elapsed", "_equity")]
+        for room, thing in (("accounts", self.accounts), ("reward", self._reward)):
+            arrays = [name for name, value in vars(thing).items() if isinstance(value, np.ndarray)]
+            own += [(f"{room}.{name}", thing, name) for name in arrays]
+        return own
+
     def _restart(self, which: Bools) -> None:
         """Open the accounts in `which` [N] anew where they stand in time."""
         if which.all():
             self.elapsed = np.zeros(self.num_envs, dtype=np.int64)
-            self._history: list[list[tuple[float, float, str]]] = [[] for _ in range(self.num_envs)]
+            self._history = [[] for _ in range(self.num_envs)]
         self.elapsed[which] = 0
         self._reward.reset(which)
         self.accounts.reset(which, self.config.initial_cash)

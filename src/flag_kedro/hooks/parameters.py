@@ -15,6 +15,7 @@ from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.experiments.config import CertifyConfig
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -34,6 +35,7 @@ class Settings(BaseModel):
     policy: PolicyConfig
     ppo: PPOConfig
     backtest: BacktestConfig
+    certify: CertifyConfig
     runtime: RuntimeConfig
     seed: int = Field(ge=0)
     data_dir: str | None = None

@@ -19,11 +19,11 @@ from flag_kedro.data.schema import DataError
 from flag_kedro.env.window import LookAheadError
 from flag_kedro.hooks.backtest_summary import print_backtest
 from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters
-from flag_kedro.hooks.summary import print_reproduced, print_trained
+from flag_kedro.hooks.summary import print_certificate, print_reproduced, print_trained
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
 from flag_kedro.ppo.errors import TrainingError
-from flag_kedro.tracking.log import set_tags
+from flag_kedro.tracking.log import set_tags, sweep_dead_runs
 
 LOCK = ".run.lock"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -101,12 +101,17 @@ class ProjectHooks:
         if self._catalog is not None and not self._tagged:
             self._tagged = True
             set_tags({"git_commit": _git_commit(self._project)})
+            sweep_dead_runs(self._data_dir)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Tag the run with the policy it trained, so that a later backtest finds it."""
         if dataset_name == "policy":
             set_tags({"trained": "true", "policy_hash": folder_hash(self._catalog["policy"].load())})
+        if dataset_name == "training_history":  # the last output of a training
+            from flag_kedro.ppo.checkpoint import remove_finished  # imports torch
+
+            remove_finished(self._catalog["checkpoints"].load())
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
@@ -116,6 +121,8 @@ class ProjectHooks:
         if {"backtest_metrics", "backtest_inference", "causality_audit"} <= made:
             metrics, inference = catalog["backtest_metrics"].load(), catalog["backtest_inference"].load()
             print_backtest(metrics, inference, catalog["causality_audit"].load(), self._shown_data_dir())
+        elif "certificate" in made:
+            print_certificate(catalog["certificate"].load(), self._shown_data_dir())
         elif "policy" in made:
             print_trained(self._shown_data_dir())
         elif {"published_rows", "published_audit"} <= made:
@@ -144,7 +151,9 @@ class ProjectHooks:
         self._interrupts += 1
         name = signal.Signals(number).name
         if self._interrupts == 1:
-            raise RunInterrupted(f"stopped by {name}; outputs of finished nodes are whole, nothing else was written")
+            raise RunInterrupted(
+                f"stopped by {name}; outputs of finished nodes are whole, and an unfinished training can go on"
+            )
         if self._interrupts > 2:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -19,6 +19,26 @@ def print_trained(data_dir: Path) -> None:
     console.print("  learning curves  make ui         (kedro mlflow ui)")
 
 
+def print_certificate(certificate: dict[str, Any], data_dir: Path) -> None:
+    """Print each seed's share of the oracle and its twin, and the verdict."""
+    console = Console()
+    table = Table(title="Learnability certificate", caption="Held-out log returns, summed over symbols.")
+    for column in ("seed", "policy", "oracle", "share", "oracle's t", "twin", "percentile among shifts"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row, twin in zip(certificate["signal"], certificate["twins"], strict=True):
+        place = "constant" if twin["shift_percentile"] is None else f"{twin['shift_percentile']:.2f}"
+        figures = (row["log_return"], row["oracle_log_return"], row["share"], row["oracle_t"], twin["log_return"])
+        table.add_row(
+            str(row["seed"]), *(f"{figure:.2f}" for figure in figures), place + ("" if twin["clean"] else "*")
+        )
+    console.print(table)
+    if certificate["passed"]:
+        console.print(f"[bold]Passed[/bold]: median share {certificate['oracle_share_median']:.2f}, twins clean.")
+    else:
+        console.print(f"[bold]Failed[/bold]: {'; '.join(certificate['reasons'])}.")
+    console.print(f"  all figures      {data_dir / '08_reporting' / 'certificate.json'}", highlight=False)
+
+
 def print_reproduced(rows: dict[str, Any], audit: dict[str, Any], data_dir: Path) -> None:
     """Print each rebuilt Buy & Hold row under the printed one, what was skipped, and where the audit is."""
     console = Console()

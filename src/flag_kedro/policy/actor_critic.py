@@ -73,6 +73,7 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(head.bias)
         self.trunk = Trunk(base, config, cache)
         self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]])
+        self.tokens_read = 0
         self._tokenise_part = lru_cache(REMEMBERED_TEXTS)(self._encode_part)
 
     @property
@@ -145,6 +146,7 @@ class ActorCritic(nn.Module):
     def _read(self, prompts: Sequence[Prompt]) -> Tensor:
         """Logits of the three actions and the value of each prompt, [R, 4]."""
         ids, places = rows_of(prompts)
+        self.tokens_read += sum(len(row.stem) + sum(map(len, row.leaves)) for row in ids)
         return self._read_rows(prompts, places, self.trunk.rows(ids), self.config.dtype)
 
     def _read_rows(

@@ -41,6 +41,7 @@ class BagOfWordsPolicy(nn.Module):
 
     def __init__(self, words: Sequence[str], accounts: Sequence[str]) -> None:
         super().__init__()
+        self.tokens_read = 0
         self.words = tuple(words)
         self.accounts = tuple(accounts)
         self._analyze = CountVectorizer(ngram_range=NGRAMS, token_pattern=WORD).build_analyzer()
@@ -79,6 +80,7 @@ class BagOfWordsPolicy(nn.Module):
     def evaluate(self, states: States) -> Evaluation:
         """Evaluate N states; each is summed on its own, so its bits do not depend on its neighbours."""
         bags = [self.features(*prompt) for prompt in zip(states.prefix, states.account, strict=True)]
+        self.tokens_read += sum(map(len, bags))
         starts = np.cumsum([0, *(len(bag) for bag in bags[:-1])])
         flat = torch.from_numpy(np.concatenate(bags)).to(self.device)
         offsets = torch.from_numpy(starts).to(self.device)

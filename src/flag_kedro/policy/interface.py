@@ -30,6 +30,9 @@ class Policy(Protocol):
     heads: nn.ModuleDict
     """`policy` and `value`, which learn at `ppo.head_learning_rate`; other weights that learn may lie below."""
 
+    tokens_read: int
+    """Tokens that what learns has read so far; equal prompts that are read once count once."""
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -1,5 +1,7 @@
 """Parameters `ppo.*`, with the names of Table 3 (arXiv:2502.11433), which are CleanRL's."""
 
+from typing import Literal
+
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -8,6 +10,8 @@ from pydantic.dataclasses import dataclass
 class PPOConfig:
     """How rollouts update the policy (arXiv:1707.06347)."""
 
+    algorithm: Literal["ppo", "reinforce"] = "ppo"
+    """`reinforce` is Monte Carlo policy gradient with the value head as baseline: one step over each whole rollout."""
     total_timesteps: int = Field(ge=1)
     """Account-decisions in the whole training, over all symbols and accounts."""
     learning_rate: float = Field(5e-4, gt=0)
@@ -44,8 +48,9 @@ class PPOConfig:
     """Stop a rollout's epochs once the approximate KL exceeds this; null never stops early."""
     gradient_accumulation_steps: int = Field(8, ge=1)
     """Forward-backward passes per optimizer step; trades time for memory, not results."""
-    minibatch_size: int = Field(32, ge=1)
-    """Account-decisions per optimizer step, in whole (symbol, session) groups; the last may be smaller."""
+    minibatch_size: int | None = Field(32, ge=1)
+    """Account-decisions per optimizer step, in whole (symbol, session) groups; the last may be smaller. null is
+    the whole rollout."""
     bootstrap_truncated: bool = True
     """Continue a truncated episode with V of its last state; false is the paper's likely reading."""
     stagger_starts: bool = False
@@ -56,11 +61,22 @@ class PPOConfig:
     """Updates between two validations; without a validation window there are none."""
     patience: int | None = Field(None, ge=1)
     """Stop after so many validations without a new best; null uses the whole budget."""
+    max_kl: float | None = Field(None, gt=0)
+    """Stop with an error when an update moves the policy further (approximate KL after its last step); null never
+    does."""
+    min_entropy: float | None = Field(None, gt=0)
+    """Stop with an error when the policy's mean entropy (nats) falls below; null never does."""
+    checkpoint_interval: int = Field(10, ge=1)
+    """Updates between two checkpoints; when a training is stopped by a signal one more is written."""
+    resume: Literal["auto", "never"] = "auto"
+    """Go on with an unfinished training of the same settings, or begin anew."""
     num_processes: int = Field(1, ge=1)
     """Training processes."""
 
     def __post_init__(self) -> None:
-        if self.minibatch_size < self.num_envs:
+        if self.algorithm == "reinforce":
+            self._check_reinforce()
+        if self.minibatch_size is not None and self.minibatch_size < self.num_envs:
             raise ValueError(
                 f"ppo.minibatch_size ({self.minibatch_size}) must be at least ppo.num_envs ({self.num_envs}): "
                 "a minibatch holds whole (symbol, session) groups"
@@ -68,6 +84,16 @@ class PPOConfig:
         if self.num_processes > 1:
             raise ValueError(
                 f"ppo.num_processes is {self.num_processes}, but this version trains in one process; set it to 1"
+            )
+
+    def _check_reinforce(self) -> None:
+        needed = {"update_epochs": 1, "gae_lambda": 1.0, "minibatch_size": None}
+        wrong = [name for name, value in needed.items() if getattr(self, name) != value]
+        if wrong:
+            listed = ", ".join(f"ppo.{name}={'null' if needed[name] is None else needed[name]}" for name in wrong)
+            raise ValueError(
+                "ppo.algorithm is reinforce, which takes one step over each whole rollout, with returns as they came: "
+                f"set {listed}"
             )
 
     def num_updates(self, num_symbols: int) -> int:

@@ -1,9 +1,11 @@
 """Preparing torch for a run, and one training in this process."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,12 +15,15 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
+from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.bag_of_words import BagOfWordsPolicy, build_bag_of_words
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache
+from flag_kedro.ppo.checkpoint import Checkpoints, training_key
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.learner import Metrics
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.ppo.trainer import Metrics, train
+from flag_kedro.ppo.trainer import train
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +56,12 @@ def start_training(
     runtime: RuntimeConfig,
     seed: int,
     trunk_cache: Path | None = None,
-) -> tuple[ActorCritic, Iterator[Metrics]]:
+    checkpoints: Checkpoints | None = None,
+) -> tuple[ActorCritic, Generator[Metrics]]:
     """Build an actor-critic on the backbone folder and the generator that trains it in place.
 
-    `trunk_cache` is the folder for what the trunk says, where `policy.trunk_cache` is `disk`.
+    `trunk_cache` is the folder for what the trunk says, where `policy.trunk_cache` is `disk`; `checkpoints` are
+    those of this training, see `open_checkpoints`.
     """
     device = prepare_torch(runtime)
     model = build_actor_critic(backbone, policy, seed, device, open_trunk_cache(backbone, policy, device, trunk_cache))
@@ -68,7 +75,46 @@ def start_training(
     total = sum(weight.numel() for weight in model.parameters())
     logger.info("%s on %s: %s of %s weights learn", policy.backbone, device, f"{learning:,}", f"{total:,}")
     accelerator = Accelerator(cpu=device.type == "cpu")
-    return model, train(model, window, validation, env, ppo, seed, accelerator)
+    return model, train(model, window, validation, env, ppo, seed, accelerator, checkpoints)
+
+
+def open_checkpoints(
+    root: Path,
+    facts: Mapping[str, Any],
+    backbone: Path,
+    policy: PolicyConfig,
+    ppo: PPOConfig,
+    runtime: RuntimeConfig,
+    label: str | None,
+) -> Checkpoints:
+    """The checkpoints of the training with these settings, named by all that its bits depend on.
+
+    Args:
+        root: folder of all trainings.
+        facts: of data and environment, and the seed, fit for JSON.
+        backbone: its folder.
+        policy: the policy's parameters.
+        ppo: the learner's.
+        runtime: device and threads.
+        label: of the run that trains, kept with each checkpoint.
+
+    Raises:
+        CheckpointError: when another process is at the same training.
+    """
+    device = prepare_torch(runtime)
+    learner = {name: value for name, value in asdict(ppo).items() if name not in ("resume", "checkpoint_interval")}
+    cpu = {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    key = training_key(
+        {
+            "facts": facts,
+            "backbone": backbone_hash(backbone),
+            "policy": asdict(policy),
+            "ppo": learner,
+            "device": cpu if device.type == "cpu" else torch.cuda.get_device_name(device),
+            "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
+        }
+    )
+    return Checkpoints(root, key, label, resume=ppo.resume == "auto")
 
 
 def start_encoding(
@@ -111,11 +157,12 @@ def start_bag_of_words(
     ppo: PPOConfig,
     runtime: RuntimeConfig,
     seed: int,
-) -> tuple[BagOfWordsPolicy, Iterator[Metrics]]:
+) -> tuple[BagOfWordsPolicy, Generator[Metrics]]:
     """Build a bag-of-words policy on the words of `window` and the generator that trains it in place.
 
-    It learns by the run's `ppo`, with the same budget and seed, but for step size and entropy (above), and without
-    gradient accumulation, which only saves memory, and on one thread, since its sums are too short to share.
+    It learns by the run's `ppo`, with the same budget and seed, but for step size and entropy (above), without gradient
+    accumulation, which only saves memory, without limits, which are meant for the language model, and on one thread,
+    since its sums are too short to share.
     """
     device = prepare_torch(replace(runtime, threads=1))
     texts = [prefix for prefixes in window.prefixes for prefix in prefixes]
@@ -127,6 +174,8 @@ def start_bag_of_words(
         head_learning_rate=None,
         ent_coef=BAG_ENT_COEF,
         gradient_accumulation_steps=1,
+        max_kl=None,
+        min_entropy=None,
     )
     accelerator = Accelerator(cpu=device.type == "cpu")
     return model, train(model, window, validation, env, config, seed, accelerator)

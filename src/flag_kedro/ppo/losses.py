@@ -14,6 +14,11 @@ def policy_loss(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> Tens
     return -torch.minimum(ratio * advantages, clipped * advantages)
 
 
+def reinforce_loss(log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """Williams (1992): minus the log-probability of each action taken times its return above the baseline, [N]."""
+    return -log_probs * advantages
+
+
 def value_loss(values: Tensor, old_values: Tensor, targets: Tensor, clip_coef: float | None) -> Tensor:
     """Half the squared error [N]; with `clip_coef` the larger of it and that of the value whose change is clipped.
 
@@ -38,3 +43,11 @@ def kl_divergence(log_probs: Tensor, reference: Tensor) -> Tensor:
     possible = log_probs > -torch.inf
     safe = log_probs.masked_fill(~possible, 0.0)
     return (safe.exp() * (safe - reference.masked_fill(~possible, 0.0)) * possible).sum(dim=-1)
+
+
+def approximate_kl(log_ratio: Tensor) -> Tensor:
+    """How far the policy has moved, from the actions that were taken: ratio - 1 - ln(ratio), at least 0, [N].
+
+    Its mean is an estimate of KL(policy that took them || policy now); Schulman's k3 (2020), as in CleanRL.
+    """
+    return log_ratio.exp() - 1 - log_ratio

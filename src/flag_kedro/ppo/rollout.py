@@ -72,6 +72,14 @@ class RolloutCollector:
         self._returns = np.zeros(env.num_envs)
         env.reset(options=None if start is None else {"start": start})
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """Copies of what later rollouts depend on besides the environment."""
+        return {"step_count": torch.tensor(self.step_count), "returns": torch.from_numpy(self._returns.copy())}
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Go on where another collector stood."""
+        self.step_count, self._returns = int(snapshot["step_count"]), snapshot["returns"].numpy().copy()
+
     @torch.no_grad()
     def collect(self, model: Policy, num_steps: int) -> Rollout:
         """Play `num_steps` sessions with `model`'s sampled actions; each distinct state is evaluated once."""

@@ -1,12 +1,11 @@
-"""PPO on trading text: rollout, advantages, clipped updates, validation.
+"""Training on trading text: rollout, update, validation, again and again; it can be stopped and resumed anywhere.
 
 Shape legend: T = steps, S = symbols, A = accounts per symbol, N = S x A, M = T x N states of a rollout.
 """
 
 import logging
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -14,26 +13,23 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from flag_kedro.backtest.replay import replay
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import take_states
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.interface import Policy
-from flag_kedro.policy.lookup import Lookup
 from flag_kedro.policy.trainable import frozen_copy, load_trainable_state, trainable_state
-from flag_kedro.ppo import losses
-from flag_kedro.ppo.advantages import estimate_advantages
+from flag_kedro.ppo.checkpoint import Checkpoints, TrainingState, prefixed, without_prefix
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.errors import TrainingError
+from flag_kedro.ppo.learner import Learner, Metrics
 from flag_kedro.ppo.rollout import Rollout, RolloutCollector
+from flag_kedro.ppo.selection import Selection
 
 logger = logging.getLogger(__name__)
 
 ADAM_EPS = 1e-5
-Metrics = dict[str, float]
 
 
 def train(
@@ -44,152 +40,157 @@ def train(
     config: PPOConfig,
     seed: int,
     accelerator: Accelerator,
-) -> Iterator[Metrics]:
-    """Train `model` in place, yielding metrics after each update.
+    checkpoints: Checkpoints | None = None,
+) -> Generator[Metrics]:
+    """Train `model` in place, yielding metrics after each update; a resumed training yields all earlier ones first.
 
     Afterwards it holds the weights of the best validation, or the last ones without a validation window.
 
     Args:
-        model: the actor-critic, on the accelerator's device.
+        model: the actor-critic with its initial weights, on the accelerator's device.
         window: sessions to learn from.
         validation: sessions that choose the weights; never the test window.
         env_config: the MDP.
-        config: PPO's settings.
+        config: how to learn.
         seed: of every random draw.
         accelerator: places and steps the model.
+        checkpoints: where to go on, and where to leave the state every `ppo.checkpoint_interval` updates, and
+            when the training is stopped from outside; None keeps nothing.
 
     Yields:
         Metrics by their MLflow names, and `step`, the account-decisions taken so far.
 
     Raises:
-        TrainingError: when a loss or gradient is not finite.
+        TrainingError: when a loss or gradient is not finite, or a limit that was asked for is crossed.
     """
-    env = TradingVectorEnv(window, env_config, config.num_envs)
-    collector = RolloutCollector(env, seed, config.num_envs, _starts(window, seed) if config.stagger_starts else None)
-    reference = frozen_copy(model) if config.kl_coef > 0 else None
-    optimizer = torch.optim.Adam(_parameter_groups(model, config), eps=ADAM_EPS)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    selection = Selection(validation, env_config, config)
-    num_updates = config.num_updates(len(window.symbols))
-    for update in range(num_updates):
-        started = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * (1 - update / num_updates if config.anneal_lr else 1)
-        rollout = collector.collect(model, config.num_steps)
+    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator)
+    if checkpoints is None:
+        while not trainer.finished:
+            yield trainer.advance()
+        trainer.selection.restore(model)
+        return
+    if (found := checkpoints.newest()) is not None:
+        trainer.restore(found)
+        logger.info("going on after update %d of %d", len(trainer.history), trainer.num_updates)
+        yield from list(trainer.history)
+    state, saved = trainer.state(), len(trainer.history)
+    try:
+        while not trainer.finished:
+            row = trainer.advance()
+            state = trainer.state()
+            if trainer.finished or len(trainer.history) - saved >= config.checkpoint_interval:
+                checkpoints.save(state)
+                saved = len(trainer.history)
+            yield row
+    except TrainingError:
+        raise
+    except BaseException:  # stopped from outside: the update in progress is lost, those before it are not
+        if len(state.history) > saved:
+            checkpoints.save(state)
+        if state.history and not trainer.finished:
+            logger.warning("stopped after update %d; the same command goes on there", len(state.history))
+        raise
+    trainer.selection.restore(model)
+
+
+class Trainer:
+    """Everything that a training carries from one update to the next."""
+
+    def __init__(
+        self,
+        model: Policy,
+        window: TradingWindow,
+        validation: TradingWindow | None,
+        env_config: EnvConfig,
+        config: PPOConfig,
+        seed: int,
+        accelerator: Accelerator,
+    ) -> None:
+        self.config = config
+        self.num_updates = config.num_updates(len(window.symbols))
+        self.history: list[Metrics] = []
+        self.env = TradingVectorEnv(window, env_config, config.num_envs)
+        starts = _starts(window, seed) if config.stagger_starts else None
+        self.collector = RolloutCollector(self.env, seed, config.num_envs, starts)
+        reference = frozen_copy(model) if config.kl_coef > 0 else None
+        optimizer = torch.optim.Adam(_parameter_groups(model, config), eps=ADAM_EPS)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.learner = Learner(self.model, reference, self.optimizer, config, seed, accelerator)
+        self.selection = Selection(validation, env_config, config)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget or patience is used up."""
+        return len(self.history) == self.num_updates or self.selection.exhausted
+
+    def advance(self) -> Metrics:
+        """One update: rollout, learning and, if it is due, validation."""
+        update, started, read = len(self.history), time.perf_counter(), [self.model.tokens_read]
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * (1 - update / self.num_updates if self.config.anneal_lr else 1)
+        rollout = self.collector.collect(self.model, self.config.num_steps)
         collected = time.perf_counter()
-        metrics = update_policy(model, reference, optimizer, rollout, config, seed, update, accelerator)
-        metrics |= _describe(rollout, optimizer.param_groups[0]["lr"])
+        read.append(self.model.tokens_read)
+        metrics = self.learner.learn(rollout, update)
+        learned = time.perf_counter()
+        metrics |= _describe(rollout, self.optimizer.param_groups[0]["lr"])
+        read.append(self.model.tokens_read)
         metrics |= {
             "ppo/rollout_seconds": collected - started,
-            "ppo/update_seconds": time.perf_counter() - collected,
+            "ppo/update_seconds": learned - collected,
+            "ppo/rollout_tokens_per_second": (read[1] - read[0]) / (collected - started),
+            "ppo/update_tokens_per_second": (read[2] - read[1]) / (learned - collected),
         }
-        last = update == num_updates - 1
-        if validation is not None and (last or (update + 1) % config.validation_interval == 0):
-            metrics["env/validation_log_return"] = selection.validate(model)
-        yield {"step": (update + 1) * rollout.rewards.numel(), **metrics}
-        if selection.exhausted:
-            logger.info("early stop: %d validations without a new best", config.patience)
-            break
-    selection.restore(model)
+        if self._validation_is_due(update):
+            metrics["env/validation_log_return"] = self.selection.validate(self.model)
+            metrics["ppo/validation_seconds"] = time.perf_counter() - learned
+        row = {"step": (update + 1) * rollout.rewards.numel(), **metrics}
+        self.history.append(row)
+        if self.selection.exhausted:
+            logger.info("early stop: %d validations without a new best", self.config.patience)
+        return row
 
+    def state(self) -> TrainingState:
+        """Copies of all that the next updates depend on."""
+        tensors = prefixed("weights", trainable_state(self.model)) | prefixed("optimizer", self._optimizer_tensors())
+        tensors |= prefixed("best", self.selection.best_weights or {})
+        tensors |= prefixed("env", {name: torch.from_numpy(array) for name, array in self.env.snapshot().items()})
+        tensors |= prefixed("collector", self.collector.snapshot())
+        return TrainingState(tensors, list(self.history), self.selection.facts(), self.finished)
 
-def update_policy(
-    model: Policy,
-    reference: Policy | None,
-    optimizer: torch.optim.Optimizer,
-    rollout: Rollout,
-    config: PPOConfig,
-    seed: int,
-    update: int,
-    accelerator: Accelerator,
-) -> Metrics:
-    """Run `update_epochs` of clipped updates over one rollout; minibatches are whole (session, symbol) groups.
+    def restore(self, state: TrainingState) -> None:
+        """Stand where `state` was taken; the model must have its initial weights."""
+        load_trainable_state(self.model, without_prefix("weights", state.tensors))
+        self._load_optimizer(without_prefix("optimizer", state.tensors))
+        self.env.restore({name: tensor.numpy() for name, tensor in without_prefix("env", state.tensors).items()})
+        self.collector.restore(without_prefix("collector", state.tensors))
+        self.selection.load(state.selection, without_prefix("best", state.tensors))
+        self.history = list(state.history)
 
-    Returns:
-        Means over all minibatches.
-    """
-    next_values = rollout.next_values if config.bootstrap_truncated else rollout.next_values * ~rollout.truncated
-    advantages, targets = estimate_advantages(
-        rollout.rewards * config.reward_scale, rollout.values, next_values, rollout.terminated, rollout.truncated,
-        gamma=config.gamma, gae_lambda=config.gae_lambda,
-    )  # fmt: skip
-    if config.norm_adv and advantages.numel() > 1:
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    advantages, targets, values = advantages.flatten(), targets.flatten(), rollout.values.flatten()
-    totals: dict[str, list[float]] = {}
-    anchors = None if reference is None else Lookup(reference)
-    for epoch in range(config.update_epochs):
-        for minibatch in _minibatches(len(values), config, seed, update, epoch):
-            parts = np.array_split(minibatch, min(config.gradient_accumulation_steps, len(minibatch)))
-            optimizer.zero_grad()
-            for groups in parts:
-                rows = groups.ravel()
-                index = torch.from_numpy(rows).to(values.device)
-                said = model.evaluate(take_states(rollout.states, rows))
-                log_ratio = said.log_probs.gather(1, rollout.actions[index, None]).squeeze(1) - rollout.log_probs[index]
-                terms = {
-                    "policy_loss": losses.policy_loss(log_ratio, advantages[index], config.clip_coef),
-                    "value_loss": losses.value_loss(
-                        said.values,
-                        values[index],
-                        targets[index],
-                        config.clip_coef if config.clip_vloss else None,
-                    ),
-                    "entropy": losses.entropy(said.log_probs),
-                    "approx_kl": (log_ratio.exp() - 1 - log_ratio).detach(),
-                    "clip_fraction": ((log_ratio.exp() - 1).abs() > config.clip_coef).float(),
-                }
-                loss = terms["policy_loss"] + config.vf_coef * terms["value_loss"] - config.ent_coef * terms["entropy"]
-                if anchors is not None:
-                    anchor = anchors.evaluate(take_states(rollout.states, rows)).log_probs
-                    terms["kl"] = losses.kl_divergence(said.log_probs, anchor)
-                    loss = loss + config.kl_coef * terms["kl"]
-                accelerator.backward(loss.sum() / minibatch.size)
-                for name, term in {**terms, "loss": loss}.items():
-                    totals.setdefault(name, []).extend(term.detach().tolist())
-            norm = accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-            totals.setdefault("grad_norm", []).append(_finite(norm, update, epoch))
-            optimizer.step()
-        if config.target_kl is not None and np.mean(totals["approx_kl"][-len(values) :]) > config.target_kl:
-            break
-    return {f"ppo/{name}": float(np.mean(series)) for name, series in totals.items()}
+    def _validation_is_due(self, update: int) -> bool:
+        last = update == self.num_updates - 1
+        return self.selection.window is not None and (last or (update + 1) % self.config.validation_interval == 0)
 
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        by_weight = self.optimizer.state_dict()["state"]
+        return {f"{weight}.{name}": tensor.clone() for weight, own in by_weight.items() for name, tensor in own.items()}
 
-def _minibatches(num_states: int, config: PPOConfig, seed: int, update: int, epoch: int) -> list[Ints]:
-    """Shuffled minibatches, each [groups, A] rows of the flattened rollout."""
-    groups = np.arange(num_states).reshape(-1, config.num_envs)
-    order = stream(seed, "minibatches", update, epoch).permutation(len(groups))
-    size = max(1, config.minibatch_size // config.num_envs)
-    return [groups[order[start : start + size]] for start in range(0, len(groups), size)]
-
-
-def _finite(norm: Tensor | None, update: int, epoch: int) -> float:
-    """The gradient's norm; a loss that is not finite shows here too.
-
-    Raises:
-        TrainingError: when it is not finite.
-    """
-    assert norm is not None
-    if not math.isfinite(float(norm)):
-        raise TrainingError(
-            f"the gradient is {float(norm)} at update {update + 1}, epoch {epoch + 1}: training stopped and no policy "
-            "was saved. Look at ppo/loss and ppo/grad_norm of the updates before; a lower ppo.learning_rate or "
-            "ppo.reward_scale keeps them small"
-        )
-    return float(norm)
+    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        by_weight: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            weight, name = key.split(".")
+            by_weight.setdefault(int(weight), {})[name] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": by_weight})
 
 
 def _parameter_groups(model: Policy, config: PPOConfig) -> list[dict[str, Any]]:
     """The backbone's weights that learn and the heads', each with its own step size."""
     heads = {id(weight) for weight in model.heads.parameters()}
     top = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in heads]
+    rates = config.learning_rate, config.head_learning_rate or config.learning_rate
     return [
-        {"params": top, "initial_lr": config.learning_rate, "lr": config.learning_rate},
-        {
-            "params": list(model.heads.parameters()),
-            "initial_lr": config.head_learning_rate or config.learning_rate,
-            "lr": config.head_learning_rate or config.learning_rate,
-        },
+        {"params": weights, "initial_lr": rate, "lr": rate}
+        for weights, rate in zip((top, list(model.heads.parameters())), rates, strict=True)
     ]
 
 
@@ -213,36 +214,3 @@ def _describe(rollout: Rollout, learning_rate: float) -> Metrics:
     if rollout.episode_returns:
         described["env/episode_reward"] = float(np.mean(rollout.episode_returns))
     return described
-
-
-class Selection:
-    """Keeps the weights that traded the validation window best."""
-
-    def __init__(self, window: TradingWindow | None, env_config: EnvConfig, config: PPOConfig) -> None:
-        self.window = window
-        self.env_config = env_config
-        self.patience = config.patience
-        self.best_score = -math.inf
-        self.best_weights: dict[str, Tensor] | None = None
-        self.waited = 0
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether patience has run out."""
-        return self.patience is not None and self.waited >= self.patience
-
-    def validate(self, model: Policy) -> float:
-        """Greedy log return on the validation window, summed over symbols; a new best is kept."""
-        assert self.window is not None
-        played = replay("validation", self.window, self.env_config, model.decide)
-        score = float(played.equity["log_return"].sum())
-        if score > self.best_score:
-            self.best_score, self.best_weights, self.waited = score, trainable_state(model), 0
-        else:
-            self.waited += 1
-        return score
-
-    def restore(self, model: Policy) -> None:
-        """Put the best weights back, if any were kept."""
-        if self.best_weights is not None:
-            load_trainable_state(model, self.best_weights)

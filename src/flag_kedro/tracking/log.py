@@ -4,8 +4,10 @@ A store that stops answering costs the point, with a warning, and never the run.
 """
 
 import logging
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import mlflow
 from mlflow.entities import Metric
@@ -35,6 +37,34 @@ def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
     with _store_may_fail(f"metrics of step {step}"):
         for start in range(0, len(batch), BATCH):
             MlflowClient().log_batch(run.info.run_id, metrics=batch[start : start + BATCH])
+
+
+def run_id() -> str | None:
+    """Id of the active run."""
+    run = mlflow.active_run()
+    return None if run is None else str(run.info.run_id)
+
+
+def sweep_dead_runs(data_dir: Path) -> None:
+    """Tag the active run with the data folder it holds; older runs that claim to be at it are dead: mark them KILLED.
+
+    To be called by the run that has the folder's lock: nobody else can be running on it.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        return
+    own = {"flag.host": socket.gethostname(), "flag.data_dir": str(data_dir.resolve())}
+    claims = " and ".join(f"tags.`{name}` = '{value}'" for name, value in own.items())
+    with _store_may_fail("end of dead runs"):
+        found = mlflow.search_runs(
+            [run.info.experiment_id], f"attributes.status = 'RUNNING' and {claims}", output_format="list"
+        )
+        for dead in found:
+            logger.warning(
+                "run %s was killed while it trained or judged; it is marked as KILLED now", dead.info.run_name
+            )
+            MlflowClient().set_terminated(dead.info.run_id, "KILLED")
+        mlflow.set_tags(own)
 
 
 def set_tags(tags: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from flag_kedro.pipelines.training.progress import follow
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.tracking.log import set_tags
+from flag_kedro.tracking.log import run_id, set_tags
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ def train_policy(
     market_states: dict[str, pl.DataFrame],
     backbone: Path,
     trunk_cache: Path,
+    checkpoints: Path,
     data: DataConfig,
     env: EnvConfig,
     policy: PolicyConfig,
@@ -125,11 +127,15 @@ def train_policy(
     runtime: RuntimeConfig,
     seed: int,
 ) -> tuple[WritesFolder, list[dict[str, float]]]:
-    """Train on the training window; return the bundle and one row of metrics per update."""
-    from flag_kedro.policy.bundle import TrainedPolicy
-    from flag_kedro.ppo.launch import start_training
+    """Train on the training window, or go on where the same training was stopped.
 
-    facts = training_facts(market_states, data, env)
+    Returns:
+        The bundle and one row of metrics per update.
+    """
+    from flag_kedro.policy.bundle import TrainedPolicy
+    from flag_kedro.ppo.launch import open_checkpoints, start_training
+
+    facts = training_facts(market_states, data, env) | {"seed": seed}
     set_tags({"data_hash": facts["data_hash"]})
     windows = windows_of(market_states, data)
     cut = partial(cut_window, market_states, fill=facts["env"]["fill"], positions=env.positions)
@@ -139,9 +145,18 @@ def train_policy(
         logger.warning(
             "no validation window: the last weights are kept (set data.windows.validation to choose the best)"
         )
-    model, updates = start_training(backbone, train, validation, env, policy, ppo, runtime, seed, trunk_cache)
-    history = follow(updates, ppo.num_updates(len(train.symbols)))
-    return TrainedPolicy(model, backbone, facts | {"seed": seed, "ppo": asdict(ppo)}), history
+    saved = open_checkpoints(checkpoints, facts, backbone, policy, ppo, runtime, run_id())
+    try:
+        model, updates = start_training(
+            backbone, train, validation, env, policy, ppo, runtime, seed, trunk_cache, saved
+        )
+        with closing(updates):
+            history = follow(updates, ppo.num_updates(len(train.symbols)))
+    finally:
+        saved.close()
+        if saved.resumed_from is not None:
+            set_tags({"resumed_from": saved.resumed_from})
+    return TrainedPolicy(model, backbone, facts | {"ppo": asdict(ppo)}), history
 
 
 def train_text_baseline(

@@ -1,8 +1,9 @@
-"""Market states -> backbone, trunk rows, policy bundle, training history and the text baseline."""
+"""Market states -> backbone, trunk rows, policy bundle, training history with its plot, and the text baseline."""
 
 from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.training.nodes import encode_trunk, prepare_backbone, train_policy, train_text_baseline
+from flag_kedro.pipelines.training.plot import plot_training
 
 BACKBONE_GROUPS = ("data", "news", "simulated", "features", "env", "policy", "seed")
 ENCODING_GROUPS = ("data", "env", "policy", "runtime")
@@ -28,10 +29,14 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 train_policy,
-                inputs=["market_states", "backbone", "trunk_cache", *(f"params:{group}" for group in TRAINING_GROUPS)],
+                inputs=[
+                    *("market_states", "backbone", "trunk_cache", "checkpoints"),
+                    *(f"params:{group}" for group in TRAINING_GROUPS),
+                ],
                 outputs=["policy", "training_history"],
                 name="train_policy",
             ),
+            Node(plot_training, inputs="training_history", outputs="training_plot", name="plot_training"),
             Node(
                 train_text_baseline,
                 inputs=["market_states", "policy", *(f"params:{group}" for group in TEXT_BASELINE_GROUPS)],

@@ -17,6 +17,8 @@ from rich.progress import (
 from flag_kedro.tracking.log import log_metrics
 
 logger = logging.getLogger(__name__)
+WALL_TIMES = ("_seconds", "_per_second")
+"""Endings of metrics that differ from run to run."""
 LOG_LINES = 10
 """Log lines of a training without a terminal."""
 
@@ -37,7 +39,7 @@ def follow(updates: Iterator[dict[str, float]], num_updates: int) -> list[dict[s
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=num_updates)
         for row in updates:
-            history.append({name: value for name, value in row.items() if not name.endswith("_seconds")})
+            history.append({name: value for name, value in row.items() if not name.endswith(WALL_TIMES)})
             score = row.get("env/validation_log_return")
             best = score if best is None or (score is not None and score > best) else best
             shown = f"entropy {row['ppo/entropy']:.2f}" + (

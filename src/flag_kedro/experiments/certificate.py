@@ -1,0 +1,83 @@
+"""The learnability certificate: does the learner find a signal that is there, and none that is not?
+
+Source: SEMANTICS section 8.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from statistics import median
+from typing import Any
+
+from flag_kedro.experiments.trial import TrialSettings, run_trial
+
+Row = dict[str, Any]
+MIN_SEEDS = 5
+MIN_SHARE = 0.8
+MIN_ORACLE_T = 5.0
+MAX_HELD_SHARE = 0.2
+CENTRAL = 0.05, 0.95
+"""Percentiles between which a twin's log return counts as chance."""
+MIN_CLEAN_TWINS = 0.8
+
+
+def run_trials(settings: TrialSettings, seeds: Sequence[int], processes: int) -> Iterator[Row]:
+    """Train and judge on every seed's market and its twin, yielding rows as they are done.
+
+    Each training runs in a process of its own on one thread, so that results do not depend on `processes`.
+    """
+    alone = replace(settings, runtime=replace(settings.runtime, threads=1))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(run_trial, alone, seed, planted=planted) for planted in (True, False) for seed in seeds]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def certify(rows: Sequence[Row]) -> Row:
+    """Judge the rows of all trials.
+
+    Returns:
+        `passed`, `oracle_share_median`, `clean_twins` (share of seeds), `reasons` (why not, in words) and the rows of
+        every seed, fit for JSON. Markets on which the oracle itself is not significant (t below 5), or buy and hold
+        takes more than a fifth of its return, say nothing and are left out.
+    """
+    signal = sorted((row for row in rows if row["planted"]), key=lambda row: row["seed"])
+    twins = sorted((row for row in rows if not row["planted"]), key=lambda row: row["seed"])
+    told = [row for row in signal if _is_informative(row)]
+    left_out = [row["seed"] for row in signal if not _is_informative(row)]
+    shares = [row["share"] for row in told]
+    clean = [_is_clean(row) for row in twins]
+    share, clean_share = median(shares) if shares else None, sum(clean) / len(clean) if clean else None
+    reasons = []
+    if len(told) < MIN_SEEDS or len(twins) < MIN_SEEDS:
+        reasons.append(f"{min(len(told), len(twins))} informative seeds, at least {MIN_SEEDS} are needed")
+    if share is None or share < MIN_SHARE:
+        reasons.append(f"median share of the oracle's log return {share or 0.0:.2f}, at least {MIN_SHARE} is asked for")
+    if clean_share is None or clean_share < MIN_CLEAN_TWINS:
+        reasons.append(
+            f"{clean_share or 0.0:.0%} of the twins look like chance, at least {MIN_CLEAN_TWINS:.0%} are asked for"
+        )
+    return {
+        "passed": not reasons,
+        "reasons": reasons,
+        "oracle_share_median": share,
+        "oracle_shares": {str(row["seed"]): row["share"] for row in told},
+        "clean_twins": clean_share,
+        "uninformative_seeds": left_out,
+        "signal": signal,
+        "twins": [row | {"clean": ok} for row, ok in zip(twins, clean, strict=True)],
+    }
+
+
+def _is_informative(row: Row) -> bool:
+    return bool(row["oracle_t"] >= MIN_ORACLE_T and row["buy_and_hold_share"] <= MAX_HELD_SHARE)
+
+
+def _is_clean(row: Row) -> bool:
+    """Whether a twin's return lies among those of its shifts; a path that never changes does."""
+    percentile = row["shift_percentile"]
+    return percentile is None or CENTRAL[0] <= percentile <= CENTRAL[1]

@@ -1,0 +1,67 @@
+"""Nodes of the certify pipeline. torch is imported inside, so that listing pipelines stays quick."""
+
+import logging
+import time
+from typing import Any
+
+import plotly.graph_objects as go
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.experiments.certificate_plot import plot_certificate
+from flag_kedro.experiments.config import CertifyConfig
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.pipelines.progress import progress_bar
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.log import log_metrics, set_tags
+
+logger = logging.getLogger(__name__)
+
+
+def issue_certificate(
+    certify: CertifyConfig,
+    simulated: SimulatedConfig,
+    features: FeaturesConfig,
+    env: EnvConfig,
+    policy: PolicyConfig,
+    ppo: PPOConfig,
+    runtime: RuntimeConfig,
+) -> dict[str, Any]:
+    """Train on every seed's market and on its twin without a signal, and judge both against the rule."""
+    from flag_kedro.experiments.certificate import certify as judge
+    from flag_kedro.experiments.certificate import run_trials
+    from flag_kedro.experiments.trial import TrialSettings
+
+    if simulated.signal == 0.0:
+        raise DataError("simulated.signal is 0: there is nothing to learn, so nothing to certify; set it above 0")
+    settings = TrialSettings(certify.symbols, simulated, features, env, policy, ppo, runtime)
+    rows = []
+    with progress_bar("trainings", 2 * len(certify.seeds)) as advance:
+        for row in run_trials(settings, certify.seeds, certify.processes):
+            rows.append(row)
+            advance()
+            logger.info("seed %d %s", row["seed"], _said(row))
+            kind = "certify/share" if row["planted"] else "certify/twin_log_return"
+            value = row["share"] if row["planted"] else row["log_return"]
+            log_metrics({kind: value}, row["seed"], int(time.time() * 1000))
+    certificate = judge(rows)
+    summary = {"oracle_share_median": certificate["oracle_share_median"], "clean_twins": certificate["clean_twins"]}
+    known = {f"certify/{name}": value for name, value in summary.items() if value is not None}
+    log_metrics(known | {"certify/passed": float(certificate["passed"])}, 0, int(time.time() * 1000))
+    set_tags({"certificate": "passed" if certificate["passed"] else "failed"})
+    return certificate
+
+
+def draw_certificate(certificate: dict[str, Any]) -> go.Figure:
+    """Learning curves and shares of all seeds."""
+    return plot_certificate(certificate)
+
+
+def _said(row: dict[str, Any]) -> str:
+    if row["planted"]:
+        return f"takes {row['share']:.2f} of the oracle's log return of {row['oracle_log_return']:.2f}"
+    where = "its path never changes" if row["shift_percentile"] is None else f"percentile {row['shift_percentile']:.2f}"
+    return f"without a signal earns {row['log_return']:+.2f}; among shifts of its path: {where}"

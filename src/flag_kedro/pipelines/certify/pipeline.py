@@ -1,0 +1,27 @@
+"""Fresh simulated markets and their no-signal twins -> the learnability certificate."""
+
+from kedro.pipeline import Node, Pipeline
+
+from flag_kedro.pipelines.certify.nodes import draw_certificate, issue_certificate
+
+GROUPS = ("certify", "simulated", "features", "env", "policy", "ppo", "runtime")
+
+
+def create_pipeline() -> Pipeline:
+    """The certify pipeline."""
+    return Pipeline(
+        [
+            Node(
+                issue_certificate,
+                inputs=[f"params:{group}" for group in GROUPS],
+                outputs="certificate",
+                name="issue_certificate",
+            ),
+            Node(
+                draw_certificate,
+                inputs="certificate",
+                outputs="certificate_plot",
+                name="draw_certificate_plot",
+            ),
+        ]
+    )

@@ -1,0 +1,158 @@
+"""Checkpoints: the whole state of a training, written whole, verified when read.
+
+A training has a folder of its own, named by a hash of all that its bits depend on. An unfinished one goes on where
+it was when the same command is given again. Source: DESIGN section 3.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.whole import whole_folder
+from flag_kedro.policy.manifest import verify_manifest, write_manifest
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""To be raised whenever a state has other parts."""
+KEPT = 2
+"""Checkpoints that are kept: the newest, and one to fall back to."""
+TENSORS, FACTS, LOCK = "state.safetensors", "facts.json", ".lock"
+NAME = "update-"
+
+
+class CheckpointError(DataError):
+    """A training cannot be resumed, or is being done by another process."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a training is after so many updates as `history` has rows."""
+
+    tensors: Mapping[str, Tensor]
+    """Weights that learn, best weights, optimizer, environment and rollout by prefixed names, on any device."""
+    history: list[dict[str, float]]
+    """Metrics of every update."""
+    selection: dict[str, Any]
+    """What model selection remembers besides weights."""
+    finished: bool
+    """Whether nothing is left to learn."""
+
+
+def training_key(facts: Mapping[str, Any]) -> str:
+    """The name of a training: a hash of all that its bits depend on."""
+    text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+class Checkpoints:
+    """The checkpoints of one training; a lock keeps a second process out until `close`."""
+
+    def __init__(self, root: Path, key: str, label: str | None = None, *, resume: bool = True) -> None:
+        """Take hold of the training's folder.
+
+        Args:
+            root: where all trainings have their folders.
+            key: of this training, see `training_key`.
+            label: kept with every checkpoint, such as the name of the run that writes it.
+            resume: whether earlier checkpoints count; else they are removed.
+
+        Raises:
+            CheckpointError: when another process is at the same training.
+        """
+        self.folder = root / key
+        self.label = label
+        self.resumed_from: str | None = None
+        """Label of the checkpoint that was read."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / LOCK, timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise CheckpointError(f"another process is at the training in {self.folder}; wait for it") from error
+        others = sorted(other.name for other in root.iterdir() if other.is_dir() and other.name != key)
+        if others:
+            logger.info("%d unfinished trainings with other settings in %s stay as they are", len(others), root)
+        if not resume:
+            for path in self._found():
+                shutil.rmtree(path)
+
+    def newest(self) -> TrainingState | None:
+        """The newest sound state, None where nothing was saved.
+
+        Raises:
+            CheckpointError: when there are checkpoints and none is sound.
+        """
+        found = self._found()
+        for path in found:
+            try:
+                verify_manifest(path)
+                facts = json.loads((path / FACTS).read_text())
+                tensors = load_file(path / TENSORS)
+            except (DataError, OSError, ValueError) as error:
+                logger.warning("checkpoint %s is damaged and passed over: %s", path.name, error)
+                continue
+            self.resumed_from = facts["label"]
+            return TrainingState(tensors, facts["history"], facts["selection"], facts["finished"])
+        if found:
+            raise CheckpointError(
+                f"none of the {len(found)} checkpoints in {self.folder} is sound; remove that folder, or give "
+                "ppo.resume=never, to train from the beginning"
+            )
+        return None
+
+    def save(self, state: TrainingState) -> None:
+        """Write a state whole and remove the oldest ones."""
+        path = self.folder / f"{NAME}{len(state.history):08d}"
+        with whole_folder(path) as temporary:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+            save_file(tensors, temporary / TENSORS)
+            facts = {"label": self.label} | {
+                name: getattr(state, name) for name in ("history", "selection", "finished")
+            }
+            (temporary / FACTS).write_text(json.dumps(facts))
+            write_manifest(temporary)
+        for old in self._found()[KEPT:]:
+            shutil.rmtree(old)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.release()
+
+    def _found(self) -> list[Path]:
+        return _checkpoints_in(self.folder)
+
+
+def remove_finished(root: Path) -> None:
+    """Remove the folders of finished trainings, whose outputs the caller has saved: the same command trains anew."""
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        newest = _checkpoints_in(folder)[:1]
+        if newest and json.loads((newest[0] / FACTS).read_text())["finished"]:
+            shutil.rmtree(folder)
+
+
+def _checkpoints_in(folder: Path) -> list[Path]:
+    """Folders of checkpoints, the newest first."""
+    return sorted(folder.glob(f"{NAME}*"), reverse=True)
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, named `prefix/name`."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors named `prefix/name`, by name."""
+    return {
+        name.removeprefix(f"{prefix}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}/")
+    }

@@ -1,0 +1,158 @@
+"""`kedro run` that was killed or stopped goes on when the same command is given again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+TIMEOUT = 240
+CHAOS_KILLS = 100
+
+
+def command(data_dir: Path, params: str, pipeline: str) -> tuple[list[str], dict[str, str]]:
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{data_dir / 'mlflow.db'}",
+        "MLFLOW_ARTIFACT_LOCATION": str(data_dir / "mlartifacts"),
+    }
+    arguments = ["run", f"--pipeline={pipeline}", f"--params=data_dir={data_dir},{params}"]
+    return [sys.executable, "-m", "kedro", *arguments], environment
+
+
+@contextmanager
+def started(data_dir: Path, params: str, pipeline: str = "train") -> Iterator["subprocess.Popen[str]"]:
+    arguments, environment = command(data_dir, params, pipeline)
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def newest_update(data_dir: Path) -> int:
+    found = (data_dir / "06_models" / "checkpoints").glob("*/update-*")
+    return max((int(path.name.removeprefix("update-")) for path in found), default=0)
+
+
+def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + TIMEOUT
+    while not reached():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def runs(data_dir: Path) -> list[mlflow.entities.Run]:
+    """All runs, the oldest first."""
+    store = mlflow.MlflowClient(f"sqlite:///{data_dir / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("flag_kedro")
+    return list(store.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def curve(data_dir: Path, run: mlflow.entities.Run, metric: str) -> list[tuple[int, float]]:
+    store = mlflow.MlflowClient(f"sqlite:///{data_dir / 'mlflow.db'}")
+    return [(point.step, point.value) for point in store.get_metric_history(run.info.run_id, metric)]
+
+
+def outcome(data_dir: Path) -> tuple[str, list[dict[str, float]]]:
+    """The bundle's hashes and the training history."""
+    manifest = (data_dir / "06_models" / "policy" / "MANIFEST.json").read_text()
+    return manifest, json.loads((data_dir / "08_reporting" / "training_history.json").read_text())
+
+
+def bare_metrics(run: mlflow.entities.Run) -> dict[str, float]:
+    return {name: value for name, value in run.data.metrics.items() if "second" not in name}
+
+
+@pytest.fixture(scope="module")
+def settings(small_run: str) -> str:
+    return f"{small_run},ppo.checkpoint_interval=2"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(kedro: Kedro, settings: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("uninterrupted")
+    kedro("run", "--pipeline=train", data_dir=data_dir, params=settings)
+    return data_dir
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
+    kedro: Kedro, settings: str, uninterrupted: Path, tmp_path: Path
+):
+    with started(tmp_path, settings) as process:
+        wait_until(lambda: newest_update(tmp_path) >= 4, process)
+    again = kedro("run", "--pipeline=training", data_dir=tmp_path, params=settings)
+    assert "going on after update" in again.stdout + again.stderr
+    assert outcome(tmp_path) == outcome(uninterrupted)
+    killed, resumed = runs(tmp_path)
+    assert (killed.info.status, resumed.info.status) == ("KILLED", "FINISHED")
+    assert resumed.data.tags["resumed_from"] == killed.info.run_id
+    (plain,) = runs(uninterrupted)
+    assert bare_metrics(resumed) == bare_metrics(plain)
+    assert curve(tmp_path, resumed, "ppo/loss") == curve(uninterrupted, plain, "ppo/loss")
+    assert list((tmp_path / "06_models" / "checkpoints").iterdir()) == []  # so that the same command trains anew
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_a_last_checkpoint_and_says_so(
+    number: signal.Signals, kedro: Kedro, settings: str, uninterrupted: Path, tmp_path: Path
+):
+    seldom = settings.replace("checkpoint_interval=2", "checkpoint_interval=1000")
+    lines: list[str] = []
+    with started(tmp_path, seldom) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "update 3 of 10" in line:
+                process.send_signal(number)
+                break
+        output = "".join(lines) + process.communicate(timeout=60)[0]
+        assert process.returncode != 0
+    assert newest_update(tmp_path) >= 3, output
+    assert "the same command goes on there" in " ".join(output.split())
+    assert runs(tmp_path)[0].info.status == "FAILED"
+    kedro("run", "--pipeline=training", data_dir=tmp_path, params=seldom)
+    assert outcome(tmp_path)[1] == outcome(uninterrupted)[1]
+    assert runs(tmp_path)[1].data.tags["resumed_from"] == runs(tmp_path)[0].info.run_id
+
+
+@pytest.mark.slow
+def test_chaos(settings: str, uninterrupted: Path, tmp_path: Path, kedro: Kedro):
+    """A hundred kills at random moments, also inside a save; the last start finishes with the uninterrupted bits."""
+    often = settings.replace("checkpoint_interval=2", "checkpoint_interval=1")
+    kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=often)
+    kedro("run", "--pipeline=features", data_dir=tmp_path, params=often)
+    rng, kills, finished = random.Random(0), 0, 0
+    while kills < CHAOS_KILLS:
+        with started(tmp_path, often, "training") as process:
+            before = newest_update(tmp_path)
+            wait_until(lambda: (tmp_path / ".run.lock").exists(), process)
+            end = time.monotonic() + rng.uniform(3.0, 25.0)
+            while process.poll() is None and time.monotonic() < end:
+                time.sleep(0.005)
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+                continue
+            output = process.communicate()[0]
+            assert process.returncode == 0, output
+            finished += 1
+            assert outcome(tmp_path)[1] == outcome(uninterrupted)[1], before
+    kedro("run", "--pipeline=training", data_dir=tmp_path, params=often)
+    assert outcome(tmp_path)[1] == outcome(uninterrupted)[1]
+    assert finished >= 3
+    for run in runs(tmp_path):
+        assert run.info.status in ("KILLED", "FINISHED")
