@@ -15,3 +15,14 @@ def test_train_is_ingest_features_and_training():
     pipelines = register_pipelines()
     parts = [set(pipelines[name].nodes) for name in ("ingest", "features", "training")]
     assert set(pipelines["train"].nodes) == set.union(*parts)
+
+
+def test_seeds_are_scored_before_trials_are_counted():
+    names = [node.name for node in register_pipelines()["__default__"].nodes]
+    assert names.index("run_seeds") < names.index("judge_backtest")
+
+
+def test_experiments_begin_with_the_market():
+    pipelines = register_pipelines()
+    for name in ("walk_forward", "sweep"):
+        assert set(pipelines["ingest"].nodes) | set(pipelines["features"].nodes) < set(pipelines[name].nodes)

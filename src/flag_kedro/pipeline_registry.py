@@ -2,7 +2,17 @@
 
 from kedro.pipeline import Pipeline
 
-from flag_kedro.pipelines import backtest, certify, features, ingest, reproduce, sb3_baseline, training
+from flag_kedro.pipelines import (
+    backtest,
+    certify,
+    features,
+    ingest,
+    reproduce,
+    sb3_baseline,
+    sweep,
+    training,
+    walk_forward,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -18,5 +28,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "certify": certify.create_pipeline(),
         "reproduce": reproduce.create_pipeline(),
         "sb3_baseline": sb3_baseline.create_pipeline(),
+        "sweep": ingesting + building + sweep.create_pipeline(),
+        "walk_forward": ingesting + building + walk_forward.create_pipeline(),
         "__default__": ingesting + building + learning + judging,
     }

@@ -266,3 +266,19 @@ def test_deflating_needs_a_trial() -> None:
 def test_returns_that_leave_the_ratio_without_variance_have_no_probability() -> None:
     # skewness 2, kurtosis 5, SR 1: 1 - 2 + 1 = 0
     assert sharpe_probability(1.0, 0.0, 100, 2.0, 5.0) is None
+
+
+def test_what_was_only_tried_on_validation_counts_with_the_variance_within_each_kind() -> None:
+    """Scored 0.1 and 0.3 (squares about their mean 0.02), tried 1.0, 1.2 and 1.4 (0.08): V = 0.10 / 3, N = 5."""
+    returns = np.random.default_rng(0).normal(0.001, 0.01, 120)
+    expected = probabilistic_sharpe_ratio(returns, expected_maximum_sharpe(5, 0.1 / 3))
+    assert deflated_sharpe_ratio(returns, [0.1, 0.3], [1.0, 1.2, 1.4]) == pytest.approx(expected)
+    level_shift = deflated_sharpe_ratio(returns, [0.1, 0.3], [9.0, 9.2, 9.4])
+    assert level_shift == pytest.approx(expected)  # another market on validation is no spread of trials
+
+
+def test_one_score_and_one_attempt_spread_as_chance_would() -> None:
+    returns = np.random.default_rng(0).normal(0.001, 0.01, 120)
+    expected = probabilistic_sharpe_ratio(returns, expected_maximum_sharpe(2, 1 / 120))
+    assert deflated_sharpe_ratio(returns, [0.1], [0.7]) == pytest.approx(expected)
+    assert deflated_sharpe_ratio(returns, [0.1]) == probabilistic_sharpe_ratio(returns)

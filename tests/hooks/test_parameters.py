@@ -48,7 +48,8 @@ def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
         ("ppo.learning_rte", 1, r"ppo\.learning_rte: unknown parameter; did you mean ppo\.learning_rate\?"),
         ("data.windows.tset", ["2021-01-04", "2021-06-01"], r"data\.windows\.tset: unknown .* data\.windows\.test"),
         ("ppo.total_timesteps", "many", r"ppo\.total_timesteps: .*integer.* got 'many'"),
-        ("ppo.num_processes", 2, r"ppo\.num_processes is 2, but this version trains in one process"),
+        ("ppo.num_machines", 2, r"ppo\.num_machines is 2 and ppo\.rendezvous None: several machines meet at"),
+        ("ppo.rendezvous", "here:29400", r"ppo\.num_machines is 1 and ppo\.rendezvous here:29400"),
         ("env.cost_bps", -1, r"env\.cost_bps: .*greater than or equal to 0; got -1"),
         ("env.cost_bps", 9_999, r"env\.cost_bps \+ env\.slippage_bps must stay below 10,000"),
         ("env.fill", "last_close", r"env\.fill: .*next_open.*; got 'last_close'"),
@@ -59,6 +60,11 @@ def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
         ("data.windows.train", "2021-01-04", r"data\.windows\.train: a window is its first and last session date"),
         ("data.windows.train", "2021-06-01 2021-01-04", r"data\.windows\.train must end after it begins"),
         ("seed", -1, r"seed: .*greater than or equal to 0"),
+        ("seeds", "1 2 1", r"seeds: a seed is given twice in '1 2 1'"),
+        ("seeds", "one", r"seeds.0: .*integer.* got 'one'"),
+        ("walk_forward.folds", 0, r"walk_forward\.folds: .*greater than or equal to 1"),
+        ("sweep.grid.ppo.learning_rate", "0.1 -1", r"sweep\.grid\.ppo\.learning_rate: .*greater than 0; got '-1'"),
+        ("sweep.grid.data.seed", "1 2", r"sweep\.grid\.data\.seed: only ppo"),
         ("policy.revision", "main", r"policy\.revision names a version of a hub id"),
     ],
 )
@@ -89,3 +95,8 @@ def test_missing_group_is_named(parameters: dict[str, Any]):
 @pytest.mark.parametrize(("given", "expected"), [("ALDR BRIX", ("ALDR", "BRIX")), (3, ("3",)), (["ALDR"], ("ALDR",))])
 def test_lists_come_separated_by_blanks(parameters: dict[str, Any], given: Any, expected: tuple[str, ...]):
     assert check_parameters(put(parameters, "data.symbols", given)).data.symbols == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [("3 1", (3, 1)), (2, (2,)), (None, None)])
+def test_seeds_come_separated_by_blanks(parameters: dict[str, Any], given: Any, expected: tuple[int, ...] | None):
+    assert check_parameters(put(parameters, "seeds", given)).seeds == expected

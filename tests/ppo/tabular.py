@@ -18,6 +18,7 @@ from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.learner import Learner
 from flag_kedro.ppo.rollout import Rollout
+from flag_kedro.ppo.sharding import Shard
 
 Floats = NDArray[np.float64]
 
@@ -136,7 +137,7 @@ class Watched:
     def __init__(self, policy: TabularPolicy, reference: TabularPolicy | None, config: PPOConfig) -> None:
         optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5)
         optimizer.register_step_pre_hook(self._note)
-        self.learner = Learner(policy, reference, optimizer, config, 0, Accelerator(cpu=True))
+        self.learner = Learner(policy, reference, optimizer, config, 0, Accelerator(cpu=True), Shard())
         self.policy = policy
         self.gradients: list[dict[str, Floats]] = []
         """Clipped gradients of each step."""

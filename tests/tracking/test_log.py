@@ -4,8 +4,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import sqlalchemy
 
-from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
+from flag_kedro.tracking.log import RunInterrupted, log_metrics, set_tags, tag_training_run
 
 
 @pytest.fixture
@@ -44,3 +45,18 @@ def test_store_that_stops_answering_is_a_warning(run, caplog: pytest.LogCaptureF
         "tag train_run_id",
     ]
     mlflow.MlflowClient().restore_run(run.info.run_id)
+
+
+def test_a_signal_that_comes_while_the_store_writes_still_stops_the_run(run):
+    def interrupt(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT"):
+            raise RunInterrupted("stopped by SIGTERM")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", interrupt)
+    try:
+        with pytest.raises(RunInterrupted, match="stopped by SIGTERM"):
+            log_metrics({"ppo/loss": 1.5}, 32, 0)
+        with pytest.raises(RunInterrupted, match="stopped by SIGTERM"):
+            set_tags({"data_hash": "abc"})
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", interrupt)

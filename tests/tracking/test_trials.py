@@ -1,12 +1,20 @@
 """Which earlier runs count as trials of the same data and window."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 
-from flag_kedro.tracking.trials import Trial, known_trials, record_trial
+from flag_kedro.tracking.trials import (
+    Attempt,
+    Trial,
+    known_attempts,
+    known_trials,
+    record_attempt,
+    record_trial,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +92,36 @@ def test_without_tracking_nothing_is_known():
     record_trial(_trial("p1"), "w")
     assert known_trials(_trial("p1"), "w") is None
     assert mlflow.search_runs(output_format="list") == []
+
+
+def _attempt(name: str, before: str = "b", sharpe: float = 0.2) -> Attempt:
+    return Attempt(name, {"ALDR": sharpe}, {"ALDR": before})
+
+
+def _known_attempts(scored: set[str], window: str = "w") -> list[Attempt]:
+    with mlflow.start_run():
+        return known_attempts({"ALDR": "b"}, window, scored)
+
+
+def test_attempts_of_the_same_window_and_earlier_prices_are_known_until_they_are_scored():
+    for attempt, window, status in (
+        (_attempt("a1"), "w", "FINISHED"),
+        (_attempt("a1"), "w", "FINISHED"),
+        (_attempt("a2", sharpe=0.4), "w", "FINISHED"),
+        (_attempt("a3", before="other"), "w", "FINISHED"),
+        (_attempt("a4"), "v", "FINISHED"),
+        (_attempt("a5"), "w", "FAILED"),
+    ):
+        mlflow.start_run()
+        record_attempt(attempt, window)
+        mlflow.end_run(status)
+    assert sorted(_known_attempts(set()), key=lambda each: each.attempt) == [_attempt("a1"), _attempt("a2", sharpe=0.4)]
+    assert _known_attempts({"a1"}) == [_attempt("a2", sharpe=0.4)]
+    assert _known(_trial("p1")) == [_trial("p1")]  # an attempt is no scored trial
+
+
+def test_a_trial_remembers_its_attempt(score: Callable[..., None]):
+    score(replace(_trial("p2"), attempt="a2"))
+    found = _known(_trial("p1"))
+    assert found is not None
+    assert [trial.attempt for trial in found] == ["", "a2"]

@@ -98,6 +98,7 @@ def judge_strategies(
     draws: Draws,
     *,
     trial_sharpes: Mapping[str, Sequence[float]] | None,
+    tried_sharpes: Mapping[str, Sequence[float]] | None = None,
     shift_percentiles: Mapping[str, Mapping[str, float | None]],
     cash_returns: Cash | None = None,
     long_short: bool = False,
@@ -112,6 +113,8 @@ def judge_strategies(
         draws: of `draw_windows`.
         trial_sharpes: per symbol the Sharpe ratios per session (not annualised, less cash) of all distinct trials of
             `policy`, this one included; other strategies, and symbols that are not named, count as one trial.
+        tried_sharpes: per symbol the Sharpe ratios per session on validation of what was tried there and chosen from,
+            but never scored on this window; each counts as a trial, see `deflated_sharpe_ratio`.
         shift_percentiles: per symbol and strategy, handed on; None where not named.
         cash_returns: log return of cash over each return of the window, [n] a symbol; None is a rate of 0.
         long_short: whether `sell` asks for a short position.
@@ -137,10 +140,12 @@ def judge_strategies(
                 raise DataError(f"{strategy} has an equity path on {symbol} but no decisions; pass all it decided")
             collapse = _collapse(own_decisions[symbol, strategy], long_short=long_short)
             trials: Sequence[float] | None = ()
+            tried: Sequence[float] = ()
             if strategy == policy:
                 trials = None if trial_sharpes is None else trial_sharpes.get(symbol, ())
+                tried = (tried_sharpes or {}).get(symbol, ())
             percentile = shift_percentiles.get(symbol, {}).get(strategy)
-            symbols[symbol][strategy] = _judge(strategy, path, benchmark, collapse, trials, percentile)
+            symbols[symbol][strategy] = _judge(strategy, path, benchmark, collapse, trials, tried, percentile)
     return {
         "draws": draws.num_draws,
         "confidence": CONFIDENCE,
@@ -171,10 +176,11 @@ def _judge(
     benchmark: _Benchmark,
     collapse: dict[str, Any],
     trials: Sequence[float] | None,
+    tried: Sequence[float],
     shift_percentile: float | None,
 ) -> dict[str, Any]:
     """Tests and verdict on one path; everything is None for a ruined account, whose log return has no mean."""
-    num_trials = None if trials is None else max(1, len(trials))
+    num_trials = None if trials is None else max(1, len(trials)) + len(tried)
     sharpe_difference, wins, probabilistic, deflated, needed = UNDEFINED, UNDEFINED, None, None, None
     ahead = False
     if path.ruined:
@@ -185,7 +191,7 @@ def _judge(
         wins = win_rate_difference(_own(path), benchmark.won, benchmark.indices)
         probabilistic = probabilistic_sharpe_ratio(path.excess)
         if trials is not None:
-            deflated = deflated_sharpe_ratio(path.excess, trials) if trials else probabilistic
+            deflated = deflated_sharpe_ratio(path.excess, trials, tried) if trials else probabilistic
         needed = sessions_to_tell_apart(sharpe, benchmark.sharpe)
         ahead = is_proven_ahead(collapse, sharpe_difference, deflated, num_trials)
         sentence = verdict(strategy, collapse, sharpe_difference, needed, deflated, num_trials)

@@ -53,7 +53,12 @@ STATISTICS = (
         "probability that the true Sharpe ratio is above 0, given length, skew and kurtosis",
     ),
     Term("deflated_sharpe_ratio", "DSR", "probability", "PSR against the best that so many trials would reach by luck"),
-    Term("num_trials", "trials", "count", "distinct configurations and seeds scored on this data and window"),
+    Term(
+        "num_trials",
+        "trials",
+        "count",
+        "distinct configurations and seeds scored on this data and window, or tried for it",
+    ),
     Term(
         "sessions_needed",
         "sessions needed",

@@ -3,6 +3,7 @@
 Shape legend: n = returns, n + 1 = prices (sessions). An undefined score is None, not 0.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.config import Convention
+from flag_kedro.backtest.metrics import sharpe_ratio
 from flag_kedro.backtest.sessions import (
     Measure,
     Sessions,
@@ -59,6 +61,12 @@ def investorbench_scores(positions: Ints, prices: Floats, *, days_mean: int, day
     """
     measure = partial(investorbench_metrics, days_mean=days_mean, days_volatility=days_volatility)
     return _plain(investorbench_sessions(positions, prices), measure)
+
+
+def session_sharpe(log_returns: Floats, cash_returns: Floats) -> float:
+    """Sharpe ratio per session, not annualised, of log returns [n] less cash [n]; 0 where nothing varies."""
+    found = float(sharpe_ratio(log_returns - cash_returns, days=1))
+    return 0.0 if math.isnan(found) else found
 
 
 def _plain(sessions: Sessions, measure: Measure) -> Scores:

@@ -183,26 +183,39 @@ def sharpe_probability(
     return float(stats.norm.cdf((sharpe - benchmark_sharpe) * math.sqrt(num_returns - 1) / math.sqrt(variance)))
 
 
-def deflated_sharpe_ratio(returns: Floats, trial_sharpes: Sequence[float]) -> float | None:
+def deflated_sharpe_ratio(
+    returns: Floats, trial_sharpes: Sequence[float], tried_sharpes: Sequence[float] = ()
+) -> float | None:
     """Probability that the true Sharpe ratio exceeds what the best of so many worthless trials would show.
 
     Bailey and Lopez de Prado (2014), "The deflated Sharpe ratio": the probabilistic Sharpe ratio against
     `expected_maximum_sharpe` of the trials.
 
+    What was tried on other sessions only (validation) and chosen from is a trial too, whose Sharpe ratio here is not
+    known: it counts in N, and for V its ratio on those sessions stands in. As markets differ between windows, V is the
+    variance within the two kinds, pooled: of each kind about its own mean, kinds of one trial saying nothing. Where
+    nothing is said at all, V is 1 / n, the variance of the ratio of independent returns whose true ratio is 0.
+
     Args:
         returns: [n].
         trial_sharpes: Sharpe ratios per session (not annualised) of all distinct trials, this one included.
+        tried_sharpes: the same of what was tried on other sessions only.
 
     Raises:
         DataError: where a return or a trial is not finite, or there is no trial.
     """
-    refuse_not_finite(np.asarray(trial_sharpes, dtype=np.float64))
+    kinds = [np.asarray(sharpes, dtype=np.float64) for sharpes in (trial_sharpes, tried_sharpes)]
+    for kind in kinds:
+        refuse_not_finite(kind)
     if not trial_sharpes:
         raise DataError(
             "the deflated Sharpe ratio needs the Sharpe ratios of all trials, this one included; found none"
         )
-    variance = float(np.var(trial_sharpes, ddof=1)) if len(trial_sharpes) > 1 else 0.0
-    return probabilistic_sharpe_ratio(returns, expected_maximum_sharpe(len(trial_sharpes), variance))
+    freedom = sum(max(0, len(kind) - 1) for kind in kinds)
+    squares = sum(float(((kind - kind.mean()) ** 2).sum()) for kind in kinds if len(kind))
+    variance = squares / freedom if freedom else 1.0 / len(returns)
+    num_trials = len(trial_sharpes) + len(tried_sharpes)
+    return probabilistic_sharpe_ratio(returns, expected_maximum_sharpe(num_trials, variance))
 
 
 def expected_maximum_sharpe(num_trials: int, variance: float) -> float:

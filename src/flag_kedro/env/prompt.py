@@ -82,6 +82,11 @@ def compact_account_texts(positions: Positions = "long_flat") -> list[str]:
     return ["Account: flat\nDecision:", *held_texts]
 
 
+def tokenizer_texts(prefixes: Sequence[Sequence[str]], positions: Positions) -> list[str]:
+    """What the tiny tokenizer learns its merges from: prefixes of the training window, and account texts often."""
+    return [text for texts in prefixes for text in texts] + compact_account_texts(positions) * 100
+
+
 def compact_account_codes(
     position: NDArray[np.int8], sessions_held: Ints, unrealised_return: Floats, positions: Positions = "long_flat"
 ) -> Ints:

@@ -15,8 +15,6 @@ from flag_kedro.experiments.trial import TrialSettings, run_trial
 Row = dict[str, Any]
 MIN_SEEDS = 5
 MIN_SHARE = 0.8
-MIN_ORACLE_T = 5.0
-MAX_HELD_SHARE = 0.2
 CENTRAL = 0.05, 0.95
 """Percentiles between which a twin's log return counts as chance."""
 MIN_CLEAN_TWINS = 0.8
@@ -41,20 +39,16 @@ def certify(rows: Sequence[Row]) -> Row:
     """Judge the rows of all trials.
 
     Returns:
-        `passed`, `oracle_share_median`, `clean_twins` (share of seeds), `reasons` (why not, in words) and the rows of
-        every seed, fit for JSON. Markets on which the oracle itself is not significant (t below 5), or buy and hold
-        takes more than a fifth of its return, say nothing and are left out.
+        `passed`, `oracle_share_median`, `clean_twins` (share of seeds), `reasons` (why not, in words), the seeds whose
+        markets say nothing and so were not trained on, and the rows of all others, fit for JSON.
     """
-    signal = sorted((row for row in rows if row["planted"]), key=lambda row: row["seed"])
-    twins = sorted((row for row in rows if not row["planted"]), key=lambda row: row["seed"])
-    told = [row for row in signal if _is_informative(row)]
-    left_out = [row["seed"] for row in signal if not _is_informative(row)]
-    shares = [row["share"] for row in told]
-    clean = [_is_clean(row) for row in twins]
+    told = sorted((row for row in rows if row["informative"]), key=lambda row: row["seed"])
+    signal, twins = ([row for row in told if row["planted"] is kind] for kind in (True, False))
+    shares, clean = [row["share"] for row in signal], [_is_clean(row) for row in twins]
     share, clean_share = median(shares) if shares else None, sum(clean) / len(clean) if clean else None
     reasons = []
-    if len(told) < MIN_SEEDS or len(twins) < MIN_SEEDS:
-        reasons.append(f"{min(len(told), len(twins))} informative seeds, at least {MIN_SEEDS} are needed")
+    if min(len(signal), len(twins)) < MIN_SEEDS:
+        reasons.append(f"{min(len(signal), len(twins))} informative seeds, at least {MIN_SEEDS} are needed")
     if share is None or share < MIN_SHARE:
         reasons.append(f"median share of the oracle's log return {share or 0.0:.2f}, at least {MIN_SHARE} is asked for")
     if clean_share is None or clean_share < MIN_CLEAN_TWINS:
@@ -65,16 +59,12 @@ def certify(rows: Sequence[Row]) -> Row:
         "passed": not reasons,
         "reasons": reasons,
         "oracle_share_median": share,
-        "oracle_shares": {str(row["seed"]): row["share"] for row in told},
+        "oracle_shares": {str(row["seed"]): row["share"] for row in signal},
         "clean_twins": clean_share,
-        "uninformative_seeds": left_out,
+        "uninformative_seeds": sorted(row["seed"] for row in rows if row["planted"] and not row["informative"]),
         "signal": signal,
         "twins": [row | {"clean": ok} for row, ok in zip(twins, clean, strict=True)],
     }
-
-
-def _is_informative(row: Row) -> bool:
-    return bool(row["oracle_t"] >= MIN_ORACLE_T and row["buy_and_hold_share"] <= MAX_HELD_SHARE)
 
 
 def _is_clean(row: Row) -> bool:

@@ -1,8 +1,9 @@
 """Parameters `certify.*`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from flag_kedro.data.config import Symbols, split_tokens
@@ -30,5 +31,52 @@ class CertifyConfig:
     """Of markets and trainings; fewer than five certify nothing."""
     symbols: Symbols = tuple(COMPANIES)
     """Symbols of each market."""
+    total_timesteps: int = Field(80_000, ge=1)
+    """Account-decisions of each training; the rest of the learner is the run's `ppo`."""
+    patience: int | None = Field(3, ge=1)
+    """Validations without a new best after which a training stops, as `ppo.patience`."""
     processes: int = Field(2, ge=1)
     """Trainings side by side, each on one thread."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class WalkForwardConfig:
+    """Folds that roll over the market's sessions, each with a training, a validation and a test window."""
+
+    train_sessions: int = Field(504, ge=2)
+    """Sessions that a fold learns from."""
+    validation_sessions: int = Field(126, ge=2)
+    """Sessions after them, which choose the weights."""
+    test_sessions: int = Field(126, ge=2)
+    """Sessions after those, which are traded once; folds lie this far apart, so that test windows are adjacent."""
+    folds: int | None = Field(None, ge=1)
+    """Folds, from the first session on; null takes as many as fit."""
+
+
+def chosen_seeds(seeds: Any, seed: int) -> tuple[int, ...]:
+    """`seeds` as YAML or the command line gives them, or `seed` alone where they are null."""
+    return (seed,) if seeds is None else TypeAdapter(Seeds).validate_python(seeds)
+
+
+def split_grid(value: Any) -> Any:
+    """Accept groups inside groups as well as dotted paths, and values separated by blanks as well as lists."""
+    if not isinstance(value, Mapping):
+        return value
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            flat |= {f"{name}.{rest}": found for rest, found in split_grid(inner).items()}
+        elif isinstance(inner, str):
+            flat[name] = tuple(None if token == "null" else token for token in inner.split())
+        else:
+            flat[name] = tuple(inner) if isinstance(inner, (list, tuple)) else (inner,)
+    return flat
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SweepConfig:
+    """Which parameters are tried."""
+
+    grid: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(split_grid)] = Field(default_factory=dict)
+    """Paths of `ppo.*`, `policy.*` or `env.*` to the values to try, every one with every other; on the command line
+    sweep.grid.ppo.learning_rate=0.001 0.003,sweep.grid.policy.lora_rank=8 16."""

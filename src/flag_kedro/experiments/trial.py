@@ -23,7 +23,7 @@ from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.oracle import oracle_targets
 from flag_kedro.features.config import FeaturesConfig
@@ -33,6 +33,10 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.launch import start_training
 from flag_kedro.ppo.runtime import RuntimeConfig
+
+MIN_ORACLE_T = 5.0
+MAX_HELD_SHARE = 0.2
+"""Markets below the one, or above the other, say nothing (SEMANTICS section 8)."""
 
 
 @dataclass(frozen=True)
@@ -61,35 +65,49 @@ class Market:
 def run_trial(settings: TrialSettings, seed: int, *, planted: bool) -> dict[str, Any]:
     """Draw a market, train on it, replay its held-out window once.
 
+    Where the planted market says nothing (the oracle's own t-statistic is below 5, or buy and hold takes more than a
+    fifth of its return) neither it nor its twin is trained on.
+
     Args:
         settings: the parameters.
         seed: of the market and of the training.
         planted: whether headlines move prices; else it is the no-signal twin of the same market.
 
     Returns:
-        A row fit for JSON; `share` is null in the twin. Log returns are sums over symbols.
+        A row fit for JSON; `share` is null in the twin. Log returns are sums over symbols; those of the oracle and its
+        t-statistic are of the planted market in both.
     """
     started = time.perf_counter()
-    market = draw_market(settings, seed, planted=planted)
+    planted_market = draw_market(settings, seed, planted=True)
+    row = {"seed": seed, "planted": planted, **weigh_market(planted_market, settings.env)}
+    if not row["informative"]:
+        return row
+    market = planted_market if planted else draw_market(settings, seed, planted=False)
     with tempfile.TemporaryDirectory() as folder:
         decide, curve = _learn(settings, market, seed, Path(folder))
         own = replay("trial", market.test, settings.env, decide)
-    targets = oracle_targets(market.test, settings.env, market.truth)[:, None]
-    oracle = _daily(replay_targets(market.test, settings.env, targets).equity[:, 0])
-    held = _log_return(replay("buy_and_hold", market.test, settings.env, buy_and_hold))
-    earned, possible = _log_return(own), float(np.nansum(oracle))
-    return {
-        "seed": seed,
-        "planted": planted,
+    earned = _log_return(own)
+    return row | {
         "log_return": earned,
-        "oracle_log_return": possible if planted else None,
-        "oracle_t": t_statistic(oracle) if planted else None,
-        "share": earned / possible if planted else None,
-        "buy_and_hold_share": held / possible if planted else None,
+        "share": earned / row["oracle_log_return"] if planted else None,
         "shift_percentile": pooled_shift_percentile(market.test, settings.env, _targets(own.decisions, settings)),
         "exposure": float((own.equity["position"] != 0).to_numpy().mean()),
         "curve": curve,
         "seconds": time.perf_counter() - started,
+    }
+
+
+def weigh_market(market: Market, env: EnvConfig) -> dict[str, Any]:
+    """What the oracle and buy and hold earn on a planted market's held-out window, and whether that says anything."""
+    targets = oracle_targets(market.test, env, market.truth)[:, None]
+    oracle = _daily(replay_targets(market.test, env, targets).equity[:, 0])
+    possible, t = float(np.nansum(oracle)), t_statistic(oracle)
+    held = _log_return(replay("buy_and_hold", market.test, env, buy_and_hold)) / possible
+    return {
+        "oracle_log_return": possible,
+        "oracle_t": t,
+        "buy_and_hold_share": held,
+        "informative": t >= MIN_ORACLE_T and held <= MAX_HELD_SHARE,
     }
 
 
@@ -118,8 +136,7 @@ def t_statistic(daily: Floats) -> float:
 
 def _learn(settings: TrialSettings, market: Market, seed: int, folder: Path) -> tuple[Decide, list[dict[str, float]]]:
     """A trained policy, and its validations as steps and log returns."""
-    prompts = [text for texts in market.train.prefixes for text in texts]
-    texts = [*prompts, *compact_account_texts(settings.env.positions) * 100]
+    texts = tokenizer_texts(market.train.prefixes, settings.env.positions)
     write_backbone(settings.policy, texts, seed, folder)
     model, updates = start_training(
         folder, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime, seed

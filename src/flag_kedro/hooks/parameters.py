@@ -15,7 +15,8 @@ from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.experiments.config import CertifyConfig
+from flag_kedro.experiments.config import CertifyConfig, Seeds, SweepConfig, WalkForwardConfig
+from flag_kedro.experiments.sweep import combinations
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -36,8 +37,11 @@ class Settings(BaseModel):
     ppo: PPOConfig
     backtest: BacktestConfig
     certify: CertifyConfig
+    walk_forward: WalkForwardConfig
+    sweep: SweepConfig
     runtime: RuntimeConfig
     seed: int = Field(ge=0)
+    seeds: Seeds | None = None
     data_dir: str | None = None
     trunk_cache_dir: str | None = None
 
@@ -53,10 +57,15 @@ def check_parameters(parameters: Mapping[str, Any]) -> Settings:
         ParameterError: naming every wrong key by its path, with what was found and expected.
     """
     try:
-        return Settings(**parameters)
+        settings = Settings(**parameters)
     except ValidationError as error:
         lines = [_explain(dict(problem)) for problem in error.errors()]
         raise ParameterError("parameters are not right; nothing was run\n  " + "\n  ".join(lines)) from error
+    try:
+        combinations(settings.sweep.grid, settings.env, settings.policy, settings.ppo)
+    except ValueError as error:
+        raise ParameterError(f"parameters are not right; nothing was run\n  {error}") from error
+    return settings
 
 
 def _explain(problem: dict[str, Any]) -> str:

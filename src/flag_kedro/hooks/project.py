@@ -20,17 +20,16 @@ from flag_kedro.env.window import LookAheadError
 from flag_kedro.hooks.backtest_summary import print_backtest
 from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters
 from flag_kedro.hooks.summary import print_certificate, print_reproduced, print_trained
+from flag_kedro.hooks.summary_experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
 from flag_kedro.ppo.errors import TrainingError
-from flag_kedro.tracking.log import set_tags, sweep_dead_runs
+from flag_kedro.tracking.log import RunInterrupted, set_tags, sweep_dead_runs
 
 LOCK = ".run.lock"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-
-
-class RunInterrupted(Exception):
-    """A run stopped by Ctrl-C or SIGTERM; an Exception, so that Kedro and MLflow end the run as failed."""
+ROWS_OF = {"walk_forward_results": "walk_forward_rows", "seed_results": "seed_rows", "sweep_results": "sweep_rows"}
+"""Outputs of experiments, and where rows of their trainings wait until they are saved."""
 
 
 class BusyError(DataError):
@@ -59,16 +58,27 @@ class ProjectHooks:
         runtime = context.config_loader.runtime_params or {}
         if settings.data_dir is not None and "data_dir" not in runtime:
             raise ParameterError("data_dir: set it in conf/<environment>/globals.yml, or with --params=data_dir=DIR")
+        if settings.seeds is not None and runtime.get("seed", settings.seeds[0]) != settings.seeds[0]:
+            raise ParameterError(
+                f"seed: {runtime['seed']} was asked for together with seeds, whose first, {settings.seeds[0]}, is the "
+                "seed of the policy that is kept; leave seed out, or put it first in seeds"
+            )
         if settings.trunk_cache_dir is not None and "trunk_cache_dir" not in runtime:
             raise ParameterError("trunk_cache_dir: set it with --params=trunk_cache_dir=DIR")
         self._data_dir = self._project / (runtime.get("data_dir") or context.config_loader["globals"]["data_dir"])
+
+    @hook_impl
+    def after_catalog_created(self, catalog: Any) -> None:
+        """Let the first of `seeds` be the seed of all nodes."""
+        if self._settings is not None and self._settings.seeds is not None:
+            catalog["params:seed"].save(self._settings.seeds[0])
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Take the data folder for this run and turn signals into an ordinary failure."""
         self._release()  # a run that failed before it began may have left the folder locked
         self._catalog = catalog
-        if "backbone" in pipeline.all_outputs():
+        if {"backbone", "shared_backbone"} & pipeline.all_outputs():
             assert self._settings is not None
             find_backbone(self._settings.policy)
         self._data_dir.mkdir(parents=True, exist_ok=True)
@@ -104,14 +114,18 @@ class ProjectHooks:
             sweep_dead_runs(self._data_dir)
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str) -> None:
-        """Tag the run with the policy it trained, so that a later backtest finds it."""
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Tag the run with the policy it trained, so that a later backtest finds it; drop what is needed no more."""
         if dataset_name == "policy":
             set_tags({"trained": "true", "policy_hash": folder_hash(self._catalog["policy"].load())})
         if dataset_name == "training_history":  # the last output of a training
             from flag_kedro.ppo.checkpoint import remove_finished  # imports torch
 
             remove_finished(self._catalog["checkpoints"].load())
+        if dataset_name in ROWS_OF and data:
+            from flag_kedro.experiments.finished import remove_rows  # imports torch
+
+            remove_rows(self._catalog[ROWS_OF[dataset_name]].load(), data["key"])
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
@@ -123,12 +137,18 @@ class ProjectHooks:
             print_backtest(metrics, inference, catalog["causality_audit"].load(), self._shown_data_dir())
         elif "certificate" in made:
             print_certificate(catalog["certificate"].load(), self._shown_data_dir())
+        elif "walk_forward_results" in made:
+            print_walk_forward(catalog["walk_forward_results"].load(), self._shown_data_dir())
+        elif "sweep_results" in made:
+            print_sweep(catalog["sweep_results"].load(), self._shown_data_dir())
         elif "policy" in made:
             print_trained(self._shown_data_dir())
         elif {"published_rows", "published_audit"} <= made:
             print_reproduced(
                 catalog["published_rows"].load(), catalog["published_audit"].load(), self._shown_data_dir()
             )
+        if "seed_results" in made and (seeds := catalog["seed_results"].load()):
+            print_seeds(seeds, self._shown_data_dir())
 
     @hook_impl(wrapper=True)
     def on_pipeline_error(self, error: Exception) -> Generator[None, Any, Any]:

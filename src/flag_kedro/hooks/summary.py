@@ -32,6 +32,9 @@ def print_certificate(certificate: dict[str, Any], data_dir: Path) -> None:
             str(row["seed"]), *(f"{figure:.2f}" for figure in figures), place + ("" if twin["clean"] else "*")
         )
     console.print(table)
+    if certificate["uninformative_seeds"]:
+        left_out = " ".join(map(str, certificate["uninformative_seeds"]))
+        console.print(f"Left out, since their markets say nothing: {left_out}.", highlight=False)
     if certificate["passed"]:
         console.print(f"[bold]Passed[/bold]: median share {certificate['oracle_share_median']:.2f}, twins clean.")
     else:

@@ -59,11 +59,18 @@ def windows_of(market_states: Mapping[str, pl.DataFrame], data: DataConfig) -> W
 def training_facts(market_states: Mapping[str, pl.DataFrame], data: DataConfig, env: EnvConfig) -> dict[str, Any]:
     """The facts on which a bundle and its reader must agree."""
     return {
+        **state_facts(market_states, data),
+        "windows": windows_of(market_states, data).as_text(),
+        "env": asdict(env) | {"fill": effective_fill(env.fill, market_states)},
+    }
+
+
+def state_facts(market_states: Mapping[str, pl.DataFrame], data: DataConfig) -> dict[str, Any]:
+    """The facts of the data alone, whatever windows are cut from them."""
+    return {
         "symbols": list(market_states),
         "calendars": {symbol: symbol_calendar(symbol, data) for symbol in market_states},
         "data_hash": data_hash(market_states),
-        "windows": windows_of(market_states, data).as_text(),
-        "env": asdict(env) | {"fill": effective_fill(env.fill, market_states)},
     }
 
 

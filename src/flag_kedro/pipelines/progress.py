@@ -1,10 +1,13 @@
-"""Progress bars for long nodes; silent where there is no terminal."""
+"""Progress of long nodes: bars, silent where there is no terminal, and the metrics of updates."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from flag_kedro.tracking.log import log_metrics
 
 
 @contextmanager
@@ -15,3 +18,9 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total)
         yield lambda steps=1: progress.advance(task, steps)
+
+
+def log_update(row: Mapping[str, float]) -> None:
+    """Log the metrics of one update to the active run, at its step."""
+    metrics = {name: value for name, value in row.items() if name != "step"}
+    log_metrics(metrics, int(row["step"]), int(time.time() * 1000))

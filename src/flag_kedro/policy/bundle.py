@@ -58,7 +58,7 @@ class TrainedPolicy:
         )
         description = {
             "format": FORMAT,
-            "policy": asdict(config) | {"backbone": _portable_name(config)},
+            "policy": asdict(config) | {"backbone": portable_name(config)},
             "backbone_hash": backbone_hash(self.backbone),
             "prompt_version": PROMPT_VERSION,
             "action_order": list(ACTION_NAMES),
@@ -78,7 +78,7 @@ class TrainedPolicy:
         path = folder / "adapter_config.json"
         adapter = json.loads(path.read_text())
         adapter["base_model_name_or_path"] = (
-            "backbone" if self.model.config.backbone == TINY else _portable_name(self.model.config)
+            "backbone" if self.model.config.backbone == TINY else portable_name(self.model.config)
         )
         adapter["revision"] = self.model.config.revision
         adapter["target_modules"] = sorted(adapter["target_modules"])  # PEFT writes a set, in any order
@@ -157,7 +157,7 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
     return model
 
 
-def _portable_name(config: PolicyConfig) -> str:
+def portable_name(config: PolicyConfig) -> str:
     """The backbone's name without any path of this machine: a hub id, `tiny`, or a local folder's own name."""
     path = Path(config.backbone).expanduser()
     return path.resolve().name if path.is_dir() else config.backbone

@@ -24,14 +24,8 @@ class Evaluation:
     """V(s), [N], float32."""
 
 
-class Policy(Protocol):
-    """An actor-critic over prompts; the last four methods are those of `torch.nn.Module`."""
-
-    heads: nn.ModuleDict
-    """`policy` and `value`, which learn at `ppo.head_learning_rate`; other weights that learn may lie below."""
-
-    tokens_read: int
-    """Tokens that what learns has read so far; equal prompts that are read once count once."""
+class Evaluator(Protocol):
+    """What answers about states, whoever holds the weights."""
 
     @property
     def device(self) -> torch.device:
@@ -42,6 +36,16 @@ class Policy(Protocol):
 
     def decide(self, states: States) -> Decisions:
         """The most probable legal action of each state, with probabilities and values; ties go to the first."""
+
+
+class Policy(Evaluator, Protocol):
+    """An actor-critic over prompts; the last four methods are those of `torch.nn.Module`."""
+
+    tokens_read: int
+    """Tokens that what learns has read so far; equal prompts that are read once count once."""
+
+    heads: nn.ModuleDict
+    """`policy` and `value`, which learn at `ppo.head_learning_rate`; other weights that learn may lie below."""
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """All weights."""

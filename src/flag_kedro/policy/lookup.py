@@ -6,7 +6,7 @@ Shape legend: N = states, K = distinct states seen so far.
 import torch
 
 from flag_kedro.env.prompt import States, take_states
-from flag_kedro.policy.interface import Evaluation, Policy
+from flag_kedro.policy.interface import Evaluation, Evaluator
 
 Key = tuple[str, str, bytes]
 """Prefix, account and legal actions of a state."""
@@ -15,7 +15,7 @@ Key = tuple[str, str, bytes]
 class Lookup:
     """A table of answers without gradients; good for as long as nobody changes the policy's weights."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Evaluator) -> None:
         self.policy = policy
         self._row: dict[Key, int] = {}
         self._log_probs = torch.empty(0, 3, device=policy.device)

@@ -58,7 +58,9 @@ def training_key(facts: Mapping[str, Any]) -> str:
 class Checkpoints:
     """The checkpoints of one training; a lock keeps a second process out until `close`."""
 
-    def __init__(self, root: Path, key: str, label: str | None = None, *, resume: bool = True) -> None:
+    def __init__(
+        self, root: Path, key: str, label: str | None = None, *, resume: bool = True, locked: bool = False
+    ) -> None:
         """Take hold of the training's folder.
 
         Args:
@@ -66,16 +68,19 @@ class Checkpoints:
             key: of this training, see `training_key`.
             label: kept with every checkpoint, such as the name of the run that writes it.
             resume: whether earlier checkpoints count; else they are removed.
+            locked: whether the process that started this one holds the lock already.
 
         Raises:
             CheckpointError: when another process is at the same training.
         """
+        self.root, self.key, self.label = root, key, label
         self.folder = root / key
-        self.label = label
         self.resumed_from: str | None = None
         """Label of the checkpoint that was read."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / LOCK, timeout=0)
+        if locked:
+            return
         try:
             self._lock.acquire()
         except Timeout as error:

@@ -1,9 +1,12 @@
 """Parameters `ppo.*`, with the names of Table 3 (arXiv:2502.11433), which are CleanRL's."""
 
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+NOT_LEARNING = ("resume", "checkpoint_interval", "rendezvous")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -71,7 +74,12 @@ class PPOConfig:
     resume: Literal["auto", "never"] = "auto"
     """Go on with an unfinished training of the same settings, or begin anew."""
     num_processes: int = Field(1, ge=1)
-    """Training processes."""
+    """Training processes on each machine, which share the reading of prompts: `runtime.threads` for each, or a GPU
+    for each. What is learned differs by rounding only."""
+    num_machines: int = Field(1, ge=1)
+    """Machines that train together; each gives the same command."""
+    rendezvous: str | None = None
+    """HOST:PORT, an address of one of several machines and a free port there, where they meet."""
 
     def __post_init__(self) -> None:
         if self.algorithm == "reinforce":
@@ -81,10 +89,23 @@ class PPOConfig:
                 f"ppo.minibatch_size ({self.minibatch_size}) must be at least ppo.num_envs ({self.num_envs}): "
                 "a minibatch holds whole (symbol, session) groups"
             )
-        if self.num_processes > 1:
+        if (self.rendezvous is None) != (self.num_machines == 1):
             raise ValueError(
-                f"ppo.num_processes is {self.num_processes}, but this version trains in one process; set it to 1"
+                f"ppo.num_machines is {self.num_machines} and ppo.rendezvous {self.rendezvous}: several machines meet "
+                "at a HOST:PORT, one machine has ppo.rendezvous=null"
             )
+        host, _, port = (self.rendezvous or "host:0").rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"ppo.rendezvous must be HOST:PORT, such as 10.0.0.1:29400; got {self.rendezvous}")
+
+    def learning(self) -> dict[str, Any]:
+        """The fields on which the bits of what is learned depend."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_LEARNING}
+
+    @property
+    def world_size(self) -> int:
+        """Training processes on all machines."""
+        return self.num_processes * self.num_machines
 
     def _check_reinforce(self) -> None:
         needed = {"update_epochs": 1, "gae_lambda": 1.0, "minibatch_size": None}

@@ -1,9 +1,8 @@
-"""Preparing torch for a run, and one training in this process."""
+"""Preparing torch for a run, and starting a training in this process or in several."""
 
 import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,13 @@ from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.bag_of_words import BagOfWordsPolicy, build_bag_of_words
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache
+from flag_kedro.policy.trunk_cache import TrunkCache
 from flag_kedro.ppo.checkpoint import Checkpoints, training_key
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.job import Job, SavedAt
 from flag_kedro.ppo.learner import Metrics
-from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.processes import train_in_processes
+from flag_kedro.ppo.runtime import RuntimeConfig, versions
 from flag_kedro.ppo.trainer import train
 
 logger = logging.getLogger(__name__)
@@ -57,25 +59,71 @@ def start_training(
     seed: int,
     trunk_cache: Path | None = None,
     checkpoints: Checkpoints | None = None,
-) -> tuple[ActorCritic, Generator[Metrics]]:
+    opened_cache: TrunkCache | None = None,
+) -> tuple[ActorCritic, Generator[Metrics, None, None]]:
     """Build an actor-critic on the backbone folder and the generator that trains it in place.
 
+    With `ppo.num_processes` or `ppo.num_machines` above 1 other processes train, and the model stays on the CPU.
     `trunk_cache` is the folder for what the trunk says, where `policy.trunk_cache` is `disk`; `checkpoints` are
-    those of this training, see `open_checkpoints`.
+    those of this training, see `open_checkpoints`; `opened_cache` is one that other trainings have filled, and then
+    `trunk_cache` is not read.
     """
     device = prepare_torch(runtime)
-    model = build_actor_critic(backbone, policy, seed, device, open_trunk_cache(backbone, policy, device, trunk_cache))
-    if policy.trunk_cache == "disk":
-        model.complete_rows(closed_account_texts(env))
     if env.account_view == "paper" and ppo.num_envs == 1:
         logger.info(
             "one account with the paper's view shares no prompt: of the three savings only the trunk cache works"
         )
-    learning = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    total = sum(weight.numel() for weight in model.parameters())
-    logger.info("%s on %s: %s of %s weights learn", policy.backbone, device, f"{learning:,}", f"{total:,}")
+    if ppo.world_size > 1:
+        _check_gpus(device, ppo)
+        model = build_model(backbone, env, policy, seed, torch.device("cpu"), trunk_cache)
+        _tell(model, device, ppo.world_size)
+        saved_at = None
+        if checkpoints is not None:
+            saved_at = SavedAt(str(checkpoints.root.resolve()), checkpoints.key, checkpoints.label)
+        job = Job(backbone, trunk_cache, window, validation, env, policy, ppo, runtime, seed, saved_at)
+        return model, train_in_processes(job, model, checkpoints)
+    model = build_model(backbone, env, policy, seed, device, trunk_cache, opened_cache)
+    _tell(model, device, 1)
     accelerator = Accelerator(cpu=device.type == "cpu")
     return model, train(model, window, validation, env, ppo, seed, accelerator, checkpoints)
+
+
+def build_model(
+    backbone: Path,
+    env: EnvConfig,
+    policy: PolicyConfig,
+    seed: int,
+    device: torch.device,
+    trunk_cache: Path | None,
+    opened_cache: TrunkCache | None = None,
+) -> ActorCritic:
+    """An untrained actor-critic on the backbone folder, with the opened trunk cache or the one `policy` asks for."""
+    cache = opened_cache or open_trunk_cache(backbone, policy, device, trunk_cache)
+    model = build_actor_critic(backbone, policy, seed, device, cache)
+    if policy.trunk_cache == "disk":
+        model.complete_rows(closed_account_texts(env))
+    return model
+
+
+def _tell(model: ActorCritic, device: torch.device, num_processes: int) -> None:
+    """Log what is going to learn, and where."""
+    learning = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    total = sum(weight.numel() for weight in model.parameters())
+    place = str(device) if num_processes == 1 else f"{device} in {num_processes} processes"
+    logger.info("%s on %s: %s of %s weights learn", model.config.backbone, place, f"{learning:,}", f"{total:,}")
+
+
+def _check_gpus(device: torch.device, ppo: PPOConfig) -> None:
+    """Refuse processes that would have to share a GPU.
+
+    Raises:
+        DataError: when there are more of them than GPUs.
+    """
+    if device.type == "cuda" and torch.cuda.device_count() < ppo.num_processes:
+        raise DataError(
+            f"ppo.num_processes is {ppo.num_processes}, but this machine has {torch.cuda.device_count()} CUDA "
+            "device(s), each for one process; lower it, or set runtime.device to cpu"
+        )
 
 
 def open_checkpoints(
@@ -102,16 +150,15 @@ def open_checkpoints(
         CheckpointError: when another process is at the same training.
     """
     device = prepare_torch(runtime)
-    learner = {name: value for name, value in asdict(ppo).items() if name not in ("resume", "checkpoint_interval")}
     cpu = {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
     key = training_key(
         {
             "facts": facts,
             "backbone": backbone_hash(backbone),
             "policy": asdict(policy),
-            "ppo": learner,
+            "ppo": ppo.learning(),
             "device": cpu if device.type == "cpu" else torch.cuda.get_device_name(device),
-            "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
+            "versions": versions(),
         }
     )
     return Checkpoints(root, key, label, resume=ppo.resume == "auto")
@@ -157,7 +204,7 @@ def start_bag_of_words(
     ppo: PPOConfig,
     runtime: RuntimeConfig,
     seed: int,
-) -> tuple[BagOfWordsPolicy, Generator[Metrics]]:
+) -> tuple[BagOfWordsPolicy, Generator[Metrics, None, None]]:
     """Build a bag-of-words policy on the words of `window` and the generator that trains it in place.
 
     It learns by the run's `ppo`, with the same budget and seed, but for step size and entropy (above), without gradient

@@ -1,10 +1,10 @@
 """What one update does with a rollout: PPO's clipped epochs, or REINFORCE's single step.
 
-Shape legend: T = steps, N = accounts, M = T x N states of a rollout, K = states of a part of a minibatch.
+Shape legend: T = steps, N = accounts, A = accounts per symbol, M = T x N states of a rollout, G = groups of a
+minibatch, which is [G, A], K = states of a part of it.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,11 @@ from flag_kedro.ppo.advantages import estimate_advantages
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.ppo.rollout import Rollout
+from flag_kedro.ppo.sharding import Shard
 
 Metrics = dict[str, float]
+TERMS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "kl", "loss")
+"""What is measured of every state; `kl` only where the initial policy counts."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Learner:
     config: PPOConfig
     seed: int
     accelerator: Accelerator
+    shard: Shard
+    """Which groups of a minibatch this process reads."""
 
     def learn(self, rollout: Rollout, update: int) -> Metrics:
         """Change the weights by one rollout, the `update`-th from 0; minibatches are whole (session, symbol) groups.
@@ -48,17 +53,14 @@ class Learner:
             TrainingError: when a gradient is not finite, or `ppo.max_kl` or `ppo.min_entropy` is crossed.
         """
         advantages, targets = advantages_of(rollout, self.config)
-        num_states = len(rollout.states)
-        anchors = None if self.reference is None else Lookup(self.reference)
+        num_states, anchors = len(rollout.states), self._anchors(rollout)
         totals: dict[str, list[float]] = {}
         for epoch in range(self.config.update_epochs):
             for minibatch in _minibatches(num_states, self.config, self.seed, update, epoch):
                 self.optimizer.zero_grad()
-                for rows in _parts(minibatch, self.config):
-                    terms = self._terms(rollout, rows, advantages, targets, anchors)
-                    self.accelerator.backward(terms["loss"].sum() / minibatch.size)
-                    for name, term in terms.items():
-                        totals.setdefault(name, []).extend(term.detach().tolist())
+                for name, term in self._backward(rollout, minibatch, advantages, targets, anchors).items():
+                    totals.setdefault(name, []).extend(term)
+                self.shard.add_gradients(self.model.parameters())
                 norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
                 totals.setdefault("grad_norm", []).append(_finite(norm, update, epoch))
                 self.optimizer.step()
@@ -77,12 +79,36 @@ class Learner:
         `ppo/approx_kl` would not do: each minibatch is seen before its own step, so an update of a single step always
         shows 0.
         """
-        said = Lookup(self.model).evaluate(rollout.states)
+        said = Lookup(self.shard.spread(self.model)).evaluate(rollout.states)
         log_ratio = said.log_probs.gather(1, rollout.actions[:, None]).squeeze(1) - rollout.log_probs
         return float(losses.approximate_kl(log_ratio).mean())
 
+    def _anchors(self, rollout: Rollout) -> Tensor | None:
+        """Log-probabilities of the initial policy, [M, 3], if it counts."""
+        if self.reference is None:
+            return None
+        table, num_states = Lookup(self.shard.spread(self.reference)), len(rollout.states)
+        part = -(-(self.config.minibatch_size or num_states) // self.config.gradient_accumulation_steps)
+        size = part * self.shard.world  # each process reads as much at once as in a part of a minibatch
+        pieces = [range(start, min(start + size, num_states)) for start in range(0, num_states, size)]
+        return torch.cat([table.evaluate(take_states(rollout.states, piece)).log_probs for piece in pieces])
+
+    def _backward(
+        self, rollout: Rollout, minibatch: Ints, advantages: Tensor, targets: Tensor, anchors: Tensor | None
+    ) -> dict[str, list[float]]:
+        """Add the gradients of the own groups of a minibatch [G, A]; the terms of all its states in its order."""
+        names = [name for name in TERMS if name != "kl" or anchors is not None]
+        found = torch.zeros(len(names), *minibatch.shape, dtype=torch.float64, device=advantages.device)
+        own = self.shard.own([rollout.states.prefix[row] for row in minibatch[:, 0]])
+        for groups in _parts(own, self.config):
+            terms = self._terms(rollout, minibatch[groups].ravel(), advantages, targets, anchors)
+            self.accelerator.backward(terms["loss"].sum() / minibatch.size)
+            measured = torch.stack([terms[name].detach() for name in names])
+            found[:, torch.from_numpy(groups).to(found.device)] = measured.view(len(names), len(groups), -1).double()
+        return dict(zip(names, self.shard.combine(found).flatten(1).tolist(), strict=True))
+
     def _terms(
-        self, rollout: Rollout, rows: Ints, advantages: Tensor, targets: Tensor, anchors: Lookup | None
+        self, rollout: Rollout, rows: Ints, advantages: Tensor, targets: Tensor, anchors: Tensor | None
     ) -> dict[str, Tensor]:
         """Each term of the loss, the loss itself, and what says how far the policy has moved, all [K]."""
         config, index = self.config, torch.from_numpy(rows).to(advantages.device)
@@ -103,8 +129,7 @@ class Learner:
         }
         loss = terms["policy_loss"] + config.vf_coef * terms["value_loss"] - config.ent_coef * terms["entropy"]
         if anchors is not None:
-            anchor = anchors.evaluate(take_states(rollout.states, rows)).log_probs
-            terms["kl"] = losses.kl_divergence(said.log_probs, anchor)
+            terms["kl"] = losses.kl_divergence(said.log_probs, anchors[index])
             loss = loss + config.kl_coef * terms["kl"]
         return terms | {"loss": loss}
 
@@ -135,10 +160,9 @@ def _minibatches(num_states: int, config: PPOConfig, seed: int, update: int, epo
     return [groups[order[start : start + size]] for start in range(0, len(groups), size)]
 
 
-def _parts(minibatch: Ints, config: PPOConfig) -> Iterator[Ints]:
-    """Rows of each forward and backward pass, [K] each."""
-    for groups in np.array_split(minibatch, min(config.gradient_accumulation_steps, len(minibatch))):
-        yield groups.ravel()
+def _parts(groups: Ints, config: PPOConfig) -> list[Ints]:
+    """The groups of each forward and backward pass; none where there are no groups."""
+    return np.array_split(groups, min(config.gradient_accumulation_steps, len(groups))) if groups.size else []
 
 
 def _finite(norm: Tensor | None, update: int, epoch: int) -> float:

@@ -13,7 +13,7 @@ from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.prompt import States, join_states
 from flag_kedro.env.trading import TradingVectorEnv
-from flag_kedro.policy.interface import Evaluation, Policy
+from flag_kedro.policy.interface import Evaluation, Evaluator
 from flag_kedro.policy.lookup import Lookup
 
 
@@ -81,7 +81,7 @@ class RolloutCollector:
         self.step_count, self._returns = int(snapshot["step_count"]), snapshot["returns"].numpy().copy()
 
     @torch.no_grad()
-    def collect(self, model: Policy, num_steps: int) -> Rollout:
+    def collect(self, model: Evaluator, num_steps: int) -> Rollout:
         """Play `num_steps` sessions with `model`'s sampled actions; each distinct state is evaluated once."""
         env, device, table = self.env, model.device, Lookup(model)
         steps: list[tuple[States, Ints, Tensor]] = []

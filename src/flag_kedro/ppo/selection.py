@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flag_kedro.backtest.replay import replay
+from flag_kedro.backtest.replay import Decide, replay
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.interface import Policy
@@ -29,10 +29,15 @@ class Selection:
         """Whether patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
-    def validate(self, model: Policy) -> float:
-        """Greedy log return on the validation window, summed over symbols; a new best is kept."""
+    def validate(self, model: Policy, decide: Decide) -> float:
+        """Greedy log return on the validation window, summed over symbols; a new best is kept.
+
+        Args:
+            model: whose weights are judged.
+            decide: its decisions.
+        """
         assert self.window is not None
-        played = replay("validation", self.window, self.env_config, model.decide)
+        played = replay("validation", self.window, self.env_config, decide)
         score = float(played.equity["log_return"].sum())
         if score > self.best_score:
             self.best_score, self.best_weights, self.waited = score, trainable_state(model), 0

@@ -26,6 +26,7 @@ from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.ppo.learner import Learner, Metrics
 from flag_kedro.ppo.rollout import Rollout, RolloutCollector
 from flag_kedro.ppo.selection import Selection
+from flag_kedro.ppo.sharding import Shard, weights_sum
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def train(
     seed: int,
     accelerator: Accelerator,
     checkpoints: Checkpoints | None = None,
-) -> Generator[Metrics]:
+) -> Generator[Metrics, None, None]:
     """Train `model` in place, yielding metrics after each update; a resumed training yields all earlier ones first.
 
     Afterwards it holds the weights of the best validation, or the last ones without a validation window.
@@ -53,7 +54,8 @@ def train(
         env_config: the MDP.
         config: how to learn.
         seed: of every random draw.
-        accelerator: places and steps the model.
+        accelerator: places and steps the model, and knows the other processes, if there are any; they must all
+            call this with the same arguments, save for `checkpoints`, which only process 0 has.
         checkpoints: where to go on, and where to leave the state every `ppo.checkpoint_interval` updates, and
             when the training is stopped from outside; None keeps nothing.
 
@@ -61,18 +63,21 @@ def train(
         Metrics by their MLflow names, and `step`, the account-decisions taken so far.
 
     Raises:
-        TrainingError: when a loss or gradient is not finite, or a limit that was asked for is crossed.
+        TrainingError: when a loss or gradient is not finite, a limit that was asked for is crossed, or processes
+            have come apart.
+        PeerLostError: when another process is gone.
     """
     trainer = Trainer(model, window, validation, env_config, config, seed, accelerator)
+    found = trainer.shard.share(None if checkpoints is None else checkpoints.newest())
+    if found is not None:
+        trainer.restore(found)
+        logger.info("going on after update %d of %d", len(trainer.history), trainer.num_updates)
+        yield from list(trainer.history)
     if checkpoints is None:
         while not trainer.finished:
             yield trainer.advance()
         trainer.selection.restore(model)
         return
-    if (found := checkpoints.newest()) is not None:
-        trainer.restore(found)
-        logger.info("going on after update %d of %d", len(trainer.history), trainer.num_updates)
-        yield from list(trainer.history)
     state, saved = trainer.state(), len(trainer.history)
     try:
         while not trainer.finished:
@@ -107,6 +112,7 @@ class Trainer:
         accelerator: Accelerator,
     ) -> None:
         self.config = config
+        self.shard = Shard.of(accelerator)
         self.num_updates = config.num_updates(len(window.symbols))
         self.history: list[Metrics] = []
         self.env = TradingVectorEnv(window, env_config, config.num_envs)
@@ -114,8 +120,9 @@ class Trainer:
         self.collector = RolloutCollector(self.env, seed, config.num_envs, starts)
         reference = frozen_copy(model) if config.kl_coef > 0 else None
         optimizer = torch.optim.Adam(_parameter_groups(model, config), eps=ADAM_EPS)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.learner = Learner(self.model, reference, self.optimizer, config, seed, accelerator)
+        self.model = accelerator.prepare_model(model, evaluation_mode=True)  # no wrapper: `shard` adds up gradients
+        self.optimizer = accelerator.prepare_optimizer(optimizer)
+        self.learner = Learner(self.model, reference, self.optimizer, config, seed, accelerator, self.shard)
         self.selection = Selection(validation, env_config, config)
 
     @property
@@ -128,10 +135,12 @@ class Trainer:
         update, started, read = len(self.history), time.perf_counter(), [self.model.tokens_read]
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * (1 - update / self.num_updates if self.config.anneal_lr else 1)
-        rollout = self.collector.collect(self.model, self.config.num_steps)
+        together = self.shard.spread(self.model)
+        rollout = self.collector.collect(together, self.config.num_steps)
         collected = time.perf_counter()
         read.append(self.model.tokens_read)
         metrics = self.learner.learn(rollout, update)
+        self._refuse_drift(update)
         learned = time.perf_counter()
         metrics |= _describe(rollout, self.optimizer.param_groups[0]["lr"])
         read.append(self.model.tokens_read)
@@ -142,7 +151,7 @@ class Trainer:
             "ppo/update_tokens_per_second": (read[2] - read[1]) / (learned - collected),
         }
         if self._validation_is_due(update):
-            metrics["env/validation_log_return"] = self.selection.validate(self.model)
+            metrics["env/validation_log_return"] = self.selection.validate(self.model, together.decide)
             metrics["ppo/validation_seconds"] = time.perf_counter() - learned
         row = {"step": (update + 1) * rollout.rewards.numel(), **metrics}
         self.history.append(row)
@@ -166,6 +175,21 @@ class Trainer:
         self.collector.restore(without_prefix("collector", state.tensors))
         self.selection.load(state.selection, without_prefix("best", state.tensors))
         self.history = list(state.history)
+
+    def _refuse_drift(self, update: int) -> None:
+        """Compare the weights of all processes.
+
+        Raises:
+            TrainingError: when they are no longer the same.
+        """
+        if self.shard.world > 1:
+            sums = self.shard.gather(weights_sum(self.model.parameters()), self.model.device)
+            if len(set(sums)) > 1:
+                raise TrainingError(
+                    f"after update {update + 1} the weights of the {self.shard.world} processes are no longer the "
+                    "same: training stopped and no policy was saved. Give every machine the same hardware and "
+                    "versions"
+                )
 
     def _validation_is_due(self, update: int) -> bool:
         last = update == self.num_updates - 1

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import mlflow
@@ -17,20 +18,46 @@ from mlflow.tracking import MlflowClient
 logger = logging.getLogger(__name__)
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
+_muted: ContextVar[bool] = ContextVar("muted", default=False)
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Log no metrics and tags in the block."""
+    before = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(before)
+
+
+def active_run() -> mlflow.ActiveRun | None:
+    """The run to log to; None without one, and where nothing should be logged."""
+    return None if _muted.get() else mlflow.active_run()
+
+
+class RunInterrupted(Exception):
+    """A run stopped by Ctrl-C or SIGTERM; an Exception, so that Kedro and MLflow end the run as failed."""
 
 
 @contextmanager
 def _store_may_fail(what: str) -> Iterator[None]:
-    """Turn a tracking store that does not answer into a warning: it must not stop a training or hide its error."""
+    """Turn a tracking store that does not answer into a warning: it must not stop a training or hide its error.
+
+    Raises:
+        RunInterrupted: when a signal came while the store was writing, which MLflow takes for its own failure.
+    """
     try:
         yield
     except MlflowException as error:
+        if isinstance(error.__cause__, RunInterrupted):
+            raise error.__cause__ from None
         logger.warning("%s not logged to MLflow: %s", what, error)
 
 
 def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
     """Log `metrics` at `step` (environment steps) in one request."""
-    run = mlflow.active_run()
+    run = active_run()
     if run is None:
         return
     batch = [Metric(name, value, time_ms, step) for name, value in metrics.items()]
@@ -41,7 +68,7 @@ def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
 
 def run_id() -> str | None:
     """Id of the active run."""
-    run = mlflow.active_run()
+    run = active_run()
     return None if run is None else str(run.info.run_id)
 
 
@@ -69,7 +96,7 @@ def sweep_dead_runs(data_dir: Path) -> None:
 
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the active run."""
-    if mlflow.active_run() is not None:
+    if active_run() is not None:
         with _store_may_fail(f"tags {', '.join(tags)}"):
             mlflow.set_tags(dict(tags))
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from flag_kedro.tracking.log import logger, set_tags
+from flag_kedro.tracking.log import active_run, logger, set_tags
 
 PREFIX, PRICES = "trial/", "prices."
+TRIED, BEFORE = "tried/", "before."
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,25 @@ class Trial:
     """Symbol -> metric -> value; `session_sharpe` is the Sharpe ratio per session."""
     price_hashes: Mapping[str, str]
     """Symbol -> hash of the prices it was scored on."""
+    attempt: str = ""
+    """Of everything that made the policy, seed included, and that is known before the window is read."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A policy that was trained for the window and judged on validation only: tried, though never scored."""
+
+    attempt: str
+    """As in `Trial`."""
+    sharpes: Mapping[str, float]
+    """Symbol -> Sharpe ratio per session on validation."""
+    hashes_before: Mapping[str, str]
+    """Symbol -> hash of the prices before the window."""
 
 
 def record_trial(trial: Trial, window: str) -> None:
     """Log `trial` to the active run, so that later backtests count it."""
-    run = mlflow.active_run()
-    if run is None:
+    if active_run() is None:
         return
     flattened = {
         f"{PREFIX}{symbol}/{metric}": value
@@ -49,6 +63,7 @@ def record_trial(trial: Trial, window: str) -> None:
             "test_window": window,
             "policy_hash": trial.policy_hash,
             "config_hash": trial.config_hash,
+            "attempt": trial.attempt,
             "seed": str(trial.seed),
             "scored": "true",
             **{f"{PRICES}{symbol}": found for symbol, found in trial.price_hashes.items()},
@@ -86,6 +101,49 @@ def known_trials(trial: Trial, window: str) -> list[Trial] | None:
     return list(trials.values())
 
 
+def record_attempt(attempt: Attempt, window: str) -> None:
+    """Log `attempt` to the active run, so that later backtests on `window` count it as a trial."""
+    if active_run() is None:
+        return
+    try:
+        mlflow.log_metrics({f"{TRIED}{symbol}": value for symbol, value in attempt.sharpes.items()})
+    except MlflowException as error:
+        logger.warning("this attempt not logged to MLflow; later backtests will not count it: %s", error)
+        return
+    before = {f"{BEFORE}{symbol}": found for symbol, found in attempt.hashes_before.items()}
+    set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt, **before})
+
+
+def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[str]) -> list[Attempt]:
+    """Every attempt of a finished run of this experiment for the same prices and window that is none of `scored`.
+
+    Returns:
+        One entry for each, cut to the symbols whose prices before the window are the same; none where the store does
+        not answer, which is logged.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        return []
+    try:
+        runs = mlflow.search_runs(
+            experiment_ids=[run.info.experiment_id],
+            filter_string=f"attributes.status = 'FINISHED' and tags.tried = 'true' and tags.test_window = '{window}'",
+            max_results=50_000,
+            output_format="list",
+        )
+    except MlflowException as error:
+        logger.warning("MLflow does not tell what sweeps tried; it is not counted: %s", error)
+        return []
+    found: dict[str, Attempt] = {}
+    for other in runs:
+        tags, metrics = other.data.tags, other.data.metrics
+        same = {symbol: known for symbol, known in hashes_before.items() if tags.get(f"{BEFORE}{symbol}") == known}
+        sharpes = {symbol: metrics[f"{TRIED}{symbol}"] for symbol in same if f"{TRIED}{symbol}" in metrics}
+        if sharpes and tags["attempt"] not in scored:
+            found.setdefault(tags["attempt"], Attempt(tags["attempt"], sharpes, same))
+    return list(found.values())
+
+
 def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: Mapping[str, str]) -> Trial:
     """A recorded trial, cut to the symbols that were scored on these prices."""
     same = {symbol: found for symbol, found in price_hashes.items() if tags.get(f"{PRICES}{symbol}") == found}
@@ -95,4 +153,4 @@ def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: M
             symbol, metric = name.removeprefix(PREFIX).rsplit("/", 1)
             if symbol in same:
                 scores.setdefault(symbol, {})[metric] = value
-    return Trial(tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores, same)
+    return Trial(tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores, same, tags.get("attempt", ""))

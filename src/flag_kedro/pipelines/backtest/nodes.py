@@ -19,12 +19,21 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.pipelines.backtest.judged import judged_window
 from flag_kedro.pipelines.backtest.strategies import Strategies, open_strategies
-from flag_kedro.pipelines.backtest.trials import count_trials, sharpes_of, spread_over_seeds, this_trial
+from flag_kedro.pipelines.backtest.trials import (
+    count_attempts,
+    count_trials,
+    sharpes_of,
+    spread_over_seeds,
+    this_trial,
+    tried_sharpes_of,
+    with_attempt,
+)
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
+from flag_kedro.tracking.scores import flatten_scores
 from flag_kedro.tracking.trials import record_trial
 
 logger = logging.getLogger(__name__)
@@ -92,7 +101,7 @@ def score_backtest(
         with_intervals = add_intervals(results, *args, draws, judged.cash_returns, long_short=judged.long_short)
         scored[name] = {"convention": convention, "results": with_intervals}
     other = "investorbench" if backtest.convention == "account" else "account"
-    log_metrics(_flatten(scored[backtest.convention]["results"]), 0, int(time.time() * 1000))
+    log_metrics(flatten_scores(scored[backtest.convention]["results"]), 0, int(time.time() * 1000))
     return {**scored[backtest.convention], "other_convention": scored[other]}
 
 
@@ -120,23 +129,26 @@ def judge_backtest(
     """Test every strategy against buy and hold, count the trials so far, and look for collapse."""
     judged = judged_window(market_states, data, env)
     window = " ".join(judged.dates)
-    trial = this_trial(policy, equity, judged)
+    trial = with_attempt(this_trial(policy, equity, judged), policy, market_states, judged.dates)
     trials = count_trials(trial, window)
+    attempts = count_attempts(market_states, judged.dates, trials)
     inference = judge_strategies(
         decisions,
         equity,
         judged.calendars,
         draw_windows(equity, backtest.bootstrap_draws, seed, judged.cash_returns),
         trial_sharpes=None if trials is None else sharpes_of(trials),
+        tried_sharpes=tried_sharpes_of(attempts),
         shift_percentiles=shift_percentiles(judged.window, judged.env, judged.targets(decisions)),
         cash_returns=judged.cash_returns,
         long_short=judged.long_short,
     )
     record_trial(trial, window)
     tests = {symbol: {"flag_trader": rows["flag_trader"]} for symbol, rows in inference["symbols"].items()}
-    log_metrics(_flatten(tests), 0, int(time.time() * 1000))
+    log_metrics(flatten_scores(tests), 0, int(time.time() * 1000))
     seeds = spread_over_seeds(trial, trials or [trial], judged.calendars)
-    return inference | {"num_trials": None if trials is None else len(trials), "seeds": seeds}
+    num_trials = None if trials is None else len(trials) + len(attempts)
+    return inference | {"num_trials": num_trials, "seeds": seeds}
 
 
 def open_for(
@@ -162,17 +174,3 @@ def open_for(
 def tables_of(played: dict[str, Replay]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decisions and equity of all strategies, one below the other."""
     return pl.concat([part.decisions for part in played.values()]), pl.concat([part.equity for part in played.values()])
-
-
-def _flatten(results: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
-    """`backtest/SYMBOL/STRATEGY/METRIC` of every number, and of the values and p-values of tests."""
-    flat: dict[str, float] = {}
-    for symbol, strategies in results.items():
-        for strategy, scores in strategies.items():
-            place = f"backtest/{symbol}/{strategy}"
-            for metric, value in scores.items():
-                if isinstance(value, dict) and "p_value" in value:
-                    flat |= {f"{place}/{metric}": value["value"], f"{place}/{metric}_p_value": value["p_value"]}
-                elif isinstance(value, (int, float)):
-                    flat[f"{place}/{metric}"] = value
-    return {name: float(value) for name, value in flat.items() if value is not None}

@@ -4,6 +4,8 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,33 +13,111 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.backtest.inference import summarise_seeds
-from flag_kedro.backtest.metrics import sharpe_ratio
-from flag_kedro.backtest.scores import days_per_year
-from flag_kedro.pipelines.backtest.judged import JudgedWindow
+from flag_kedro.backtest.judged import JudgedWindow
+from flag_kedro.backtest.scores import days_per_year, session_sharpe
+from flag_kedro.env.account import Floats
+from flag_kedro.features.market_state import data_hash
 from flag_kedro.policy.config import TINY
 from flag_kedro.policy.manifest import folder_hash
-from flag_kedro.tracking.trials import Trial, known_trials
+from flag_kedro.tracking.trials import Attempt, Trial, known_attempts, known_trials
 
 logger = logging.getLogger(__name__)
 
 
 def this_trial(policy: Path, equity: pl.DataFrame, judged: JudgedWindow) -> Trial:
-    """The backtested policy as one trial; symbols whose equity never moves have a Sharpe ratio of 0."""
+    """The backtested policy as one trial, see `trial_of`."""
+    own = equity.filter(pl.col("strategy") == "flag_trader").partition_by("symbol", as_dict=True)
+    return trial_of(
+        policy, {str(s): table["log_return"].drop_nulls().to_numpy() for (s,), table in own.items()}, judged
+    )
+
+
+def trial_of(policy: Path, log_returns: Mapping[str, Floats], judged: JudgedWindow) -> Trial:
+    """A policy's folder as one trial; symbols whose equity never moves have a Sharpe ratio of 0.
+
+    Args:
+        policy: the bundle.
+        log_returns: what it earned on the window, by symbol.
+        judged: the window.
+    """
     description = json.loads((policy / "policy.json").read_text())
     seed = description.pop("seed")
     if description["policy"]["backbone"] == TINY:
         del description["backbone_hash"]  # the tiny backbone is drawn from the seed
     scores = {}
     for symbol, cash in judged.cash_returns.items():
-        own = equity.filter((pl.col("strategy") == "flag_trader") & (pl.col("symbol") == symbol))
-        returns = own["log_return"].drop_nulls().to_numpy()
-        sharpe = float(sharpe_ratio(returns - cash, days=1))
+        returns = log_returns[symbol]
         scores[symbol] = {
-            "session_sharpe": 0.0 if math.isnan(sharpe) else sharpe,
+            "session_sharpe": session_sharpe(returns, cash),
             "cumulative_return": float(returns.sum()),
         }
     config = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
     return Trial(folder_hash(policy), config, int(seed), scores, _price_hashes(judged))
+
+
+def with_attempt(trial: Trial, policy: Path, states: Mapping[str, pl.DataFrame], test: tuple[str, str]) -> Trial:
+    """The trial with the hash by which a sweep knows the same configuration and seed, see `attempt_hash`."""
+    return replace(trial, attempt=attempt_hash(json.loads((policy / "policy.json").read_text()), states, test))
+
+
+def attempt_hash(description: Mapping[str, Any], states: Mapping[str, pl.DataFrame], test: tuple[str, str]) -> str:
+    """What a training with one seed is known by before its test window is read.
+
+    Args:
+        description: `policy`, `ppo`, `env`, `windows`, `symbols`, `calendars`, `seed` and `backbone_hash` of a bundle.
+        states: market states; those of the test window do not matter and may be missing.
+        test: the test window's first and last date.
+    """
+    speed = ("resume", "checkpoint_interval", "trunk_cache", "trunk_cache_mb")  # results do not depend on them
+    known = {name: description[name] for name in ("env", "windows", "symbols", "calendars", "seed")}
+    known |= {
+        group: {name: value for name, value in description[group].items() if name not in speed}
+        for group in ("policy", "ppo")
+    }
+    if description["policy"]["backbone"] != TINY:
+        known["backbone_hash"] = description["backbone_hash"]
+    known["data_hash"] = data_hash(outside_window(states, test))
+    return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def outside_window(states: Mapping[str, pl.DataFrame], test: tuple[str, str]) -> dict[str, pl.DataFrame]:
+    """The market states without those of the test window."""
+    first, last = map(date.fromisoformat, test)
+    return {symbol: table.filter(~pl.col("session").is_between(first, last)) for symbol, table in states.items()}
+
+
+def hashes_before(states: Mapping[str, pl.DataFrame], test: tuple[str, str]) -> dict[str, str]:
+    """One hash for each symbol's sessions and closes before the test window.
+
+    With the window's dates it tells, without reading them, which prices a sweep chooses a policy for.
+    """
+    found = {}
+    for symbol, table in states.items():
+        before = table.filter(pl.col("session") < date.fromisoformat(test[0]))
+        days, closes = "".join(map(str, before["session"])), before["mark_price"].to_numpy()
+        found[symbol] = sha256(days.encode() + closes.tobytes()).hexdigest()[:16]
+    return found
+
+
+def tried_sharpes_of(attempts: Sequence[Attempt]) -> dict[str, list[float]]:
+    """Sharpe ratios per session on validation of every attempt, by symbol."""
+    found: dict[str, list[float]] = {}
+    for attempt in attempts:
+        for symbol, sharpe in attempt.sharpes.items():
+            found.setdefault(symbol, []).append(sharpe)
+    return found
+
+
+def count_attempts(
+    states: Mapping[str, pl.DataFrame], test: tuple[str, str], trials: Sequence[Trial] | None
+) -> list[Attempt]:
+    """What sweeps tried for the same prices and window and none of `trials` is."""
+    if trials is None:
+        return []
+    attempts = known_attempts(hashes_before(states, test), " ".join(test), {trial.attempt for trial in trials})
+    if attempts:
+        logger.info("%d more were tried on validation only, by sweeps for this window", len(attempts))
+    return attempts
 
 
 def _price_hashes(judged: JudgedWindow) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -37,13 +38,16 @@ def issue_certificate(
 
     if simulated.signal == 0.0:
         raise DataError("simulated.signal is 0: there is nothing to learn, so nothing to certify; set it above 0")
-    settings = TrialSettings(certify.symbols, simulated, features, env, policy, ppo, runtime)
+    budget = replace(ppo, total_timesteps=certify.total_timesteps, patience=certify.patience, num_processes=1)
+    settings = TrialSettings(certify.symbols, simulated, features, env, policy, budget, runtime)
     rows = []
     with progress_bar("trainings", 2 * len(certify.seeds)) as advance:
         for row in run_trials(settings, certify.seeds, certify.processes):
             rows.append(row)
             advance()
             logger.info("seed %d %s", row["seed"], _said(row))
+            if not row["informative"]:
+                continue
             kind = "certify/share" if row["planted"] else "certify/twin_log_return"
             value = row["share"] if row["planted"] else row["log_return"]
             log_metrics({kind: value}, row["seed"], int(time.time() * 1000))
@@ -61,6 +65,11 @@ def draw_certificate(certificate: dict[str, Any]) -> go.Figure:
 
 
 def _said(row: dict[str, Any]) -> str:
+    if not row["informative"]:
+        oracle, held = row["oracle_t"], row["buy_and_hold_share"]
+        return (
+            f"says nothing and is left out: the oracle's t is {oracle:.1f}, buy and hold takes {held:.2f} of its return"
+        )
     if row["planted"]:
         return f"takes {row['share']:.2f} of the oracle's log return of {row['oracle_log_return']:.2f}"
     where = "its path never changes" if row["shift_percentile"] is None else f"percentile {row['shift_percentile']:.2f}"

@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import cut_window, effective_fill
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
@@ -59,8 +59,7 @@ def prepare_backbone(
     if fill != env.fill:
         logger.warning("the source has symbols without opens: decisions fill at %s, not %s", fill, env.fill)
     window = cut_window(market_states, windows_of(market_states, data).train, fill, positions=env.positions)
-    prompts = [prefix for prefixes in window.prefixes for prefix in prefixes]
-    return Backbone(policy, [*prompts, *compact_account_texts(env.positions) * 100], seed)
+    return Backbone(policy, tokenizer_texts(window.prefixes, env.positions), seed)
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def train_policy(
         saved.close()
         if saved.resumed_from is not None:
             set_tags({"resumed_from": saved.resumed_from})
-    return TrainedPolicy(model, backbone, facts | {"ppo": asdict(ppo)}), history
+    return TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning()}), history
 
 
 def train_text_baseline(

@@ -1,0 +1,100 @@
+"""Rows of finished trainings, kept until the whole experiment is done, so that none is trained twice."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.whole import whole_file
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.checkpoint import remove_finished, training_key
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+Row = dict[str, Any]
+LIBRARIES = ("torch", "transformers", "peft", "numpy")
+
+
+def learning_settings(ppo: PPOConfig) -> dict[str, Any]:
+    """The parameters that results depend on: all but those of checkpoints."""
+    return {name: value for name, value in asdict(ppo).items() if name not in ("resume", "checkpoint_interval")}
+
+
+def experiment_key(facts: Mapping[str, Any], policy: PolicyConfig, ppo: PPOConfig, runtime: RuntimeConfig) -> str:
+    """The name of an experiment: a hash of all that its rows depend on.
+
+    Args:
+        facts: of data, windows and environment, fit for JSON.
+        policy: the policy's parameters.
+        ppo: the learner's.
+        runtime: device and threads.
+    """
+    return training_key(
+        {
+            "facts": facts,
+            "policy": asdict(policy),
+            "ppo": learning_settings(ppo),
+            "runtime": asdict(runtime),
+            "cuda": torch.cuda.is_available(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "versions": {name: version(name) for name in LIBRARIES},
+        }
+    )
+
+
+class FinishedRows:
+    """The rows of one experiment, one file each, written whole: `ROOT/KEY/NAME.json`."""
+
+    def __init__(self, root: Path, key: str, *, resume: bool = True) -> None:
+        """Take the experiment's folder.
+
+        Args:
+            root: folder of all experiments of this kind.
+            key: of `experiment_key`.
+            resume: whether earlier rows and checkpoints count; else they are removed.
+        """
+        self.folder = root / key
+        self.key = key
+        if not resume:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the training in progress keeps its own."""
+        return self.folder / "checkpoints"
+
+    def get(self, name: str) -> Row | None:
+        """The row of a finished training, None for one that is still to be done.
+
+        Raises:
+            DataError: when the file cannot be read.
+        """
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        try:
+            row: Row = json.loads(path.read_text())
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}); remove it, and its training is done again") from error
+        return row
+
+    def put(self, name: str, row: Row) -> Row:
+        """Write a row whole, drop the checkpoints of its training, and return it as it reads back."""
+        with whole_file(self._path(name)) as temporary:
+            temporary.write_text(json.dumps(row))
+        remove_finished(self.checkpoints)
+        return json.loads(self._path(name).read_text())  # type: ignore[no-any-return]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def remove_rows(root: Path, key: str) -> None:
+    """Remove an experiment whose output the caller has saved: the same command trains anew."""
+    shutil.rmtree(root / key, ignore_errors=True)

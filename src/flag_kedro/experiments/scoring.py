@@ -1,0 +1,102 @@
+"""The parameters of a run, and the scores of a policy on the test window of a fold.
+
+Shape legend: n = returns of a symbol's window.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from flag_kedro.backtest.baselines import buy_and_hold
+from flag_kedro.backtest.judged import JudgedWindow
+from flag_kedro.backtest.replay import Decide, Replay, replay
+from flag_kedro.backtest.scores import Scores, score_strategies
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.experiments.folds import Fold, Span
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.history import best_validation
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+Row = dict[str, Any]
+POLICY = "flag_trader"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What all trainings of an experiment share: the parameters of a run."""
+
+    env: EnvConfig
+    """With the fill that the data allow."""
+    policy: PolicyConfig
+    ppo: PPOConfig
+    runtime: RuntimeConfig
+    calendars: Mapping[str, str]
+    """Exchange calendar of each symbol."""
+
+
+def describe_run(
+    states: Mapping[str, pl.DataFrame],
+    fold: Fold,
+    seed: int,
+    settings: RunSettings,
+    decide: Decide,
+    history: list[dict[str, float]],
+) -> Row:
+    """Replay a trained policy, and buy and hold, over the fold's test window.
+
+    Returns:
+        A row fit for JSON: `fold`, `seed`, `windows`, `validation_log_return` (of the weights kept, summed over
+        symbols; null without a validation window), `scores` (symbol -> strategy -> scores in the convention
+        `account`), `sessions` (those at whose close each return ends), `log_returns` (strategy -> symbol -> n
+        values), `cash_returns` (symbol -> n values) and `history`.
+    """
+    judged = judged_fold(states, fold.test, settings)
+    played = {POLICY: decide, "buy_and_hold": buy_and_hold}
+    replays = {name: replay(name, judged.window, judged.env, rule) for name, rule in played.items()}
+    by_symbol = {
+        name: {
+            str(symbol): own["log_return"][1:].to_list()
+            for (symbol,), own in played.equity.group_by("symbol", maintain_order=True)
+        }
+        for name, played in replays.items()
+    }
+    days = zip(judged.window.symbols, judged.window.sessions, strict=True)
+    return {
+        "fold": fold.name,
+        "seed": seed,
+        "windows": fold.as_text(),
+        "validation_log_return": best_validation(history),
+        "scores": score_replays(replays, judged),
+        "sessions": {symbol: [day.isoformat() for day in sessions[1:]] for symbol, sessions in days},
+        "log_returns": by_symbol,
+        "cash_returns": {symbol: values.tolist() for symbol, values in judged.cash_returns.items()},
+        "history": history,
+    }
+
+
+def judged_fold(states: Mapping[str, pl.DataFrame], span: Span, settings: RunSettings) -> JudgedWindow:
+    """A window of a fold as scoring needs it."""
+    dates = (span[0].isoformat(), span[1].isoformat())
+    return JudgedWindow(cut(states, span, settings.env), settings.env, dates, dict(settings.calendars))
+
+
+def score_replays(replays: Mapping[str, Replay], judged: JudgedWindow) -> dict[str, dict[str, Scores]]:
+    """Scores of every replay in the convention `account`, by symbol and strategy."""
+    return score_strategies(
+        pl.concat([played.decisions for played in replays.values()]),
+        pl.concat([played.equity for played in replays.values()]),
+        judged.marks,
+        judged.calendars,
+        "account",
+        judged.cash_returns,
+        long_short=judged.long_short,
+    )
+
+
+def cut(states: Mapping[str, pl.DataFrame], span: Span, env: EnvConfig) -> TradingWindow:
+    """The sessions of `span` as the environment `env` trades them."""
+    return cut_window(states, span, env.fill, positions=env.positions)

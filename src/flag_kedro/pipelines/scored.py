@@ -1,0 +1,67 @@
+"""A training that is scored on its test window, and what its run says of it."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from flag_kedro.experiments.folds import Fold
+from flag_kedro.experiments.scoring import RunSettings, judged_fold
+from flag_kedro.pipelines.backtest.trials import trial_of, with_attempt
+from flag_kedro.pipelines.trainings import OnUpdate, Row
+from flag_kedro.tracking.log import log_metrics
+from flag_kedro.tracking.scores import flatten_scores
+from flag_kedro.tracking.trials import Trial, record_trial
+
+if TYPE_CHECKING:  # imports torch
+    from flag_kedro.experiments.runs import Shared
+
+logger = logging.getLogger(__name__)
+
+
+def train_and_score(
+    states: Mapping[str, pl.DataFrame],
+    fold: Fold,
+    seed: int,
+    settings: RunSettings,
+    shared: "Shared",
+    facts: Mapping[str, Any],
+    on_update: OnUpdate,
+) -> Row:
+    """The row of `runs.run_fold`, and the policy as a `trial` of the test window."""
+    from flag_kedro.experiments.runs import run_fold
+
+    with tempfile.TemporaryDirectory() as folder:
+        row = run_fold(states, fold, seed, settings, shared, facts=facts, bundle=Path(folder), on_update=on_update)
+        return as_trial(row, states, fold, settings, Path(folder))
+
+
+def as_trial(row: Row, states: Mapping[str, pl.DataFrame], fold: Fold, settings: RunSettings, policy: Path) -> Row:
+    """`row` with the policy of the folder `policy` as a `trial`: whoever looks at a test window has tried it."""
+    returns = {symbol: np.array(values) for symbol, values in row["log_returns"]["flag_trader"].items()}
+    judged = judged_fold(states, fold.test, settings)
+    return row | {"trial": asdict(with_attempt(trial_of(policy, returns, judged), policy, states, judged.dates))}
+
+
+def log_scored(row: Row) -> None:
+    """Log scores and trial to the active run."""
+    chosen = {} if (best := row["validation_log_return"]) is None else {"env/best_validation_log_return": best}
+    log_metrics(flatten_scores(row["scores"]) | chosen, 0, int(time.time() * 1000))
+    record_trial(Trial(**row["trial"]), " ".join(row["windows"]["test"]))
+    logger.info("fold %s, seed %d: %s", row["fold"], row["seed"], _said(row))
+
+
+def _said(row: Row) -> str:
+    earned = {
+        name: [scores[name]["cumulative_return"] for scores in row["scores"].values()]
+        for name in ("flag_trader", "buy_and_hold")
+    }
+    shown = {name: "ruined" if None in values else f"{mean(values):+.3f}" for name, values in earned.items()}
+    return f"log return on test {shown['flag_trader']}, buy and hold {shown['buy_and_hold']}, means over symbols"

@@ -1,0 +1,139 @@
+"""One of several training processes, started by `processes`: `python -m flag_kedro.ppo.worker --job FOLDER`."""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from safetensors.torch import save_file
+
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.whole import whole_file
+from flag_kedro.policy.trainable import trainable_state
+from flag_kedro.ppo.checkpoint import Checkpoints
+from flag_kedro.ppo.errors import PeerLostError, TrainingError
+from flag_kedro.ppo.job import LOG, RESUMED, ROWS, WEIGHTS, Job, read_job
+from flag_kedro.ppo.launch import build_model, prepare_torch
+from flag_kedro.ppo.parent import end_with_parent
+from flag_kedro.ppo.sharding import Shard
+from flag_kedro.ppo.trainer import train
+
+PATIENCE = timedelta(minutes=10)
+"""Time after which a process that does not answer counts as gone, where its machine does not say so."""
+
+
+class Stopped(BaseException):
+    """The launcher asked this process to stop."""
+
+
+def main() -> None:
+    """Do this process's part of the job; an error is left in the job's folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", type=Path, required=True)
+    folder: Path = parser.parse_args().job
+    end_with_parent()
+    signal.signal(signal.SIGTERM, _stop)
+    rank = int(os.environ.get("RANK", "0"))
+    (folder / f"process-{rank}.pid").write_text(str(os.getpid()))
+    try:
+        work(folder, rank)
+    except BaseException as error:
+        _leave_word(folder / f"failure-{rank}.json", error)
+        raise
+
+
+def work(folder: Path, rank: int) -> None:
+    """Train; process 0 leaves log lines and metrics as they come, and at last the weights.
+
+    Raises:
+        DataError: when there are more or fewer processes than the job asks for, or machines have other jobs.
+    """
+    job, world = read_job(folder)
+    if rank == 0:
+        logging.basicConfig(level=logging.INFO, handlers=[_LinesOfLog(folder / LOG)])
+    device = prepare_torch(job.runtime)
+    group = InitProcessGroupKwargs(backend="gloo" if device.type == "cpu" else "nccl", timeout=PATIENCE)
+    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[group])
+    torch.set_num_threads(job.runtime.threads)
+    shard = Shard.of(accelerator)
+    if shard.world != world:
+        raise DataError(
+            f"the training is to run in {world} processes (ppo.num_processes x ppo.num_machines), but "
+            f"{shard.world} were started; start it with kedro run, once on each machine"
+        )
+    if job.ppo.num_machines > 1 and len(set(shard.gather(job.fingerprint(), accelerator.device))) > 1:
+        raise DataError(
+            "the machines are not at the same training; give the same command, parameters, data, backbone and versions "
+            "of packages on each of them"
+        )
+    _train(job, folder, shard, accelerator)
+    torch.distributed.destroy_process_group()
+
+
+def _train(job: Job, folder: Path, shard: Shard, accelerator: Accelerator) -> None:
+    model = build_model(job.backbone, job.env, job.policy, job.seed, accelerator.device, job.trunk_cache)
+    main, checkpoints = shard.rank == 0, None
+    if main and job.saved_at is not None:
+        at = job.saved_at
+        checkpoints = Checkpoints(Path(at.root), at.key, at.label, locked=True)
+    updates = train(model, job.window, job.validation, job.env, job.ppo, job.seed, accelerator, checkpoints)
+    with closing(updates):
+        for row in updates:
+            if main:
+                _append(folder / ROWS, row)
+            if checkpoints is not None and checkpoints.resumed_from is not None:
+                (folder / RESUMED).write_text(checkpoints.resumed_from)
+    if main:
+        weights = {name: weight.cpu().contiguous() for name, weight in trainable_state(model).items()}
+        with whole_file(folder / WEIGHTS) as temporary:
+            save_file(weights, temporary)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Stop once, and finish what stopping takes; also where another process is gone and this one is saving already."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if not isinstance(sys.exception(), PeerLostError):
+        raise Stopped
+
+
+def _append(path: Path, content: dict[str, Any]) -> None:
+    """Add one line of JSON."""
+    with path.open("a") as file:
+        file.write(json.dumps(content) + "\n")
+
+
+def _leave_word(path: Path, error: BaseException) -> None:
+    """Write what went wrong, so that the launcher can tell."""
+    kinds = {Stopped: "stopped", PeerLostError: "peer", DataError: "data", TrainingError: "training"}
+    kind = next((name for known, name in kinds.items() if isinstance(error, known)), "other")
+    told = {"time": time.time(), "kind": kind, "message": str(error), "traceback": traceback.format_exc()}
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(told))
+
+
+class _LinesOfLog(logging.Handler):
+    """Leaves log records as lines of JSON, which the launcher logs as its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        _append(self._path, {"name": record.name, "level": record.levelno, "message": record.getMessage()})
+
+
+if __name__ == "__main__":
+    main()

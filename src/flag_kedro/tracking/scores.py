@@ -1,0 +1,18 @@
+"""Names of scores in MLflow."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flatten_scores(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+    """`backtest/SYMBOL/STRATEGY/METRIC` of every number, and of the values and p-values of tests."""
+    flat: dict[str, float] = {}
+    for symbol, strategies in results.items():
+        for strategy, scores in strategies.items():
+            place = f"backtest/{symbol}/{strategy}"
+            for metric, value in scores.items():
+                if isinstance(value, dict) and "p_value" in value:
+                    flat |= {f"{place}/{metric}": value["value"], f"{place}/{metric}_p_value": value["p_value"]}
+                elif isinstance(value, (int, float)):
+                    flat[f"{place}/{metric}"] = value
+    return {name: float(value) for name, value in flat.items() if value is not None}

@@ -1,0 +1,293 @@
+"""The nodes of walk_forward, seeds and sweep, in process, on a market of two symbols and 63 sessions."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import polars as pl
+import pytest
+
+from flag_kedro.backtest.config import BacktestConfig
+from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
+from flag_kedro.data.schema import DataError
+from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.experiments import runs
+from flag_kedro.experiments.config import SweepConfig, WalkForwardConfig
+from flag_kedro.experiments.finished import remove_rows
+from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.pipelines import trainings
+from flag_kedro.pipelines.backtest.trials import count_attempts
+from flag_kedro.pipelines.facts import market_facts, training_facts
+from flag_kedro.pipelines.sweep.nodes import sweep
+from flag_kedro.pipelines.training.seeds import run_seeds
+from flag_kedro.pipelines.walk_forward.nodes import draw_walk_forward, walk_forward
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.manifest import folder_hash, write_manifest
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.trials import Trial, known_trials
+
+States = dict[str, pl.DataFrame]
+Result = dict[str, Any]
+PPO = PPOConfig(total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0)
+FOLDS = WalkForwardConfig(train_sessions=20, validation_sessions=10, test_sessions=12)
+NEWS, SIMULATED, FEATURES = NewsConfig(), SimulatedConfig(), FeaturesConfig()
+ENV, POLICY, RUNTIME = EnvConfig(), PolicyConfig(), RuntimeConfig(device="cpu", threads=1)
+
+
+class StoppedError(Exception):
+    """What a signal raises in a run."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def data(small_states: States) -> DataConfig:
+    """The run's own windows: 20, 10 and 12 sessions."""
+    (fold,) = roll_folds(common_sessions(small_states), train=20, validation=10, test=12, folds=1)
+    return DataConfig(windows=WindowsConfig(train=fold.train, validation=fold.validation, test=fold.test))
+
+
+@pytest.fixture(scope="module")
+def nothing_shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backbone")
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def roll(small_states: States, data: DataConfig, nothing_shared: Path) -> Callable[..., Result]:
+    def run(folder: Path, seeds: str = "1 2", states: States = small_states, ppo: PPOConfig = PPO) -> Result:
+        facts = market_facts(data, NEWS, SIMULATED, FEATURES)
+        return walk_forward(
+            states, facts, nothing_shared, folder / "trunk", folder / "rows", FOLDS, data, NEWS, SIMULATED, FEATURES,
+            ENV, POLICY, ppo, RUNTIME, BacktestConfig(bootstrap_draws=200), 0, seeds,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def rolled(roll: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, str, Path]:
+    """An uninterrupted walk-forward, its MLflow run and its folder."""
+    folder = tmp_path_factory.mktemp("rolled")
+    with mlflow.start_run() as parent:
+        return roll(folder), parent.info.run_id, folder
+
+
+def children(parent: str) -> list[mlflow.entities.Run]:
+    """The oldest first."""
+    query = f"tags.`mlflow.parentRunId` = '{parent}'"
+    return mlflow.search_runs(["0"], query, order_by=["attributes.start_time ASC"], output_format="list")
+
+
+def own(row: Result) -> Result:
+    return {name: value for name, value in row.items() if name != "trial"}
+
+
+def test_every_fold_and_seed_is_a_run_below_the_commands(rolled: tuple[Result, str, Path]):
+    result, parent, _ = rolled
+    found = children(parent)
+    assert [run.info.run_name for run in found] == ["1-1", "1-2", "2-1", "2-2"]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    params = found[2].data.params
+    windows = result["rows"][2]["windows"]
+    assert params == {"fold": "2", "seed": "1"} | {name: " ".join(dates) for name, dates in windows.items()}
+    store = mlflow.MlflowClient()
+    curve = store.get_metric_history(found[2].info.run_id, "ppo/loss")
+    assert [(point.step, point.value) for point in curve] == [
+        (row["step"], row["ppo/loss"]) for row in result["rows"][2]["history"]
+    ]
+    scored = found[2].data.metrics["backtest/ALDR/buy_and_hold/cumulative_return"]
+    assert scored == result["rows"][2]["scores"]["ALDR"]["buy_and_hold"]["cumulative_return"]
+    summary = mlflow.get_run(parent).data.metrics
+    path = result["summary"]["all"]["strategies"]["flag_trader"]
+    assert summary["walk_forward/all/flag_trader/cumulative_return"] == path["cumulative_return"]
+    assert not any(name.startswith("ppo/") for name in summary)
+
+
+def test_results_are_json_and_the_plot_is_of_them(rolled: tuple[Result, str, Path]):
+    result, _, _ = rolled
+    assert json.loads(json.dumps(result)) == result
+    assert [(row["fold"], row["seed"]) for row in result["rows"]] == [("1", 1), ("1", 2), ("2", 1), ("2", 2)]
+    assert result["summary"]["all"]["num_returns"] == 2 * 11
+    assert "2 fold(s), seed(s) 1 2" in draw_walk_forward(result).layout.title.text
+
+
+def test_stopped_in_the_third_training_it_goes_on_there(
+    rolled: tuple[Result, str, Path], roll: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Two rows are done and one update of the third; nothing of it is trained again, and the results are the same."""
+    trained: list[float] = []
+    follow = trainings.log_update
+
+    def stop_at_fifth(update: dict[str, float]) -> None:
+        trained.append(update["step"])
+        if len(trained) == 5:
+            raise StoppedError
+        follow(update)
+
+    monkeypatch.setattr(trainings, "log_update", stop_at_fifth)
+    with mlflow.start_run() as stopped:
+        with pytest.raises(StoppedError):
+            roll(tmp_path)
+        mlflow.end_run("FAILED")
+    assert [run.info.status for run in children(stopped.info.run_id)] == ["FINISHED", "FINISHED", "FAILED"]
+    (folder,) = (tmp_path / "rows").iterdir()
+    assert sorted(path.name for path in folder.glob("*.json")) == ["1-1.json", "1-2.json"]
+    assert len(list(folder.glob("checkpoints/*/update-*"))) == 1
+
+    started: list[int] = []
+    start = runs.start_training
+    monkeypatch.setattr(runs, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    with mlflow.start_run() as again:
+        assert roll(tmp_path) == rolled[0]
+    assert started == [1, 2]  # the seeds of fold 2
+    found = children(again.info.run_id)
+    assert [run.data.tags.get("trained") for run in found] == ["earlier", "earlier", None, None]
+    whole = [run.data.metrics for run in children(rolled[1])]
+    plain = [{name: value for name, value in metrics.items() if "second" not in name} for metrics in whole]
+    assert [{n: v for n, v in run.data.metrics.items() if "second" not in n} for run in found] == plain
+    assert not list(folder.glob("checkpoints/*"))
+    remove_rows(tmp_path / "rows", rolled[0]["key"])
+    assert not folder.exists()
+
+
+def test_rows_wait_for_another_seed_but_not_for_other_parameters(
+    rolled: tuple[Result, str, Path], roll: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    started: list[int] = []
+    start = runs.start_training
+    monkeypatch.setattr(runs, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    more = roll(rolled[2], seeds="2 3")
+    assert started == [3, 3]
+    assert own(more["rows"][0]) == own(rolled[0]["rows"][1])
+    assert roll(rolled[2], seeds="1", ppo=replace(PPO, gamma=0.1))["key"] != rolled[0]["key"]
+    assert started == [3, 3, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def trained(small_states: States, data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A bundle as train_policy makes it with seed 4, and its row."""
+    folder = tmp_path_factory.mktemp("bundle")
+    facts = training_facts(small_states, data, ENV)
+    assert data.windows is not None
+    assert data.windows.train is not None
+    assert data.windows.test is not None
+    fold = Fold("run", data.windows.train, data.windows.validation, data.windows.test)
+    settings = runs.RunSettings(ENV, POLICY, PPO, RUNTIME, facts["calendars"])
+    shown = {name: facts[name] for name in ("symbols", "calendars", "data_hash")}
+    return folder, runs.run_fold(small_states, fold, 4, settings, runs.Shared(), facts=shown, bundle=folder)
+
+
+def seeds_of(trained: tuple[Path, Result], states: States, data: DataConfig, folder: Path, seeds: Any) -> Result:
+    bundle, row = trained
+    return run_seeds(
+        states, bundle / "backbone", bundle, row["history"], folder / "trunk", folder / "rows", data, ENV, POLICY, PPO,
+        RUNTIME, seeds,
+    )  # fmt: skip
+
+
+def test_first_seed_is_only_scored_and_all_are_trials_of_one_configuration(
+    trained: tuple[Path, Result], small_states: States, data: DataConfig, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    started: list[int] = []
+    start = runs.start_training
+    monkeypatch.setattr(runs, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    with mlflow.start_run() as parent:
+        result = seeds_of(trained, small_states, data, tmp_path, "4 5")
+        first, second = (Trial(**row["trial"]) for row in result["rows"])
+        trials = known_trials(first, " ".join(result["rows"][0]["windows"]["test"]))
+    assert started == [5]
+    assert own(result["rows"][0]) == trained[1]
+    assert first.policy_hash == folder_hash(trained[0])
+    assert (first.config_hash, first.seed, second.seed) == (second.config_hash, 4, 5)
+    assert trials is not None
+    assert {first.policy_hash, second.policy_hash} <= {trial.policy_hash for trial in trials}
+    assert [run.info.run_name for run in children(parent.info.run_id)] == ["run-4", "run-5"]
+    earned = [row["scores"]["ALDR"]["flag_trader"]["cumulative_return"] for row in result["rows"]]
+    found = result["summary"]["ALDR"]["flag_trader"]["cumulative_return"]
+    assert (found["min"], found["max"], found["num"]) == (min(earned), max(earned), 2)
+    assert found["median"] == pytest.approx(sum(earned) / 2)
+
+
+def test_without_seeds_nothing_is_done(trained: tuple[Path, Result], small_states: States, data: DataConfig):
+    assert seeds_of(trained, small_states, data, Path("nowhere"), None) == {}
+    assert not Path("nowhere").exists()
+
+
+def test_a_policy_of_another_seed_is_not_taken_for_the_first(
+    trained: tuple[Path, Result], small_states: States, data: DataConfig, tmp_path: Path
+):
+    with pytest.raises(DataError, match="seed: trained on 4, found 5"):
+        seeds_of(trained, small_states, data, tmp_path, "5 4")
+
+
+def unreadable(states: States, data: DataConfig) -> States:
+    """The dates of the test window are left, and nothing else of it."""
+    assert data.windows is not None
+    assert data.windows.test is not None
+    seen = ~pl.col("session").is_between(*data.windows.test)
+    names = [name for name in next(iter(states.values())).columns if name not in ("symbol", "session")]
+    blank = [pl.when(seen).then(pl.col(name)).alias(name) for name in names]
+    return {symbol: table.with_columns(blank) for symbol, table in states.items()}
+
+
+def test_sweep_does_without_the_test_window_and_is_counted_for_it(
+    small_states: States, data: DataConfig, nothing_shared: Path, trained: tuple[Path, Result], tmp_path: Path
+):
+    config = SweepConfig(grid={"ppo.learning_rate": [5e-4, 5e-3]})
+    assert PPO.learning_rate == 5e-4
+    with mlflow.start_run() as parent:
+        result = sweep(
+            unreadable(small_states, data), market_facts(data, NEWS, SIMULATED, FEATURES), nothing_shared,
+            tmp_path / "trunk", tmp_path / "rows", config, data, NEWS, SIMULATED, FEATURES, ENV, POLICY, PPO, RUNTIME,
+            0, "4 5",
+        )  # fmt: skip
+    assert [run.info.status for run in children(parent.info.run_id)] == ["FINISHED"] * 4
+    assert result["rows"][0]["history"] == trained[1]["history"]
+    best = result["combinations"][0]
+    medians = [row["validation_log_return"]["median"] for row in result["combinations"]]
+    assert medians == sorted(medians, reverse=True)
+    assert result["best"] == best["params"] in ("ppo.learning_rate=0.0005", "ppo.learning_rate=0.005")
+    test = tuple(result["windows"]["test"])
+    with mlflow.start_run():
+        scored = Trial(**seeds_of(trained, small_states, data, tmp_path, "4")["rows"][0]["trial"])
+        found = count_attempts(small_states, test, [scored])
+        everything = count_attempts(small_states, test, [replace(scored, attempt="")])
+    assert len(everything) == 4
+    assert len(found) == 3  # the one that was scored since is counted as a scored trial
+    shifted = {symbol: table.with_columns(pl.col("mark_price") * 2) for symbol, table in small_states.items()}
+    with mlflow.start_run():
+        assert count_attempts(shifted, test, [scored]) == []
+
+
+def test_sweep_needs_a_grid_and_a_validation_window(
+    small_states: States, data: DataConfig, nothing_shared: Path, tmp_path: Path
+):
+    def run(config: SweepConfig, data: DataConfig) -> Result:
+        return sweep(
+            small_states, market_facts(data, NEWS, SIMULATED, FEATURES), nothing_shared, tmp_path, tmp_path, config,
+            data, NEWS, SIMULATED, FEATURES, ENV, POLICY, PPO, RUNTIME, 0, None,
+        )  # fmt: skip
+
+    with pytest.raises(DataError, match=r"sweep\.grid is empty: name what to try"):
+        run(SweepConfig(), data)
+    assert data.windows is not None
+    without = DataConfig(
+        source="investorbench", path="x", windows=WindowsConfig(train=data.windows.train, test=data.windows.test)
+    )
+    with pytest.raises(DataError, match=r"there is none; set data\.windows\.validation"):
+        run(SweepConfig(grid={"ppo.gamma": [0.5]}), without)
