@@ -129,6 +129,65 @@ def test_a_stopped_run_leaves_a_last_checkpoint_and_says_so(
     assert runs(tmp_path)[1].data.tags["resumed_from"] == runs(tmp_path)[0].info.run_id
 
 
+ROLL = "walk_forward.train_sessions=60,walk_forward.validation_sessions=20,walk_forward.test_sessions=50"
+
+
+def rows_done(data_dir: Path) -> int:
+    return len(list((data_dir / "06_models" / "walk_forward").glob("*/*.json")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_walk_forward_goes_on_and_ends_with_the_same_results(
+    number: signal.Signals, kedro: Kedro, settings: str, tmp_path: Path
+):
+    """Two folds x two seeds, stopped in the second training; its parent and the child in progress end as told."""
+    params = f"{settings},{ROLL},seeds=1 2"
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    kedro("run", "--pipeline=walk_forward", data_dir=whole, params=params)
+    with started(stopped, params, "walk_forward") as process:
+        firsts: set[str] = set()
+
+        def second_has_begun() -> bool:
+            trainings = {path.parent.name for path in stopped.glob("06_models/walk_forward/*/checkpoints/*/update-*")}
+            if rows_done(stopped) == 0:
+                firsts.update(trainings)
+            return rows_done(stopped) == 1 and bool(trainings - firsts)
+
+        wait_until(second_has_begun, process)
+        process.send_signal(number)
+        process.wait(TIMEOUT)
+    again = kedro("run", "--pipeline=walk_forward", data_dir=stopped, params=params)
+    output = " ".join((again.stdout + again.stderr).split())
+    assert "1-1 (known already)" in output
+    assert "going on after update" in output
+    results = [json.loads((folder / "08_reporting" / "walk_forward.json").read_text()) for folder in (whole, stopped)]
+    assert results[0] == results[1]
+    ended = "KILLED" if number == signal.SIGKILL else "FAILED"
+    statuses = [(run.info.run_name, run.info.status) for run in runs(stopped)]
+    assert statuses[:3] == [("walk_forward", ended), ("1-1", "FINISHED"), ("1-2", ended)]
+    assert statuses[3:] == [(name, "FINISHED") for name in ("walk_forward", "1-1", "1-2", "2-1", "2-2")]
+    assert not list((stopped / "06_models" / "walk_forward").iterdir())
+
+
+@pytest.mark.slow
+def test_seeds_and_a_sweep_are_counted_by_the_backtest(kedro: Kedro, settings: str, tmp_path: Path):
+    """A sweep of 2 x 2, then two seeds of one of its configurations: 2 scored, 2 more tried."""
+    kedro("run", "--pipeline=sweep", data_dir=tmp_path, params=f"{settings},seeds=1 2,sweep.grid.ppo.gamma=0.5 0.9")
+    done = kedro("run", data_dir=tmp_path, params=f"{settings},seeds=1 2")
+    inference = json.loads((tmp_path / "08_reporting" / "backtest_inference.json").read_text())
+    assert inference["num_trials"] == 4
+    assert inference["symbols"]["ALDR"]["flag_trader"]["num_trials"] == 4
+    assert inference["seeds"]["ALDR"]["sharpe_ratio"]["num"] == 2
+    found = json.loads((tmp_path / "08_reporting" / "seeds.json").read_text())
+    assert found["seeds"] == [1, 2]
+    assert "Seeds 1 2 on the test window" in done.stdout
+    judged = json.loads((tmp_path / "08_reporting" / "backtest_metrics.json").read_text())["results"]
+    for symbol, scores in found["rows"][0]["scores"].items():
+        for metric, value in scores["flag_trader"].items():
+            assert judged[symbol]["flag_trader"][metric] == value, (symbol, metric)
+
+
 @pytest.mark.slow
 def test_chaos(settings: str, uninterrupted: Path, tmp_path: Path, kedro: Kedro):
     """A hundred kills at random moments, also inside a save; the last start finishes with the uninterrupted bits."""

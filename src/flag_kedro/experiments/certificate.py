@@ -10,13 +10,11 @@ from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
+from flag_kedro.experiments.config import CENTRAL, MIN_SHARE
 from flag_kedro.experiments.trial import TrialSettings, run_trial
 
 Row = dict[str, Any]
 MIN_SEEDS = 5
-MIN_SHARE = 0.8
-CENTRAL = 0.05, 0.95
-"""Percentiles between which a twin's log return counts as chance."""
 MIN_CLEAN_TWINS = 0.8
 
 

@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from flag_kedro.backtest.plot_style import BUY_COLOR, GRID, HOLD_COLOR, SELL_COLOR, SUBTITLE
+from flag_kedro.experiments.config import CENTRAL, MIN_SHARE
 
-MIN_SHARE = 0.8
 HEIGHT = 420
 
 
@@ -36,7 +36,7 @@ def plot_certificate(certificate: dict[str, Any]) -> go.Figure:
         marker={"color": [HOLD_COLOR if row["clean"] else SELL_COLOR for row in certificate["twins"]], "size": 12},
         row=1, col=3,
     )  # fmt: skip
-    figure.add_hrect(y0=0.05, y1=0.95, fillcolor=HOLD_COLOR, opacity=0.2, line_width=0, row=1, col=3)
+    figure.add_hrect(y0=CENTRAL[0], y1=CENTRAL[1], fillcolor=HOLD_COLOR, opacity=0.2, line_width=0, row=1, col=3)
     figure.update_yaxes(range=[0, 1], row=1, col=3)
     figure.update_xaxes(type="category", title_text="seed", col=2)
     figure.update_xaxes(type="category", title_text="seed", col=3)

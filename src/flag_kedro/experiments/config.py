@@ -1,4 +1,4 @@
-"""Parameters `certify.*`."""
+"""Parameters `certify.*`, `walk_forward.*` and `sweep.*`, and the certificate's limits."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -9,6 +9,10 @@ from pydantic.dataclasses import dataclass
 from flag_kedro.data.config import Symbols, split_tokens
 from flag_kedro.data.headlines import COMPANIES
 
+MIN_SHARE = 0.8
+"""Of the oracle's log return, that a certificate asks for in the median."""
+CENTRAL = 0.05, 0.95
+"""Percentiles between which a twin's log return counts as chance."""
 Seed = Annotated[int, Field(ge=0)]
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,9 @@ from flag_kedro.data.whole import whole_file
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.checkpoint import remove_finished, training_key
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.runtime import RuntimeConfig, versions
 
 Row = dict[str, Any]
-LIBRARIES = ("torch", "transformers", "peft", "numpy")
-
-
-def learning_settings(ppo: PPOConfig) -> dict[str, Any]:
-    """The parameters that results depend on: all but those of checkpoints."""
-    return {name: value for name, value in asdict(ppo).items() if name not in ("resume", "checkpoint_interval")}
 
 
 def experiment_key(facts: Mapping[str, Any], policy: PolicyConfig, ppo: PPOConfig, runtime: RuntimeConfig) -> str:
@@ -39,11 +32,11 @@ def experiment_key(facts: Mapping[str, Any], policy: PolicyConfig, ppo: PPOConfi
         {
             "facts": facts,
             "policy": asdict(policy),
-            "ppo": learning_settings(ppo),
+            "ppo": ppo.learning(),
             "runtime": asdict(runtime),
             "cuda": torch.cuda.is_available(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": versions(),
         }
     )
 

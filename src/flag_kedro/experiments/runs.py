@@ -162,8 +162,10 @@ def run_fold(
     known = dict(facts or {})
     with trained(states, fold, seed, settings, shared, known, on_update) as training:
         if bundle is not None:
-            own = {"windows": fold.as_text(), "env": asdict(settings.env), "seed": seed, "ppo": asdict(settings.ppo)}
-            TrainedPolicy(training.model, training.backbone, known | own).write(bundle)
+            own = {"windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
+            TrainedPolicy(training.model, training.backbone, known | own | {"ppo": settings.ppo.learning()}).write(
+                bundle
+            )
             write_manifest(bundle)
         return describe_run(states, fold, seed, settings, training.model.decide, training.history)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from flag_kedro.tracking.log import muted
+from flag_kedro.tracking.log import muted, store_may_fail
 
 logger = logging.getLogger(__name__)
 INHERITED = ("flag.host", "flag.data_dir", "git_commit")
@@ -42,14 +42,10 @@ def child_run(name: str, params: Mapping[str, object], tags: Mapping[str, str] |
     finally:
         active = mlflow.active_run()
         if active is not None and active.info.run_id == child.info.run_id:
-            try:
+            with store_may_fail(f"the end of {name}"):
                 mlflow.end_run(status)
-            except MlflowException as error:
-                logger.warning("the end of %s not logged to MLflow: %s", name, error)
 
 
 def _log_params(name: str, params: Mapping[str, object]) -> None:
-    try:
+    with store_may_fail(f"parameters of {name}"):
         mlflow.log_params(dict(params))
-    except MlflowException as error:
-        logger.warning("parameters of %s not logged to MLflow: %s", name, error)

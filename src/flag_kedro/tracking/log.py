@@ -41,7 +41,7 @@ class RunInterrupted(Exception):
 
 
 @contextmanager
-def _store_may_fail(what: str) -> Iterator[None]:
+def store_may_fail(what: str) -> Iterator[None]:
     """Turn a tracking store that does not answer into a warning: it must not stop a training or hide its error.
 
     Raises:
@@ -50,8 +50,11 @@ def _store_may_fail(what: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if isinstance(error.__cause__, RunInterrupted):
-            raise error.__cause__ from None
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, RunInterrupted):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
         logger.warning("%s not logged to MLflow: %s", what, error)
 
 
@@ -61,7 +64,7 @@ def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
     if run is None:
         return
     batch = [Metric(name, value, time_ms, step) for name, value in metrics.items()]
-    with _store_may_fail(f"metrics of step {step}"):
+    with store_may_fail(f"metrics of step {step}"):
         for start in range(0, len(batch), BATCH):
             MlflowClient().log_batch(run.info.run_id, metrics=batch[start : start + BATCH])
 
@@ -82,7 +85,7 @@ def sweep_dead_runs(data_dir: Path) -> None:
         return
     own = {"flag.host": socket.gethostname(), "flag.data_dir": str(data_dir.resolve())}
     claims = " and ".join(f"tags.`{name}` = '{value}'" for name, value in own.items())
-    with _store_may_fail("end of dead runs"):
+    with store_may_fail("end of dead runs"):
         found = mlflow.search_runs(
             [run.info.experiment_id], f"attributes.status = 'RUNNING' and {claims}", output_format="list"
         )
@@ -97,7 +100,7 @@ def sweep_dead_runs(data_dir: Path) -> None:
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the active run."""
     if active_run() is not None:
-        with _store_may_fail(f"tags {', '.join(tags)}"):
+        with store_may_fail(f"tags {', '.join(tags)}"):
             mlflow.set_tags(dict(tags))
 
 
@@ -106,7 +109,7 @@ def tag_training_run(policy_hash: str) -> None:
     run = mlflow.active_run()
     if run is None:
         return
-    with _store_may_fail("tag train_run_id"):
+    with store_may_fail("tag train_run_id"):
         trained = mlflow.search_runs(
             experiment_ids=[run.info.experiment_id],
             filter_string=f"tags.policy_hash = '{policy_hash}' and tags.trained = 'true'",

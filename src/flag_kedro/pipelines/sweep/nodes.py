@@ -131,7 +131,7 @@ def _validate(
     description = {
         **facts,
         "policy": asdict(settings.policy) | {"backbone": portable_name(settings.policy)},
-        "ppo": asdict(settings.ppo),
+        "ppo": settings.ppo.learning(),
         "env": asdict(settings.env),
         "windows": fold.as_text(),
         "seed": seed,

@@ -50,15 +50,11 @@ def run_seeds(
     """
     if seeds is None:
         return {}
-    from flag_kedro.experiments.finished import learning_settings
     from flag_kedro.policy.bundle import check_facts, read_description
 
     first, *others = chosen_seeds(seeds, 0)
     facts = training_facts(market_states, data, env)
-    learner = learning_settings(ppo)
-    description = read_description(bundle)
-    description["ppo"] = {name: description["ppo"].get(name) for name in learner}
-    check_facts(description, facts | {"seed": first, "ppo": learner})
+    check_facts(read_description(bundle), facts | {"seed": first, "ppo": ppo.learning()})
     windows = windows_of(market_states, data)
     fold = Fold("run", windows.train, windows.validation, windows.test)
     actual = replace(env, fill=effective_fill(env.fill, market_states))
