@@ -71,4 +71,4 @@ def test_where_no_child_can_be_opened_nothing_is_logged_to_the_parent(
     stored = mlflow.get_run(parent.info.run_id).data
     assert stored.metrics == {"later": 1.0}
     assert "scored" not in stored.tags
-    assert "no MLflow run for 1-7: the store is away" in caplog.text
+    assert "no run for 1-7; MLflow said: the store is away" in caplog.text

@@ -6,7 +6,8 @@ import mlflow
 import pytest
 import sqlalchemy
 
-from flag_kedro.tracking.log import RunInterrupted, log_metrics, set_tags, tag_training_run
+from flag_kedro.tracking.interrupts import RunInterrupted
+from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
 
 
 @pytest.fixture

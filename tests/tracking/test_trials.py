@@ -84,7 +84,7 @@ def test_trial_whose_scores_the_store_refuses_is_not_counted(
     score: Callable[..., None], caplog: pytest.LogCaptureFixture
 ):
     score(Trial("p2", "c", 0, {"^GSPC": {"session_sharpe": 0.5}}, {"^GSPC": "h"}))
-    assert "will not count it" in caplog.text
+    assert "will not count this trial" in caplog.text
     assert _known(_trial("p1")) == [_trial("p1")]
 
 

@@ -24,7 +24,8 @@ from flag_kedro.hooks.summary_experiments import print_seeds, print_sweep, print
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
 from flag_kedro.ppo.errors import TrainingError
-from flag_kedro.tracking.log import RunInterrupted, set_tags, sweep_dead_runs
+from flag_kedro.tracking.interrupts import RunInterrupted, forget_interrupt, interrupt, stop_if_asked
+from flag_kedro.tracking.log import set_tags, sweep_dead_runs
 
 LOCK = ".run.lock"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -97,10 +98,11 @@ class ProjectHooks:
 
     @hook_impl(tryfirst=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Show kedro-mlflow typed parameters as dicts, so that it logs `room.field` each.
+        """Stop if asked to; show kedro-mlflow typed parameters as dicts, so that it logs `room.field` each.
 
         Kedro hands hooks a copy of the node's inputs, so the node still gets the typed ones.
         """
+        stop_if_asked()
         for name, value in inputs.items():
             if name.startswith("params:") and is_dataclass(value) and not isinstance(value, type):
                 inputs[name] = asdict(value)
@@ -171,9 +173,7 @@ class ProjectHooks:
         self._interrupts += 1
         name = signal.Signals(number).name
         if self._interrupts == 1:
-            raise RunInterrupted(
-                f"stopped by {name}; outputs of finished nodes are whole, and an unfinished training can go on"
-            )
+            interrupt(f"stopped by {name}; outputs of finished nodes are whole, and an unfinished training can go on")
         if self._interrupts > 2:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -183,6 +183,7 @@ class ProjectHooks:
         for number, handler in self._signals.items():
             signal.signal(number, handler)
         self._signals = {}
+        forget_interrupt()
         self._tagged = False
         if self._lock is not None:
             self._lock.release()

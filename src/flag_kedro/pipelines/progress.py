@@ -7,20 +7,35 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flag_kedro.tracking.interrupts import stop_if_asked
 from flag_kedro.tracking.log import log_metrics
 
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[..., None]]:
-    """Show a bar of `total` steps on stderr and yield what advances it, by one or by the number given."""
+    """Show a bar of `total` steps on stderr and yield what advances it, by one or by the number given.
+
+    Raises:
+        RunInterrupted: in what is yielded, when the run shall stop.
+    """
     console = Console(stderr=True)
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total)
-        yield lambda steps=1: progress.advance(task, steps)
+
+        def advance(steps: int = 1) -> None:
+            progress.advance(task, steps)
+            stop_if_asked()
+
+        yield advance
 
 
 def log_update(row: Mapping[str, float]) -> None:
-    """Log the metrics of one update to the active run, at its step."""
+    """Log the metrics of one update to the active run, at its step.
+
+    Raises:
+        RunInterrupted: when the run shall stop.
+    """
     metrics = {name: value for name, value in row.items() if name != "step"}
     log_metrics(metrics, int(row["step"]), int(time.time() * 1000))
+    stop_if_asked()

@@ -1,15 +1,12 @@
 """Runs below the active one, for experiments of several trainings."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import mlflow
-from mlflow.exceptions import MlflowException
 
 from flag_kedro.tracking.log import muted, store_may_fail
 
-logger = logging.getLogger(__name__)
 INHERITED = ("flag.host", "flag.data_dir", "git_commit")
 """Tags that children take from their parent; by the first two, those of a killed process are found and ended."""
 
@@ -25,12 +22,12 @@ def child_run(name: str, params: Mapping[str, object], tags: Mapping[str, str] |
     if parent is None:
         yield
         return
-    try:
+    child = None
+    with store_may_fail(f"no run for {name}"):
         known = mlflow.get_run(parent.info.run_id).data.tags
         own = {tag: known[tag] for tag in INHERITED if tag in known} | dict(tags or {})
         child = mlflow.start_run(experiment_id=parent.info.experiment_id, run_name=name, nested=True, tags=own)
-    except MlflowException as error:
-        logger.warning("no MLflow run for %s: %s", name, error)
+    if child is None:
         with muted():
             yield
         return
@@ -42,10 +39,10 @@ def child_run(name: str, params: Mapping[str, object], tags: Mapping[str, str] |
     finally:
         active = mlflow.active_run()
         if active is not None and active.info.run_id == child.info.run_id:
-            with store_may_fail(f"the end of {name}"):
+            with store_may_fail(f"the end of {name} not logged"):
                 mlflow.end_run(status)
 
 
 def _log_params(name: str, params: Mapping[str, object]) -> None:
-    with store_may_fail(f"parameters of {name}"):
+    with store_may_fail(f"parameters of {name} not logged"):
         mlflow.log_params(dict(params))

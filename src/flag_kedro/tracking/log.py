@@ -15,6 +15,8 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from flag_kedro.tracking.interrupts import RunInterrupted
+
 logger = logging.getLogger(__name__)
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
@@ -36,13 +38,9 @@ def active_run() -> mlflow.ActiveRun | None:
     return None if _muted.get() else mlflow.active_run()
 
 
-class RunInterrupted(Exception):
-    """A run stopped by Ctrl-C or SIGTERM; an Exception, so that Kedro and MLflow end the run as failed."""
-
-
 @contextmanager
 def store_may_fail(what: str) -> Iterator[None]:
-    """Turn a tracking store that does not answer into a warning: it must not stop a training or hide its error.
+    """Turn a tracking store that does not answer into a warning, and leave the block: it must not stop a training.
 
     Raises:
         RunInterrupted: when a signal came while the store was writing, which MLflow takes for its own failure.
@@ -55,7 +53,7 @@ def store_may_fail(what: str) -> Iterator[None]:
             if isinstance(cause, RunInterrupted):
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
-        logger.warning("%s not logged to MLflow: %s", what, error)
+        logger.warning("%s; MLflow said: %s", what, error)
 
 
 def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
@@ -64,7 +62,7 @@ def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
     if run is None:
         return
     batch = [Metric(name, value, time_ms, step) for name, value in metrics.items()]
-    with store_may_fail(f"metrics of step {step}"):
+    with store_may_fail(f"metrics of step {step} not logged"):
         for start in range(0, len(batch), BATCH):
             MlflowClient().log_batch(run.info.run_id, metrics=batch[start : start + BATCH])
 
@@ -85,7 +83,7 @@ def sweep_dead_runs(data_dir: Path) -> None:
         return
     own = {"flag.host": socket.gethostname(), "flag.data_dir": str(data_dir.resolve())}
     claims = " and ".join(f"tags.`{name}` = '{value}'" for name, value in own.items())
-    with store_may_fail("end of dead runs"):
+    with store_may_fail("end of dead runs not logged"):
         found = mlflow.search_runs(
             [run.info.experiment_id], f"attributes.status = 'RUNNING' and {claims}", output_format="list"
         )
@@ -100,7 +98,7 @@ def sweep_dead_runs(data_dir: Path) -> None:
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the active run."""
     if active_run() is not None:
-        with store_may_fail(f"tags {', '.join(tags)}"):
+        with store_may_fail(f"tags {', '.join(tags)} not logged"):
             mlflow.set_tags(dict(tags))
 
 
@@ -109,7 +107,7 @@ def tag_training_run(policy_hash: str) -> None:
     run = mlflow.active_run()
     if run is None:
         return
-    with store_may_fail("tag train_run_id"):
+    with store_may_fail("tag train_run_id not logged"):
         trained = mlflow.search_runs(
             experiment_ids=[run.info.experiment_id],
             filter_string=f"tags.policy_hash = '{policy_hash}' and tags.trained = 'true'",

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mlflow
-from mlflow.exceptions import MlflowException
 
-from flag_kedro.tracking.log import active_run, logger, set_tags
+from flag_kedro.tracking.log import active_run, store_may_fail
 
 PREFIX, PRICES = "trial/", "prices."
 TRIED, BEFORE = "tried/", "before."
@@ -53,22 +52,18 @@ def record_trial(trial: Trial, window: str) -> None:
         for symbol, scores in trial.scores.items()
         for metric, value in scores.items()
     }
-    try:
+    tags = {
+        "test_window": window,
+        "policy_hash": trial.policy_hash,
+        "config_hash": trial.config_hash,
+        "attempt": trial.attempt,
+        "seed": str(trial.seed),
+        "scored": "true",
+        **{f"{PRICES}{symbol}": found for symbol, found in trial.price_hashes.items()},
+    }
+    with store_may_fail("later backtests will not count this trial"):
         mlflow.log_metrics(flattened)
-    except MlflowException as error:
-        logger.warning("this trial not logged to MLflow; later backtests will not count it: %s", error)
-        return
-    set_tags(
-        {
-            "test_window": window,
-            "policy_hash": trial.policy_hash,
-            "config_hash": trial.config_hash,
-            "attempt": trial.attempt,
-            "seed": str(trial.seed),
-            "scored": "true",
-            **{f"{PRICES}{symbol}": found for symbol, found in trial.price_hashes.items()},
-        }
-    )
+        mlflow.set_tags(tags)
 
 
 def known_trials(trial: Trial, window: str) -> list[Trial] | None:
@@ -81,7 +76,8 @@ def known_trials(trial: Trial, window: str) -> list[Trial] | None:
     run = mlflow.active_run()
     if run is None:
         return None
-    try:
+    runs = None
+    with store_may_fail("earlier trials not found, only this one is counted"):
         runs = mlflow.search_runs(
             experiment_ids=[run.info.experiment_id],
             filter_string=(
@@ -90,8 +86,7 @@ def known_trials(trial: Trial, window: str) -> list[Trial] | None:
             max_results=50_000,
             output_format="list",
         )
-    except MlflowException as error:
-        logger.warning("MLflow does not tell of earlier trials; only this one is counted: %s", error)
+    if runs is None:
         return None
     trials = {trial.policy_hash: trial}
     for other in runs:
@@ -105,13 +100,10 @@ def record_attempt(attempt: Attempt, window: str) -> None:
     """Log `attempt` to the active run, so that later backtests on `window` count it as a trial."""
     if active_run() is None:
         return
-    try:
-        mlflow.log_metrics({f"{TRIED}{symbol}": value for symbol, value in attempt.sharpes.items()})
-    except MlflowException as error:
-        logger.warning("this attempt not logged to MLflow; later backtests will not count it: %s", error)
-        return
     before = {f"{BEFORE}{symbol}": found for symbol, found in attempt.hashes_before.items()}
-    set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt, **before})
+    with store_may_fail("later backtests will not count this attempt"):
+        mlflow.log_metrics({f"{TRIED}{symbol}": value for symbol, value in attempt.sharpes.items()})
+        mlflow.set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt, **before})
 
 
 def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[str]) -> list[Attempt]:
@@ -124,16 +116,14 @@ def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[st
     run = mlflow.active_run()
     if run is None:
         return []
-    try:
+    runs = []
+    with store_may_fail("what sweeps tried is not counted"):
         runs = mlflow.search_runs(
             experiment_ids=[run.info.experiment_id],
             filter_string=f"attributes.status = 'FINISHED' and tags.tried = 'true' and tags.test_window = '{window}'",
             max_results=50_000,
             output_format="list",
         )
-    except MlflowException as error:
-        logger.warning("MLflow does not tell what sweeps tried; it is not counted: %s", error)
-        return []
     found: dict[str, Attempt] = {}
     for other in runs:
         tags, metrics = other.data.tags, other.data.metrics

@@ -1,7 +1,6 @@
 """Nodes of the training pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import logging
-from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from flag_kedro.pipelines.training.progress import follow
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.interrupts import stop_if_asked
 from flag_kedro.tracking.log import run_id, set_tags
 
 logger = logging.getLogger(__name__)
@@ -178,5 +178,6 @@ def train_text_baseline(
     cut = partial(cut_window, market_states, fill=facts["env"]["fill"], positions=env.positions)
     train, validation = cut(windows.train), cut(windows.validation) if windows.validation else None
     model, updates = start_bag_of_words(train, validation, env, ppo, runtime, seed)
-    deque(updates, maxlen=0)  # its curves are not logged: they would mix with the language model's
+    for _ in updates:  # its curves are not logged: they would mix with the language model's
+        stop_if_asked()
     return TrainedBagOfWords(model, facts)
