@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from flag_kedro.features.config import FeaturesConfig
 
 
-def test_state_shows_the_news_since_the_last_decision_unless_told_otherwise():
-    assert FeaturesConfig().digest_sessions == 1
+def test_state_shows_the_news_of_three_sessions_unless_told_otherwise():
+    assert FeaturesConfig().digest_sessions == 3
 
 
 @pytest.mark.parametrize(

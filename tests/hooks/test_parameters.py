@@ -49,6 +49,7 @@ def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
         ("data.windows.tset", ["2021-01-04", "2021-06-01"], r"data\.windows\.tset: unknown .* data\.windows\.test"),
         ("ppo.total_timesteps", "many", r"ppo\.total_timesteps: .*integer.* got 'many'"),
         ("ppo.num_machines", 2, r"ppo\.num_machines is 2 and ppo\.rendezvous None: several machines meet at"),
+        ("ppo.fsdp", True, r"ppo\.fsdp shares the frozen layers among processes"),
         ("ppo.rendezvous", "here:29400", r"ppo\.num_machines is 1 and ppo\.rendezvous here:29400"),
         ("env.cost_bps", -1, r"env\.cost_bps: .*greater than or equal to 0; got -1"),
         ("env.cost_bps", 9_999, r"env\.cost_bps \+ env\.slippage_bps must stay below 10,000"),

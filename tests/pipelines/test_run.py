@@ -17,6 +17,8 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
+from flag_kedro.pipelines.training.plot import PANELS
+
 ROOT = Path(__file__).resolve().parents[2]
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 STRATEGIES = [
@@ -93,6 +95,18 @@ def test_plots_open_in_plotly_and_equity_shows_every_strategy(finished_run: Path
     figures = {path.stem: plotly.io.read_json(path) for name in names for path in reports.glob(f"{name}*.json")}
     assert len(figures) == len(names)
     assert {trace.name for trace in figures["equity"].data} == set(STRATEGIES)
+
+
+def test_training_plot_has_every_diagnostic_of_every_update_and_its_wall_times(finished_run: Path):
+    reports = finished_run / "08_reporting"
+    figure = plotly.io.read_json(reports / "training_plot.json")
+    history, times = (json.loads((reports / f"training_{name}.json").read_text()) for name in ("history", "wall_times"))
+    assert {panel.text for panel in figure.layout.annotations} == set(PANELS)
+    updates = [row | own for row, own in zip(history, times, strict=True)]
+    expected = [[row[metric] for row in updates if metric in row] for panel in PANELS.values() for metric in panel]
+    assert [list(trace.y) for trace in figure.data] == expected
+    assert all(trace.y for trace in figure.data)
+    assert all(seconds > 0 for row in times for seconds in row.values())
 
 
 def test_every_metric_has_an_interval_that_holds_it(finished_run: Path):
@@ -293,7 +307,7 @@ def test_listing_pipelines_imports_no_torch():
     [
         ("training", "data.symbols=ALDR", "data.symbols: made with ['ALDR', 'BRIX'], now ['ALDR']"),
         ("training", "simulated.signal=0", "simulated.signal: made with 0.006, now 0.0"),
-        ("backtest", "features.digest_sessions=2", "features.digest_sessions: made with 1, now 2"),
+        ("backtest", "features.digest_sessions=2", "features.digest_sessions: made with 3, now 2"),
         ("features", "data.seed=9", "data.seed: made with 0, now 9"),
     ],
 )

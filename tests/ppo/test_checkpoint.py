@@ -34,6 +34,14 @@ def test_newest_state_comes_back_and_two_are_kept(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "k").glob("update-*")) == ["update-00000002", "update-00000013"]
 
 
+def test_a_state_comes_back_from_its_bytes():
+    there = state(3)
+    back = TrainingState.from_bytes(there.to_bytes())
+    assert (back.history, back.selection, back.finished) == (there.history, there.selection, there.finished)
+    assert set(back.tensors) == set(there.tensors)
+    assert all(torch.equal(back.tensors[name], tensor) for name, tensor in there.tensors.items())
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "no manifest"])
 def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture):
     checkpoints = Checkpoints(tmp_path, "k")

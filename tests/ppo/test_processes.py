@@ -155,6 +155,14 @@ def test_two_processes_train_as_one_does(trainer: Trainer):
     assert_same(one, two)
 
 
+def test_processes_that_share_the_frozen_layers_train_as_those_that_do_not(trainer: Trainer):
+    """A rollout of one session of two symbols gives one process prompts and the other none."""
+    plain = replace(SMALL, num_processes=2)
+    (rows, weights), (other_rows, other_weights) = trainer.finish(plain), trainer.finish(replace(plain, fsdp=True))
+    assert rows == other_rows
+    assert torch.equal(weights, other_weights)
+
+
 @pytest.mark.slow
 def test_whole_layers_and_reinforce_in_three_processes(trainer: Trainer):
     whole = replace(SMALL, algorithm="reinforce", gae_lambda=1.0, minibatch_size=None, kl_coef=0.0)

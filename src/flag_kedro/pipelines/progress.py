@@ -23,7 +23,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total)
 
-        def advance(steps: int = 1) -> None:
+        def advance(steps: float = 1) -> None:
             progress.advance(task, steps)
             stop_if_asked()
 

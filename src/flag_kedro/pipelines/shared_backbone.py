@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from kedro.pipeline import Node
+
 from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.policy.config import TINY, PolicyConfig
+
+GROUPS_OF_TRAININGS = ("data", "news", "simulated", "features", "env", "policy", "ppo", "runtime")
+"""Parameters that every experiment of several trainings reads, in this order."""
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,10 @@ class SharedBackbone:
 def prepare_shared_backbone(policy: PolicyConfig) -> WritesFolder:
     """Fetch the backbone that folds and seeds share."""
     return SharedBackbone(policy)
+
+
+def shared_backbone_node() -> Node:
+    """The node that fetches it."""
+    return Node(
+        prepare_shared_backbone, inputs="params:policy", outputs="shared_backbone", name="prepare_shared_backbone"
+    )

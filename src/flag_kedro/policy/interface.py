@@ -39,7 +39,7 @@ class Evaluator(Protocol):
 
 
 class Policy(Evaluator, Protocol):
-    """An actor-critic over prompts; the last four methods are those of `torch.nn.Module`."""
+    """An actor-critic over prompts; the last five methods are those of `torch.nn.Module`."""
 
     tokens_read: int
     """Tokens that what learns has read so far; equal prompts that are read once count once."""
@@ -52,6 +52,9 @@ class Policy(Evaluator, Protocol):
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
         """All weights with their names."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The policy and all its parts."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
         """Put weights in; returns the names that are missing and unexpected."""

@@ -68,9 +68,13 @@ def lower_precision(backbone: nn.Module, config: PolicyConfig) -> None:
 
 
 def frozen_copy(model: Policy) -> Policy:
-    """A copy that never learns; frozen weights, and what is remembered of them, are shared with `model`."""
-    shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
-    return copy.deepcopy(model, memo=dict(shared)).requires_grad_(False)
+    """A copy that never learns; what never learns in `model`, and what is remembered of it, is shared with it."""
+    shared: dict[int, object] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            shared[id(module)] = module
+    return copy.deepcopy(model, memo=shared).requires_grad_(False)
 
 
 def is_top(name: str, frozen_layers: int) -> bool:

@@ -13,8 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
 from flag_kedro.data.schema import DataError
@@ -47,6 +48,23 @@ class TrainingState:
     """What model selection remembers besides weights."""
     finished: bool
     """Whether nothing is left to learn."""
+
+    def facts(self) -> dict[str, Any]:
+        """All but the tensors, fit for JSON."""
+        return {"history": self.history, "selection": self.selection, "finished": self.finished}
+
+    def to_bytes(self) -> bytes:
+        """The state as one safetensors file."""
+        facts = torch.frombuffer(bytearray(json.dumps(self.facts()), "utf-8"), dtype=torch.uint8)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        return save({**tensors, FACTS: facts})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "TrainingState":
+        """The state of `to_bytes`."""
+        tensors = load(content)
+        facts = json.loads(tensors.pop(FACTS).numpy().tobytes())
+        return cls(tensors, facts["history"], facts["selection"], facts["finished"])
 
 
 def training_key(facts: Mapping[str, Any]) -> str:
@@ -122,10 +140,7 @@ class Checkpoints:
         with whole_folder(path) as temporary:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
             save_file(tensors, temporary / TENSORS)
-            facts = {"label": self.label} | {
-                name: getattr(state, name) for name in ("history", "selection", "finished")
-            }
-            (temporary / FACTS).write_text(json.dumps(facts))
+            (temporary / FACTS).write_text(json.dumps({"label": self.label} | state.facts()))
             write_manifest(temporary)
         for old in self._found()[KEPT:]:
             shutil.rmtree(old)

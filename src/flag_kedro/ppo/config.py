@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-NOT_LEARNING = ("resume", "checkpoint_interval", "rendezvous")
+NOT_LEARNING = ("resume", "checkpoint_interval", "rendezvous", "fsdp")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -80,6 +80,8 @@ class PPOConfig:
     """Machines that train together; each gives the same command."""
     rendezvous: str | None = None
     """HOST:PORT, an address of one of several machines and a free port there, where they meet."""
+    fsdp: bool = False
+    """Whether each process holds only its part of the frozen layers, for backbones that no device can hold."""
 
     def __post_init__(self) -> None:
         if self.algorithm == "reinforce":
@@ -94,6 +96,8 @@ class PPOConfig:
                 f"ppo.num_machines is {self.num_machines} and ppo.rendezvous {self.rendezvous}: several machines meet "
                 "at a HOST:PORT, one machine has ppo.rendezvous=null"
             )
+        if self.fsdp and self.world_size == 1:
+            raise ValueError("ppo.fsdp shares the frozen layers among processes; set ppo.num_processes above 1")
         host, _, port = (self.rendezvous or "host:0").rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(f"ppo.rendezvous must be HOST:PORT, such as 10.0.0.1:29400; got {self.rendezvous}")

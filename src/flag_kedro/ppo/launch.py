@@ -96,10 +96,14 @@ def build_model(
     device: torch.device,
     trunk_cache: Path | None,
     opened_cache: TrunkCache | None = None,
+    place: torch.device | None = None,
 ) -> ActorCritic:
-    """An untrained actor-critic on the backbone folder, with the opened trunk cache or the one `policy` asks for."""
+    """An untrained actor-critic on the backbone folder, with the opened trunk cache or the one `policy` asks for.
+
+    It is put on `place` where it shall get to `device` later, else on `device`.
+    """
     cache = opened_cache or open_trunk_cache(backbone, policy, device, trunk_cache)
-    model = build_actor_critic(backbone, policy, seed, device, cache)
+    model = build_actor_critic(backbone, policy, seed, place or device, cache)
     if policy.trunk_cache == "disk":
         model.complete_rows(closed_account_texts(env))
     return model

@@ -7,14 +7,11 @@ go to one process, and the others are told what it found. In one process nothing
 Shape legend: N = states, W = processes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.distributed
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -22,9 +19,8 @@ from flag_kedro.backtest.replay import Decisions
 from flag_kedro.env.account import NUM_ACTIONS, Ints
 from flag_kedro.env.prompt import States, take_states
 from flag_kedro.policy.interface import Evaluation, Evaluator, most_probable
-from flag_kedro.ppo.errors import PeerLostError
-
-Thing = TypeVar("Thing")
+from flag_kedro.ppo.collectives import add_up
+from flag_kedro.ppo.sharded_trunk import Turns
 
 
 @dataclass(frozen=True)
@@ -33,11 +29,13 @@ class Shard:
 
     rank: int = 0
     world: int = 1
+    turns: Turns | None = None
+    """Of a trunk of which each process has a part."""
 
     @classmethod
-    def of(cls, accelerator: Accelerator) -> "Shard":
+    def of(cls, accelerator: Accelerator, turns: Turns | None = None) -> "Shard":
         """The shard of this process."""
-        return cls(int(accelerator.process_index), int(accelerator.num_processes))
+        return cls(int(accelerator.process_index), int(accelerator.num_processes), turns)
 
     def own(self, prefixes: Sequence[str]) -> Ints:
         """Which of N prompts this process reads: distinct prefixes are dealt out as they first appear."""
@@ -47,10 +45,13 @@ class Shard:
     def combine(self, found: Tensor) -> Tensor:
         """Fill a tensor of which each process has set its own elements and left all others 0; exact to the bit.
 
-        Sums are over the bits as integers, so that the sign of a zero and infinities come through too.
+        Sums are over the bits as integers, so that the sign of a zero and infinities come through too. All reading of
+        prompts is followed by this, so here the trunk's parts are needed by nobody any more.
         """
+        if self.turns is not None:
+            self.turns.finish()
         if self.world > 1:
-            _add_up(found.view(torch.int32))
+            add_up(found.view(torch.int32))
         return found
 
     def add_gradients(self, weights: Iterable[nn.Parameter]) -> None:
@@ -59,7 +60,7 @@ class Shard:
             return
         learning = [weight for weight in weights if weight.requires_grad]
         flat = torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten() for w in learning])
-        _add_up(flat)
+        add_up(flat)
         for weight, gradient in zip(learning, torch.split(flat, [w.numel() for w in learning]), strict=True):
             weight.grad = gradient.view_as(weight)
 
@@ -68,18 +69,19 @@ class Shard:
         numbers = torch.zeros(self.world, dtype=torch.int64, device=device)
         numbers[self.rank] = number
         if self.world > 1:
-            _add_up(numbers)
+            add_up(numbers)
         told: list[int] = numbers.tolist()
         return told
 
-    def share(self, thing: Thing) -> Thing:
+    def share(self, content: bytes, device: torch.device) -> bytes:
         """What process 0 holds; what the others hold does not matter."""
         if self.world == 1:
-            return thing
-        things = [thing]
-        with _together():
-            torch.distributed.broadcast_object_list(things, src=0)
-        return things[0]
+            return content
+        own = content if self.rank == 0 else b""
+        shared = torch.zeros(sum(self.gather(len(own), device)), dtype=torch.uint8, device=device)
+        shared[: len(own)] = torch.frombuffer(bytearray(own), dtype=torch.uint8) if own else 0
+        add_up(shared)  # of which all but one are zeros
+        return shared.cpu().numpy().tobytes()
 
     def spread(self, policy: Evaluator) -> Evaluator:
         """The same policy, asked by all processes together."""
@@ -121,22 +123,3 @@ def weights_sum(weights: Iterable[nn.Parameter]) -> int:
     """The sum of the bits of all float32 weights that learn: equal weights give equal sums on any machine."""
     sums = [w.detach().view(torch.int32).sum(dtype=torch.int64) for w in weights if w.requires_grad]
     return int(torch.stack(sums).sum())
-
-
-def _add_up(tensor: Tensor) -> None:
-    """Replace `tensor` by its sum over all processes, the same bits in each."""
-    with _together():
-        torch.distributed.all_reduce(tensor)
-
-
-@contextmanager
-def _together() -> Iterator[None]:
-    """Tell a process that went away from an error of this one's own.
-
-    Raises:
-        PeerLostError: when another process does not take part.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        raise PeerLostError("another training process is gone or does not answer") from error

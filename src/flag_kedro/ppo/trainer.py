@@ -26,6 +26,7 @@ from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.ppo.learner import Learner, Metrics
 from flag_kedro.ppo.rollout import Rollout, RolloutCollector
 from flag_kedro.ppo.selection import Selection
+from flag_kedro.ppo.sharded_trunk import Turns
 from flag_kedro.ppo.sharding import Shard, weights_sum
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def train(
     seed: int,
     accelerator: Accelerator,
     checkpoints: Checkpoints | None = None,
+    turns: Turns | None = None,
 ) -> Generator[Metrics, None, None]:
     """Train `model` in place, yielding metrics after each update; a resumed training yields all earlier ones first.
 
@@ -58,6 +60,7 @@ def train(
             call this with the same arguments, save for `checkpoints`, which only process 0 has.
         checkpoints: where to go on, and where to leave the state every `ppo.checkpoint_interval` updates, and
             when the training is stopped from outside; None keeps nothing.
+        turns: of a trunk that is shared among the processes.
 
     Yields:
         Metrics by their MLflow names, and `step`, the account-decisions taken so far.
@@ -67,10 +70,11 @@ def train(
             have come apart.
         PeerLostError: when another process is gone.
     """
-    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator)
-    found = trainer.shard.share(None if checkpoints is None else checkpoints.newest())
-    if found is not None:
-        trainer.restore(found)
+    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator, turns)
+    found = None if checkpoints is None else checkpoints.newest()
+    shared = trainer.shard.share(b"" if found is None else found.to_bytes(), accelerator.device)
+    if shared:
+        trainer.restore(TrainingState.from_bytes(shared))
         logger.info("going on after update %d of %d", len(trainer.history), trainer.num_updates)
         yield from list(trainer.history)
     if checkpoints is None:
@@ -110,9 +114,10 @@ class Trainer:
         config: PPOConfig,
         seed: int,
         accelerator: Accelerator,
+        turns: Turns | None = None,
     ) -> None:
         self.config = config
-        self.shard = Shard.of(accelerator)
+        self.shard = Shard.of(accelerator, turns)
         self.num_updates = config.num_updates(len(window.symbols))
         self.history: list[Metrics] = []
         self.env = TradingVectorEnv(window, env_config, config.num_envs)

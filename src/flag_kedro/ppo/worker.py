@@ -27,6 +27,7 @@ from flag_kedro.ppo.errors import PeerLostError, TrainingError
 from flag_kedro.ppo.job import LOG, RESUMED, ROWS, WEIGHTS, Job, read_job
 from flag_kedro.ppo.launch import build_model, prepare_torch
 from flag_kedro.ppo.parent import end_with_parent
+from flag_kedro.ppo.sharded_trunk import shard_trunk
 from flag_kedro.ppo.sharding import Shard
 from flag_kedro.ppo.trainer import train
 
@@ -83,12 +84,14 @@ def work(folder: Path, rank: int) -> None:
 
 
 def _train(job: Job, folder: Path, shard: Shard, accelerator: Accelerator) -> None:
-    model = build_model(job.backbone, job.env, job.policy, job.seed, accelerator.device, job.trunk_cache)
+    device, place = accelerator.device, torch.device("cpu") if job.ppo.fsdp else None
+    model = build_model(job.backbone, job.env, job.policy, job.seed, device, job.trunk_cache, place=place)
+    turns = shard_trunk(model, device) if job.ppo.fsdp else None
     main, checkpoints = shard.rank == 0, None
     if main and job.saved_at is not None:
         at = job.saved_at
         checkpoints = Checkpoints(Path(at.root), at.key, at.label, locked=True)
-    updates = train(model, job.window, job.validation, job.env, job.ppo, job.seed, accelerator, checkpoints)
+    updates = train(model, job.window, job.validation, job.env, job.ppo, job.seed, accelerator, checkpoints, turns)
     with closing(updates):
         for row in updates:
             if main:

@@ -2,25 +2,17 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.shared_backbone import prepare_shared_backbone
+from flag_kedro.pipelines.shared_backbone import GROUPS_OF_TRAININGS, shared_backbone_node
 from flag_kedro.pipelines.sweep.nodes import sweep
 
-GROUPS = (
-    *("sweep", "data", "news", "simulated", "features", "env", "policy", "ppo", "runtime"),
-    *("seed", "seeds"),
-)
+GROUPS = ("sweep", *GROUPS_OF_TRAININGS, "seed", "seeds")
 
 
 def create_pipeline() -> Pipeline:
     """The sweep pipeline, from market states on."""
     return Pipeline(
         [
-            Node(
-                prepare_shared_backbone,
-                inputs="params:policy",
-                outputs="shared_backbone",
-                name="prepare_shared_backbone",
-            ),
+            shared_backbone_node(),
             Node(
                 sweep,
                 inputs=[

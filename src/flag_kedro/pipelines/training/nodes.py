@@ -20,6 +20,7 @@ from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.pipelines.training.progress import follow
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.history import wall_times, without_wall_times
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.interrupts import stop_if_asked
 from flag_kedro.tracking.log import run_id, set_tags
@@ -125,11 +126,12 @@ def train_policy(
     ppo: PPOConfig,
     runtime: RuntimeConfig,
     seed: int,
-) -> tuple[WritesFolder, list[dict[str, float]]]:
+) -> tuple[WritesFolder, list[dict[str, float]], list[dict[str, float]]]:
     """Train on the training window, or go on where the same training was stopped.
 
     Returns:
-        The bundle and one row of metrics per update.
+        The bundle, and one row per update twice: its wall times, and its other metrics, which the same training
+        always repeats.
     """
     from flag_kedro.policy.bundle import TrainedPolicy
     from flag_kedro.ppo.launch import open_checkpoints, start_training
@@ -150,12 +152,13 @@ def train_policy(
             backbone, train, validation, env, policy, ppo, runtime, seed, trunk_cache, saved
         )
         with closing(updates):
-            history = follow(updates, ppo.num_updates(len(train.symbols)))
+            rows = follow(updates, ppo.num_updates(len(train.symbols)))
     finally:
         saved.close()
         if saved.resumed_from is not None:
             set_tags({"resumed_from": saved.resumed_from})
-    return TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning()}), history
+    bundle = TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning()})
+    return bundle, [wall_times(row) for row in rows], [without_wall_times(row) for row in rows]
 
 
 def train_text_baseline(

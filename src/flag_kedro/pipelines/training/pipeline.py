@@ -35,10 +35,15 @@ def create_pipeline() -> Pipeline:
                     *("market_states", "backbone", "trunk_cache", "checkpoints"),
                     *(f"params:{group}" for group in TRAINING_GROUPS),
                 ],
-                outputs=["policy", "training_history"],
+                outputs=["policy", "training_wall_times", "training_history"],
                 name="train_policy",
             ),
-            Node(plot_training, inputs="training_history", outputs="training_plot", name="plot_training"),
+            Node(
+                plot_training,
+                inputs=["training_history", "training_wall_times"],
+                outputs="training_plot",
+                name="plot_training",
+            ),
             Node(
                 train_text_baseline,
                 inputs=["market_states", "policy", *(f"params:{group}" for group in TEXT_BASELINE_GROUPS)],

@@ -14,7 +14,6 @@ from rich.progress import (
 )
 
 from flag_kedro.pipelines.progress import log_update
-from flag_kedro.ppo.history import without_wall_times
 
 logger = logging.getLogger(__name__)
 LOG_LINES = 10
@@ -22,7 +21,7 @@ LOG_LINES = 10
 
 
 def follow(updates: Iterator[dict[str, float]], num_updates: int) -> list[dict[str, float]]:
-    """Drain `updates`, showing and logging each; return all rows without their wall times."""
+    """Drain `updates`, showing and logging each; return all rows."""
     history: list[dict[str, float]] = []
     best = None
     columns = (
@@ -37,7 +36,7 @@ def follow(updates: Iterator[dict[str, float]], num_updates: int) -> list[dict[s
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=num_updates)
         for row in updates:
-            history.append(without_wall_times(row))
+            history.append(row)
             score = row.get("env/validation_log_return")
             best = score if best is None or (score is not None and score > best) else best
             shown = f"entropy {row['ppo/entropy']:.2f}" + (

@@ -2,25 +2,17 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.shared_backbone import prepare_shared_backbone
+from flag_kedro.pipelines.shared_backbone import GROUPS_OF_TRAININGS, shared_backbone_node
 from flag_kedro.pipelines.walk_forward.nodes import draw_walk_forward, walk_forward
 
-GROUPS = (
-    *("walk_forward", "data", "news", "simulated", "features", "env", "policy", "ppo", "runtime", "backtest"),
-    *("seed", "seeds"),
-)
+GROUPS = ("walk_forward", *GROUPS_OF_TRAININGS, "backtest", "seed", "seeds")
 
 
 def create_pipeline() -> Pipeline:
     """The walk_forward pipeline, from market states on."""
     return Pipeline(
         [
-            Node(
-                prepare_shared_backbone,
-                inputs="params:policy",
-                outputs="shared_backbone",
-                name="prepare_shared_backbone",
-            ),
+            shared_backbone_node(),
             Node(
                 walk_forward,
                 inputs=[
