@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flag_kedro.hooks.parameters import ParameterError, check_parameters
+from flag_kedro.hooks.parameters import ParameterError, check_machines, check_parameters
 
 BASE = Path(__file__).resolve().parents[2] / "conf" / "base" / "parameters.yml"
 
@@ -61,7 +61,15 @@ def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
         ("data.windows.train", "2021-01-04", r"data\.windows\.train: a window is its first and last session date"),
         ("data.windows.train", "2021-06-01 2021-01-04", r"data\.windows\.train must end after it begins"),
         ("seed", -1, r"seed: .*greater than or equal to 0"),
-        ("seeds", "1 2 1", r"seeds: a seed is given twice in '1 2 1'"),
+        ("seeds", "1 2 1", r"seeds: one is given twice in 1 2 1"),
+        ("seeds", "4 04", r"seeds: one is given twice in 4 4"),
+        ("certify.seeds", "5 05 005", r"certify\.seeds: one is given twice in 5 5 5"),
+        ("certify.symbols", "ALDR ALDR", r"certify\.symbols: one is given twice in ALDR ALDR"),
+        (
+            "data.windows",
+            {"train": "2021-01-04 2021-06-01", "test": "2020-01-06 2020-06-01"},
+            r"data\.windows come in the order test, train; it must be train, test",
+        ),
         ("seeds", "one", r"seeds.0: .*integer.* got 'one'"),
         ("walk_forward.folds", 0, r"walk_forward\.folds: .*greater than or equal to 1"),
         ("sweep.grid.ppo.learning_rate", "0.1 -1", r"sweep\.grid\.ppo\.learning_rate: .*greater than 0; got '-1'"),
@@ -101,3 +109,24 @@ def test_lists_come_separated_by_blanks(parameters: dict[str, Any], given: Any, 
 @pytest.mark.parametrize(("given", "expected"), [("3 1", (3, 1)), (2, (2,)), (None, None)])
 def test_seeds_come_separated_by_blanks(parameters: dict[str, Any], given: Any, expected: tuple[int, ...] | None):
     assert check_parameters(put(parameters, "seeds", given)).seeds == expected
+
+
+@pytest.mark.parametrize(
+    ("seeds", "outputs", "refused"),
+    [
+        (None, {"policy", "seed_results"}, False),
+        ("1 2", {"policy", "seed_results"}, True),
+        (None, {"walk_forward_results"}, True),
+        (None, {"sweep_results"}, True),
+        (None, {"certificate"}, False),
+    ],
+)
+def test_several_trainings_run_on_one_machine(
+    parameters: dict[str, Any], seeds: str | None, outputs: set[str], refused: bool
+):
+    given = parameters | {"seeds": seeds} | {"ppo": parameters["ppo"] | {"num_machines": 2, "rendezvous": "a:1"}}
+    if refused:
+        with pytest.raises(ParameterError, match=r"ppo\.num_machines is 2, but only a single training"):
+            check_machines(check_parameters(given), outputs)
+    else:
+        check_machines(check_parameters(given), outputs)

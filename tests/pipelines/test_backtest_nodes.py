@@ -76,6 +76,7 @@ def test_seed_is_not_part_of_the_configuration_but_everything_else_is(
     first = config("a")
     assert config("b", seed=1, backbone_hash="b1") == first  # the tiny backbone is drawn from the seed
     assert config("c", ppo={"gamma": 0.9}) != first
+    assert config("f", ppo={"checkpoint_interval": 3}) == config("g", ppo={"checkpoint_interval": 5})
     hub = {"policy": {"backbone": "org/model"}}
     assert config("d", **hub, backbone_hash="x") != config("e", **hub, backbone_hash="y")
 

@@ -39,7 +39,9 @@ def started(data_dir: Path, params: str, pipeline: str = "train") -> Iterator["s
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def newest_update(data_dir: Path) -> int:

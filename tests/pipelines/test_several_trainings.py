@@ -228,6 +228,15 @@ def test_without_seeds_nothing_is_done(trained: tuple[Path, Result], small_state
     assert not Path("nowhere").exists()
 
 
+def test_a_policy_of_other_parameters_is_not_taken_for_the_first(
+    trained: tuple[Path, Result], small_states: States, data: DataConfig, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.setitem(globals(), "POLICY", replace(POLICY, lora_rank=3))
+    with pytest.raises(DataError, match="policy: trained on"):
+        seeds_of(trained, small_states, data, tmp_path, "4 5")
+
+
 def test_a_policy_of_another_seed_is_not_taken_for_the_first(
     trained: tuple[Path, Result], small_states: States, data: DataConfig, tmp_path: Path
 ):

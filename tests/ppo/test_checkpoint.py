@@ -108,12 +108,40 @@ def test_other_trainings_stay_and_are_mentioned(tmp_path: Path, caplog: pytest.L
     assert (tmp_path / "other" / "update-00000001").is_dir()
 
 
-def test_only_finished_trainings_are_removed(tmp_path: Path):
-    for key, finished in (("done", True), ("half", False)):
+def test_only_the_training_that_finished_last_is_removed(tmp_path: Path):
+    """`lost` finished too, but its run died before it saved the outputs: it is all that is left of that training."""
+    for key, finished in (("lost", True), ("half", False), ("done", True)):
         Checkpoints(tmp_path, key).save(state(3, finished=finished))
+    for path in (tmp_path / "half").rglob("facts.json"):
+        path.unlink()  # another training's damage is none of ours
     remove_finished(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["half"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["half", "lost"]
+    remove_finished(tmp_path)  # what is gone is gone once
     remove_finished(tmp_path / "absent")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["half", "lost"]
+
+
+def test_a_finished_training_that_is_read_again_is_removed_once_it_is_saved(tmp_path: Path):
+    for key in ("first", "second"):
+        Checkpoints(tmp_path, key).save(state(3, finished=True))
+    again = Checkpoints(tmp_path, "first", locked=True)
+    assert again.newest() is not None
+    remove_finished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["second"]
+
+
+def test_a_removal_that_was_cut_is_finished_by_the_next_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    Checkpoints(tmp_path, "done").save(state(3, finished=True))
+    with monkeypatch.context() as patched:
+        patched.setattr("flag_kedro.ppo.checkpoint.shutil.rmtree", lambda *_, **__: None)
+        remove_finished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".done.gone"]
+    with caplog.at_level(logging.INFO):
+        assert Checkpoints(tmp_path, "done").newest() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["done"]
+    assert "unfinished" not in caplog.text
 
 
 def test_key_depends_on_every_fact_and_not_on_their_order():

@@ -36,7 +36,7 @@ from flag_kedro.ppo.launch import start_training
 from flag_kedro.ppo.learner import Metrics
 from flag_kedro.ppo.processes import _failure, _own_address
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.ppo.worker import work
+from flag_kedro.ppo.worker import _leave_word, work
 
 SMALL = PPOConfig(
     total_timesteps=96, num_envs=2, num_steps=8, gradient_accumulation_steps=2, minibatch_size=14, kl_coef=0.1,
@@ -284,6 +284,7 @@ def test_stopped_and_resumed_gives_the_bits_of_an_uninterrupted_training(
     _, updates = trainer.start(config, checkpoints)
     with closing(updates):
         assert without_times(islice(updates, 2)) == expected[:2]
+    assert "the same command goes on there" in caplog.text  # said by process 0 when nobody listened any more
     (saved,) = checkpoints.folder.glob("update-*")  # written when it was stopped
     assert 2 <= int(saved.name.removeprefix("update-")) < 16
     checkpoints.close()
@@ -364,6 +365,15 @@ def test_what_went_wrong_is_the_first_error_that_is_no_echo(
     error = _failure(tmp_path, 7)
     assert type(error) is kind
     assert message in str(error)
+
+
+def test_a_peer_that_is_lost_while_layers_are_gathered_is_told_from_an_error(tmp_path: Path):
+    lost = "[/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:5000"
+    for place, (error, kind) in enumerate(
+        [(RuntimeError(lost), "peer"), (RuntimeError("shapes do not match"), "other"), (ValueError("gloo"), "other")]
+    ):
+        _leave_word(tmp_path / str(place), error)
+        assert json.loads((tmp_path / str(place)).read_text())["kind"] == kind
 
 
 def test_a_machine_is_reached_where_it_reaches_the_meeting_place():

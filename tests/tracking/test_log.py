@@ -61,3 +61,13 @@ def test_a_signal_that_comes_while_the_store_writes_still_stops_the_run(run):
             set_tags({"data_hash": "abc"})
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", interrupt)
+
+
+def test_a_store_that_fails_while_a_signal_is_tidied_up_after_is_a_warning(run, caplog: pytest.LogCaptureFixture):
+    mlflow.delete_run(run.info.run_id)
+    try:
+        raise RunInterrupted("stopped by SIGTERM")
+    except RunInterrupted:
+        set_tags({"flag.error": "stopped"})
+    assert "tags flag.error not logged" in caplog.text
+    mlflow.MlflowClient().restore_run(run.info.run_id)

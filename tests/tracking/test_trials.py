@@ -30,6 +30,16 @@ def _trial(policy: str, config: str = "c", seed: int = 0, sharpe: float = 0.1, p
     return Trial(policy, config, seed, scores, {"ALDR": prices})
 
 
+def test_the_same_configuration_and_seed_is_one_trial_however_it_was_trained(score: Callable[..., None]):
+    """Another cache or another machine's last bits make another bundle, not another try."""
+    for policy in ("p1", "p2"):
+        score(replace(_trial(policy), attempt="a"))
+    assert _known(replace(_trial("p3"), attempt="a")) == [replace(_trial("p3"), attempt="a")]
+    known = _known(replace(_trial("p4"), attempt="b"))
+    assert known is not None
+    assert [trial.attempt for trial in known] == ["b", "a"]
+
+
 @pytest.fixture
 def score() -> Callable[..., None]:
     """A run that scored a trial and ended as told."""

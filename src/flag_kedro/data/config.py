@@ -49,7 +49,7 @@ Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(split_tokens), Field(min
 
 
 def check_windows(windows: dict[str, tuple[date, date] | None]) -> None:
-    """Refuse windows that end before they begin or share a day.
+    """Refuse windows that end before they begin, share a day, or do not follow each other as `windows` lists them.
 
     Raises:
         ValueError: naming the windows and dates.
@@ -65,6 +65,11 @@ def check_windows(windows: dict[str, tuple[date, date] | None]) -> None:
                 f"data.windows.{before} ({given[before][0]} to {given[before][1]}) and data.windows.{after} "
                 f"({given[after][0]} to {given[after][1]}) overlap; learning and judging must not share a session"
             )
+    if names != list(given):
+        raise ValueError(
+            f"data.windows come in the order {', '.join(names)}; it must be {', '.join(given)}: prompts look back, so "
+            "whoever learns after the sessions that judge has seen what they earned"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

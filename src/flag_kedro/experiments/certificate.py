@@ -3,10 +3,12 @@
 Source: SEMANTICS section 8.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+import threading
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from statistics import median
 from typing import Any
 
@@ -18,19 +20,37 @@ MIN_SEEDS = 5
 MIN_CLEAN_TWINS = 0.8
 
 
-def run_trials(settings: TrialSettings, seeds: Sequence[int], processes: int) -> Iterator[Row]:
+def run_trials(settings: TrialSettings, seeds: Sequence[int], processes: int) -> Generator[Row, None, None]:
     """Train and judge on every seed's market and its twin, yielding rows as they are done.
 
-    Each training runs in a process of its own on one thread, so that results do not depend on `processes`.
+    Each training runs in a process of its own on one thread, so that results do not depend on `processes`. Closed or
+    failed, the generator ends the processes; killed, they end by themselves.
     """
+    before = set(active_children())
     alone = replace(settings, runtime=replace(settings.runtime, threads=1))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         jobs = [pool.submit(run_trial, alone, seed, planted=planted) for planted in (True, False) for seed in seeds]
         try:
             for job in as_completed(jobs):
                 yield job.result()
+        except BaseException:
+            for child in set(active_children()) - before:
+                child.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Exit once the process that started this one is gone, however it went."""
+
+    def watch() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def certify(rows: Sequence[Row]) -> Row:

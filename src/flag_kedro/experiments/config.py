@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from flag_kedro.data.config import Symbols, split_tokens
@@ -16,15 +16,14 @@ CENTRAL = 0.05, 0.95
 Seed = Annotated[int, Field(ge=0)]
 
 
-def split_seeds(value: Any) -> Any:
-    """Accept `1 2 3` from the command line, and refuse a seed that is given twice."""
-    seeds = split_tokens(value)
-    if isinstance(seeds, (list, tuple)) and len(set(map(str, seeds))) < len(seeds):
-        raise ValueError(f"a seed is given twice in {value!r}")
-    return seeds
+def refuse_repeated(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse what is given twice, however it is written."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"one is given twice in {' '.join(map(str, values))}")
+    return values
 
 
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_seeds), Field(min_length=1)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_tokens), Field(min_length=1), AfterValidator(refuse_repeated)]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -33,7 +32,7 @@ class CertifyConfig:
 
     seeds: Seeds = tuple(range(1, 9))
     """Of markets and trainings; fewer than five informative ones certify nothing. Of these eight, three say nothing."""
-    symbols: Symbols = tuple(COMPANIES)
+    symbols: Annotated[Symbols, AfterValidator(refuse_repeated)] = tuple(COMPANIES)
     """Symbols of each market."""
     total_timesteps: int = Field(80_000, ge=1)
     """Account-decisions of each training; the rest of the learner is the run's `ppo`."""

@@ -101,7 +101,10 @@ def weigh_market(market: Market, env: EnvConfig) -> dict[str, Any]:
     """What the oracle and buy and hold earn on a planted market's held-out window, and whether that says anything."""
     targets = oracle_targets(market.test, env, market.truth)[:, None]
     oracle = _daily(replay_targets(market.test, env, targets).equity[:, 0])
-    possible, t = float(np.nansum(oracle)), t_statistic(oracle)
+    possible = float(np.nansum(oracle))
+    if possible <= 0.0:  # where the effect is smaller than the cost, it does not even trade
+        return {"oracle_log_return": possible, "oracle_t": 0.0, "buy_and_hold_share": 0.0, "informative": False}
+    t = t_statistic(oracle)
     held = _log_return(replay("buy_and_hold", market.test, env, buy_and_hold)) / possible
     return {
         "oracle_log_return": possible,

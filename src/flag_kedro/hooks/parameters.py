@@ -68,6 +68,21 @@ def check_parameters(parameters: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def check_machines(settings: Settings, outputs: set[str]) -> None:
+    """Refuse several trainings on several machines: all but one would leave after the first.
+
+    Raises:
+        ParameterError: saying so.
+    """
+    several = bool({"walk_forward_results", "sweep_results"} & outputs)
+    several |= "seed_results" in outputs and settings.seeds is not None
+    if several and settings.ppo.num_machines > 1:
+        raise ParameterError(
+            f"ppo.num_machines is {settings.ppo.num_machines}, but only a single training can run on several machines; "
+            "give each machine other seeds or folds with ppo.num_machines=1, or train one seed"
+        )
+
+
 def _explain(problem: dict[str, Any]) -> str:
     """One line for one pydantic error: path, rule, value found."""
     path = [str(part) for part in problem["loc"] if not _is_union_tag(part)]

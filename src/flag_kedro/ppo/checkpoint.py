@@ -6,6 +6,7 @@ it was when the same command is given again. Source: DESIGN section 3.
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
 from flag_kedro.data.schema import DataError
-from flag_kedro.data.whole import whole_folder
+from flag_kedro.data.whole import whole_file, whole_folder
 from flag_kedro.policy.manifest import verify_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ FORMAT = 1
 KEPT = 2
 """Checkpoints that are kept: the newest, and one to fall back to."""
 TENSORS, FACTS, LOCK = "state.safetensors", "facts.json", ".lock"
+FINISHED, GONE = ".finished", ".gone"
 NAME = "update-"
 
 
@@ -103,7 +105,9 @@ class Checkpoints:
             self._lock.acquire()
         except Timeout as error:
             raise CheckpointError(f"another process is at the training in {self.folder}; wait for it") from error
-        others = sorted(other.name for other in root.iterdir() if other.is_dir() and other.name != key)
+        for gone in root.glob(f".*{GONE}"):
+            shutil.rmtree(gone, ignore_errors=True)
+        others = [other for other in root.iterdir() if other.is_dir() and other.name != key]
         if others:
             logger.info("%d unfinished trainings with other settings in %s stay as they are", len(others), root)
         if not resume:
@@ -126,6 +130,7 @@ class Checkpoints:
                 logger.warning("checkpoint %s is damaged and passed over: %s", path.name, error)
                 continue
             self.resumed_from = facts["label"]
+            self._note(finished=facts["finished"])
             return TrainingState(tensors, facts["history"], facts["selection"], facts["finished"])
         if found:
             raise CheckpointError(
@@ -142,6 +147,7 @@ class Checkpoints:
             save_file(tensors, temporary / TENSORS)
             (temporary / FACTS).write_text(json.dumps({"label": self.label} | state.facts()))
             write_manifest(temporary)
+        self._note(finished=state.finished)
         for old in self._found()[KEPT:]:
             shutil.rmtree(old)
 
@@ -149,16 +155,30 @@ class Checkpoints:
         """Let go of the folder."""
         self._lock.release()
 
+    def _note(self, *, finished: bool) -> None:
+        """Say that this is the training whose outputs are saved next."""
+        if finished:
+            with whole_file(self.root / FINISHED) as temporary:
+                temporary.write_text(self.key)
+
     def _found(self) -> list[Path]:
         return _checkpoints_in(self.folder)
 
 
 def remove_finished(root: Path) -> None:
-    """Remove the folders of finished trainings, whose outputs the caller has saved: the same command trains anew."""
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        newest = _checkpoints_in(folder)[:1]
-        if newest and json.loads((newest[0] / FACTS).read_text())["finished"]:
-            shutil.rmtree(folder)
+    """Remove the training that finished last, whose outputs the caller has saved: the same command trains anew.
+
+    Others stay, also finished ones whose outputs were never saved. A kill leaves the folder whole or out of the way.
+    """
+    finished = root / FINISHED
+    if not finished.is_file():
+        return
+    folder = root / finished.read_text()
+    gone = root / f".{folder.name}{GONE}"
+    if folder.is_dir():
+        os.rename(folder, gone)
+    finished.unlink()
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _checkpoints_in(folder: Path) -> list[Path]:

@@ -68,9 +68,14 @@ def train_in_processes(job: Job, model: Policy, checkpoints: Checkpoints | None)
     with tempfile.TemporaryDirectory(prefix="flag_kedro-") as name:
         folder = Path(name)
         job.write(folder)
+        lines = _Lines(folder / LOG)
         try:
             with _started(job, folder) as process:
-                yield from _follow(process, folder)
+                yield from _follow(process, folder, lines)
+        except BaseException:  # stopped from here: nobody else tells what process 0 made of it
+            _log(lines)
+            _warn_of_failure(folder)
+            raise
         finally:
             if checkpoints is not None and (folder / RESUMED).exists():
                 checkpoints.resumed_from = (folder / RESUMED).read_text()
@@ -144,16 +149,28 @@ def _kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def _follow(process: "subprocess.Popen[bytes]", folder: Path) -> Iterator[Metrics]:
+def _follow(process: "subprocess.Popen[bytes]", folder: Path, lines: "_Lines") -> Iterator[Metrics]:
     """Rows of metrics as process 0 leaves them, until all processes have ended; its log lines are logged here."""
-    rows, lines, ended = _Lines(folder / ROWS), _Lines(folder / LOG), False
+    rows, ended = _Lines(folder / ROWS), False
     while not ended:
         ended = process.poll() is not None
-        for line in lines.new():
-            logging.getLogger(line["name"]).log(line["level"], "%s", line["message"])
+        _log(lines)
         yield from rows.new()
         if not ended:
             time.sleep(SLEEP)
+
+
+def _log(lines: "_Lines") -> None:
+    for line in lines.new():
+        logging.getLogger(line["name"]).log(line["level"], "%s", line["message"])
+
+
+def _warn_of_failure(folder: Path) -> None:
+    """Say what process 0 could not do before it ended, such as write a last checkpoint."""
+    path = folder / "failure-0.json"
+    word = json.loads(path.read_text()) if path.exists() else {"kind": "stopped"}
+    if word["kind"] not in ("peer", "stopped"):
+        logger.warning("process 0 could not end as it should; its last updates may be lost:\n%s", word["traceback"])
 
 
 class _Lines:

@@ -152,8 +152,8 @@ class Trainer:
         metrics |= {
             "ppo/rollout_seconds": collected - started,
             "ppo/update_seconds": learned - collected,
-            "ppo/rollout_tokens_per_second": (read[1] - read[0]) / (collected - started),
-            "ppo/update_tokens_per_second": (read[2] - read[1]) / (learned - collected),
+            "ppo/rollout_tokens_per_second": self._of_all(read[1] - read[0]) / (collected - started),
+            "ppo/update_tokens_per_second": self._of_all(read[2] - read[1]) / (learned - collected),
         }
         if self._validation_is_due(update):
             metrics["env/validation_log_return"] = self.selection.validate(self.model, together.decide)
@@ -180,6 +180,10 @@ class Trainer:
         self.collector.restore(without_prefix("collector", state.tensors))
         self.selection.load(state.selection, without_prefix("best", state.tensors))
         self.history = list(state.history)
+
+    def _of_all(self, number: int) -> int:
+        """The sum over all processes."""
+        return sum(self.shard.gather(number, self.model.device))
 
     def _refuse_drift(self, update: int) -> None:
         """Compare the weights of all processes.

@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from safetensors.torch import save_file
+from torch.distributed import DistError
 
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.whole import whole_file
@@ -105,9 +106,9 @@ def _train(job: Job, folder: Path, shard: Shard, accelerator: Accelerator) -> No
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Stop once, and finish what stopping takes; also where another process is gone and this one is saving already."""
+    """Stop once, and finish what stopping takes; where something else went wrong, this one is saving already."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if not isinstance(sys.exception(), PeerLostError):
+    if sys.exception() is None:
         raise Stopped
 
 
@@ -121,6 +122,8 @@ def _leave_word(path: Path, error: BaseException) -> None:
     """Write what went wrong, so that the launcher can tell."""
     kinds = {Stopped: "stopped", PeerLostError: "peer", DataError: "data", TrainingError: "training"}
     kind = next((name for known, name in kinds.items() if isinstance(error, known)), "other")
+    if kind == "other" and (isinstance(error, DistError) or (type(error) is RuntimeError and "gloo" in str(error))):
+        kind = "peer"  # met while layers were gathered, which no code of ours asks for
     told = {"time": time.time(), "kind": kind, "message": str(error), "traceback": traceback.format_exc()}
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(told))

@@ -5,6 +5,7 @@ A store that stops answering costs the point, with a warning, and never the run.
 
 import logging
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -45,15 +46,23 @@ def store_may_fail(what: str) -> Iterator[None]:
     Raises:
         RunInterrupted: when a signal came while the store was writing, which MLflow takes for its own failure.
     """
+    known = _chain(sys.exception())  # a signal that is being handled already is no news
     try:
         yield
     except MlflowException as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, RunInterrupted):
+        for cause in _chain(error):
+            if isinstance(cause, RunInterrupted) and cause not in known:
                 raise cause from None
-            cause = cause.__cause__ or cause.__context__
         logger.warning("%s; MLflow said: %s", what, error)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error and what led to it."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
 
 
 def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:

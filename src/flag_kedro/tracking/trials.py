@@ -88,12 +88,17 @@ def known_trials(trial: Trial, window: str) -> list[Trial] | None:
         )
     if runs is None:
         return None
-    trials = {trial.policy_hash: trial}
+    trials = {_identity(trial): trial}
     for other in runs:
         known = _read(other.data.tags, other.data.metrics, trial.price_hashes)
         if known.scores:
-            trials.setdefault(known.policy_hash, known)
+            trials.setdefault(_identity(known), known)
     return list(trials.values())
+
+
+def _identity(trial: Trial) -> str:
+    """What makes a trial another one: its configuration and seed, however often, fast or where it was trained."""
+    return trial.attempt or trial.policy_hash
 
 
 def record_attempt(attempt: Attempt, window: str) -> None:

@@ -22,6 +22,8 @@ from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.tracking.trials import Attempt, Trial, known_attempts, known_trials
 
 logger = logging.getLogger(__name__)
+SPEED = ("resume", "checkpoint_interval", "trunk_cache", "trunk_cache_mb", "max_tokens")
+"""Parameters of `policy` and `ppo` on which results do not depend."""
 
 
 def this_trial(policy: Path, equity: pl.DataFrame, judged: JudgedWindow) -> Trial:
@@ -51,6 +53,7 @@ def trial_of(policy: Path, log_returns: Mapping[str, Floats], judged: JudgedWind
             "session_sharpe": session_sharpe(returns, cash),
             "cumulative_return": float(returns.sum()),
         }
+    description |= {group: without_speed(description[group]) for group in ("policy", "ppo")}
     config = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
     return Trial(folder_hash(policy), config, int(seed), scores, _price_hashes(judged))
 
@@ -68,16 +71,17 @@ def attempt_hash(description: Mapping[str, Any], states: Mapping[str, pl.DataFra
         states: market states; those of the test window do not matter and may be missing.
         test: the test window's first and last date.
     """
-    speed = ("resume", "checkpoint_interval", "trunk_cache", "trunk_cache_mb")  # results do not depend on them
     known = {name: description[name] for name in ("env", "windows", "symbols", "calendars", "seed")}
-    known |= {
-        group: {name: value for name, value in description[group].items() if name not in speed}
-        for group in ("policy", "ppo")
-    }
+    known |= {group: without_speed(description[group]) for group in ("policy", "ppo")}
     if description["policy"]["backbone"] != TINY:
         known["backbone_hash"] = description["backbone_hash"]
     known["data_hash"] = data_hash(outside_window(states, test))
     return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def without_speed(group: Mapping[str, Any]) -> dict[str, Any]:
+    """`policy` or `ppo` of a bundle without what results do not depend on."""
+    return {name: value for name, value in group.items() if name not in SPEED}
 
 
 def outside_window(states: Mapping[str, pl.DataFrame], test: tuple[str, str]) -> dict[str, pl.DataFrame]:

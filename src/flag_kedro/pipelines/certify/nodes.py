@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -38,11 +39,17 @@ def issue_certificate(
 
     if simulated.signal == 0.0:
         raise DataError("simulated.signal is 0: there is nothing to learn, so nothing to certify; set it above 0")
-    budget = replace(ppo, total_timesteps=certify.total_timesteps, patience=certify.patience, num_processes=1)
+    _refuse_other_gains(simulated, env)
+    budget = replace(
+        ppo, total_timesteps=certify.total_timesteps, patience=certify.patience, num_processes=1, num_machines=1,
+        rendezvous=None, fsdp=False,
+    )  # fmt: skip
+    policy = replace(policy, trunk_cache="ram") if policy.trunk_cache == "disk" else policy
     settings = TrialSettings(certify.symbols, simulated, features, env, policy, budget, runtime)
     rows = []
-    with progress_bar("trainings", 2 * len(certify.seeds)) as advance:
-        for row in run_trials(settings, certify.seeds, certify.processes):
+    trials = closing(run_trials(settings, certify.seeds, certify.processes))
+    with progress_bar("trainings", 2 * len(certify.seeds)) as advance, trials as found:
+        for row in found:
             rows.append(row)
             advance()
             logger.info("seed %d %s", row["seed"], _said(row))
@@ -57,6 +64,22 @@ def issue_certificate(
     log_metrics(known | {"certify/passed": float(certificate["passed"])}, 0, int(time.time() * 1000))
     set_tags({"certificate": "passed" if certificate["passed"] else "failed"})
     return certificate
+
+
+def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
+    """Refuse what pays without reading: the oracle, by which a policy is measured, leaves it out.
+
+    Raises:
+        DataError: naming the parameters.
+    """
+    wrong = {
+        "simulated.drift": (simulated.drift, 0.0),
+        "env.cash_rate": (env.cash_rate, 0.0),
+        "env.positions": (env.positions, "long_flat"),
+    }
+    lines = [f"{name} is {found}, must be {needed}" for name, (found, needed) in wrong.items() if found != needed]
+    if lines:
+        raise DataError(f"a certificate measures what headlines earn a long or flat account: {'; '.join(lines)}")
 
 
 def draw_certificate(certificate: dict[str, Any]) -> go.Figure:

@@ -1,7 +1,7 @@
 """The node that trains and scores every seed of `seeds`."""
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from flag_kedro.experiments.config import chosen_seeds
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings, describe_run
 from flag_kedro.experiments.seeds import summarise_rows
+from flag_kedro.pipelines.backtest.trials import without_speed
 from flag_kedro.pipelines.facts import training_facts, windows_of
 from flag_kedro.pipelines.scored import as_trial, log_scored, train_and_score
 from flag_kedro.pipelines.trainings import Job, OnUpdate, Row, do_all, open_experiment
@@ -50,11 +51,14 @@ def run_seeds(
     """
     if seeds is None:
         return {}
-    from flag_kedro.policy.bundle import check_facts, read_description
+    from flag_kedro.policy.bundle import check_facts, portable_name, read_description
 
     first, *others = chosen_seeds(seeds, 0)
     facts = training_facts(market_states, data, env)
-    check_facts(read_description(bundle), facts | {"seed": first, "ppo": ppo.learning()})
+    own = without_speed(asdict(policy) | {"backbone": portable_name(policy)})
+    description = read_description(bundle)
+    trained = description | {"policy": without_speed(description["policy"])}
+    check_facts(trained, facts | {"seed": first, "ppo": ppo.learning(), "policy": own})
     windows = windows_of(market_states, data)
     fold = Fold("run", windows.train, windows.validation, windows.test)
     actual = replace(env, fill=effective_fill(env.fill, market_states))
