@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flag_kedro.hooks.parameters import ParameterError, check_machines, check_parameters
+from flag_kedro.hooks.parameters import ParameterError, check_parameters, check_pipeline
 
 BASE = Path(__file__).resolve().parents[2] / "conf" / "base" / "parameters.yml"
 
@@ -127,6 +127,11 @@ def test_several_trainings_run_on_one_machine(
     given = parameters | {"seeds": seeds} | {"ppo": parameters["ppo"] | {"num_machines": 2, "rendezvous": "a:1"}}
     if refused:
         with pytest.raises(ParameterError, match=r"ppo\.num_machines is 2, but only a single training"):
-            check_machines(check_parameters(given), outputs)
+            check_pipeline(check_parameters(given), outputs)
     else:
-        check_machines(check_parameters(given), outputs)
+        check_pipeline(check_parameters(given), outputs)
+
+
+def test_certify_has_seeds_of_its_own(parameters: dict[str, Any]):
+    with pytest.raises(ParameterError, match=r"seeds is not read by this pipeline; give certify\.seeds"):
+        check_pipeline(check_parameters(parameters | {"seeds": "1 2"}), {"certificate"})

@@ -199,11 +199,14 @@ def test_chaos(settings: str, uninterrupted: Path, tmp_path: Path, kedro: Kedro)
     rng, kills, finished = random.Random(0), 0, 0
     while kills < CHAOS_KILLS:
         with started(tmp_path, often, "training") as process:
-            before = newest_update(tmp_path)
-            wait_until(lambda: (tmp_path / ".run.lock").exists(), process)
-            end = time.monotonic() + rng.uniform(3.0, 25.0)
+            assert process.stdout is not None
+            if rng.random() < 0.75:  # else at any moment from the start on
+                for line in process.stdout:
+                    if "weights learn" in line:
+                        break
+            end = time.monotonic() + rng.uniform(0.0, 5.0)
             while process.poll() is None and time.monotonic() < end:
-                time.sleep(0.005)
+                time.sleep(0.002)
             if process.poll() is None:
                 process.kill()
                 kills += 1
@@ -211,9 +214,12 @@ def test_chaos(settings: str, uninterrupted: Path, tmp_path: Path, kedro: Kedro)
             output = process.communicate()[0]
             assert process.returncode == 0, output
             finished += 1
-            assert outcome(tmp_path)[1] == outcome(uninterrupted)[1], before
+            assert outcome(tmp_path) == outcome(uninterrupted)
     kedro("run", "--pipeline=training", data_dir=tmp_path, params=often)
-    assert outcome(tmp_path)[1] == outcome(uninterrupted)[1]
+    assert outcome(tmp_path) == outcome(uninterrupted)
     assert finished >= 3
-    for run in runs(tmp_path):
-        assert run.info.status in ("KILLED", "FINISHED")
+    assert all(run.info.status in ("KILLED", "FINISHED") for run in runs(tmp_path))
+    assert bare_metrics(runs(tmp_path)[-1]) == bare_metrics(runs(uninterrupted)[-1])
+    resumed = [run for run in runs(tmp_path) if "resumed_from" in run.data.tags]
+    print(f"{kills} kills, {len(resumed)} went on after a checkpoint, {finished} finished in between")  # noqa: T201
+    assert len(resumed) > CHAOS_KILLS / 4

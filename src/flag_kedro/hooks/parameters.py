@@ -68,12 +68,15 @@ def check_parameters(parameters: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def check_machines(settings: Settings, outputs: set[str]) -> None:
-    """Refuse several trainings on several machines: all but one would leave after the first.
+def check_pipeline(settings: Settings, outputs: set[str]) -> None:
+    """Refuse parameters that a pipeline with these outputs cannot run with, or would not read.
 
     Raises:
-        ParameterError: saying so.
+        ParameterError: for several trainings on several machines, of which all but one would leave after the first, and
+            for `seeds` where `certify.seeds` is read.
     """
+    if "certificate" in outputs and settings.seeds is not None:
+        raise ParameterError("seeds is not read by this pipeline; give certify.seeds, those of the markets")
     several = bool({"walk_forward_results", "sweep_results"} & outputs)
     several |= "seed_results" in outputs and settings.seeds is not None
     if several and settings.ppo.num_machines > 1:

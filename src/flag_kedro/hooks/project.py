@@ -18,7 +18,7 @@ from kedro.io import DatasetError
 from flag_kedro.data.schema import DataError
 from flag_kedro.env.window import LookAheadError
 from flag_kedro.hooks.backtest_summary import print_backtest
-from flag_kedro.hooks.parameters import ParameterError, Settings, check_machines, check_parameters
+from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters, check_pipeline
 from flag_kedro.hooks.summary import print_certificate, print_reproduced, print_trained
 from flag_kedro.hooks.summary_experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.policy.manifest import folder_hash
@@ -80,7 +80,7 @@ class ProjectHooks:
         self._release()  # a run that failed before it began may have left the folder locked
         self._catalog = catalog
         if self._settings is not None:
-            check_machines(self._settings, pipeline.all_outputs())
+            check_pipeline(self._settings, pipeline.all_outputs())
         if {"backbone", "shared_backbone"} & pipeline.all_outputs():
             assert self._settings is not None
             find_backbone(self._settings.policy)
