@@ -30,7 +30,7 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
-# A hundred kills of a training at random moments; half an hour.
+# A hundred kills of a training at random moments; a quarter of an hour.
 chaos: install
 	$(BIN)/python -m pytest -m slow tests/pipelines/test_resume_run.py -k chaos -s
 
