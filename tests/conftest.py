@@ -16,6 +16,10 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin beside other tests are a hundred times slower
 
+from flag_kedro.data.calendar import sessions_by_symbol
+from flag_kedro.data.door import Admitted, admit
+from flag_kedro.data.rules import PriceRules
+from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.window import TradingWindow, cut_window
@@ -53,6 +57,21 @@ def smollm2() -> Path:
     if not folder.is_dir():
         pytest.skip(f"SmolLM2's tokenizer and config are not in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def let_in() -> Callable[..., Admitted]:
+    """Both tables past the check at the door, on one calendar, whatever prices do from day to day."""
+
+    def run(prices: pl.DataFrame, news: pl.DataFrame | None = None, calendar: str = "XNYS") -> Admitted:
+        def expect(prices: pl.DataFrame) -> pl.DataFrame:
+            span = (pl.col("session").min().alias("first"), pl.col("session").max().alias("last"))
+            return sessions_by_symbol(prices.group_by("symbol").agg(*span).with_columns(calendar=pl.lit(calendar)))
+
+        rules = PriceRules(expect, datetime(2100, 1, 1, tzinfo=UTC), {}, max_jump=0.99)
+        return admit(prices, pl.DataFrame(schema=NEWS) if news is None else news, rules, quarantine=False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

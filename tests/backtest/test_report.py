@@ -205,6 +205,13 @@ def test_texts_of_strangers_stay_texts(inputs: dict[str, Any]) -> None:
     assert "<script>alert(1)</script> soars" in texts.words
 
 
+def test_what_to_beware_of_is_said_and_stays_text(inputs: dict[str, Any]) -> None:
+    assert "Beware of the data" not in Texts(write_report(**inputs)).words
+    texts = Texts(write_report(**inputs, data_warnings=["news of <b>A</b> end early"]))
+    assert "Beware of the data" in texts.words
+    assert "news of <b>A</b> end early" in texts.words
+
+
 def test_hostile_names_cannot_leave_the_data(inputs: dict[str, Any]) -> None:
     hostile = "</script><script>alert(5)</script>"
     for table in ("decisions", "equity"):

@@ -2,12 +2,13 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import exchange_calendars
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flag_kedro.data.calendar import available_from_date, exchange_sessions
+from flag_kedro.data.calendar import available_from_date, exchange_sessions, sessions_by_symbol
 from flag_kedro.data.schema import DataError
 
 FRIDAY, SATURDAY, SUNDAY, MONDAY = (date(2020, 11, day) for day in (20, 21, 22, 23))
@@ -101,3 +102,36 @@ def test_first_decision_that_may_use_a_dated_article_is_the_rules_session(calend
         by_clock = next(session for session, closes_at in closes if closes_at >= time)
         by_rule = next(session for session, _ in closes if session >= day + timedelta(days=later))
         assert by_clock == by_rule
+
+
+def test_calendar_is_used_to_the_last_day_that_is_known_of_it():
+    """Mumbai's holidays are published by the year; a margin beyond must not cost the last weeks."""
+    known = exchange_calendars.get_calendar("XBOM").bound_max().date()
+    last = exchange_sessions("XBOM", known - timedelta(days=40), known)["session"][-1]
+    assert known - last < timedelta(days=7)
+    (opens_at,) = available([last - timedelta(days=10)], "XBOM", "next_session")
+    assert opens_at is not None
+    with pytest.raises(DataError, match=r"XBOM does not reach .* newer release of exchange_calendars"):
+        exchange_sessions("XBOM", known, known + timedelta(days=1))
+
+
+def test_calendar_that_cannot_be_built_says_so():
+    with pytest.raises(DataError, match="exchange_calendars cannot build ASEX here"):
+        exchange_sessions("ASEX", date(2020, 1, 2), date(2020, 2, 3))
+
+
+def test_sessions_by_symbol_are_each_symbols_own():
+    spans = pl.DataFrame(
+        {
+            "symbol": ["BTC", "MSFT"],
+            "calendar": ["24/7", "XNYS"],
+            "first": [date(2020, 11, 26), date(2020, 11, 25)],
+            "last": [date(2020, 11, 27), date(2020, 11, 27)],
+        }
+    )
+    assert sessions_by_symbol(spans).select("symbol", "session").rows() == [
+        ("BTC", date(2020, 11, 26)),
+        ("BTC", date(2020, 11, 27)),
+        ("MSFT", date(2020, 11, 25)),
+        ("MSFT", date(2020, 11, 27)),
+    ]

@@ -84,12 +84,6 @@ def test_windows_may_touch_without_sharing_a_day():
     assert windows.test == (date(2020, 10, 1), date(2020, 12, 31))
 
 
-@pytest.mark.parametrize("source", ["yahoo", "files"])
-def test_source_that_is_not_built_yet_is_refused_plainly(source):
-    with pytest.raises(ValidationError, match=f"'{source}' is not available in this version; use simulated or inv"):
-        DataConfig(source=source)
-
-
 def test_unknown_source_is_refused():
     with pytest.raises(ValidationError, match=r"source"):
         DataConfig(source="bloomberg")

@@ -7,7 +7,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flag_kedro.data.investorbench import default_calendar, find_symbols, read_available, read_investorbench
+from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.investorbench import (
+    default_calendar,
+    find_symbols,
+    read_available,
+    read_folder,
+    read_investorbench,
+)
 from flag_kedro.data.schema import NEWS, PRICES, DataError
 
 DAYS = {
@@ -106,23 +113,108 @@ def test_symbol_without_news_has_an_empty_table(tmp_path):
     assert dict(news.schema) == NEWS
 
 
-@pytest.mark.parametrize("price", ["101.5", None, True, [1.0]])
+@pytest.mark.parametrize("price", ["101.5", True, [1.0], {}, float("nan"), 10**400])
 def test_price_that_is_no_number_is_refused_by_file_and_day(tmp_path, price):
     days = DAYS | {"2020-11-27": {"prices": price, "news": []}}
     with pytest.raises(DataError, match=r"acme\.json: 2020-11-27 has the price .* where a number is expected"):
         read(write(tmp_path, days))
 
 
-@pytest.mark.parametrize("day", [{"news": []}, 101.5, ["a"]])
-def test_day_without_a_price_is_refused(tmp_path, day):
-    with pytest.raises(DataError, match=r"acme\.json: 2020-11-27 has the price None"):
+@pytest.mark.parametrize("day", [{"news": []}, 101.5, ["a"], None])
+def test_day_that_says_nothing_of_a_price_is_refused(tmp_path, day):
+    with pytest.raises(DataError, match=r"acme\.json: 2020-11-27 is .* where \{prices, news\} is expected; .* null"):
         read(write(tmp_path, DAYS | {"2020-11-27": day}))
+
+
+def test_day_whose_price_is_null_is_left_out_and_keeps_its_articles(tmp_path):
+    write(tmp_path, DAYS | {"2020-11-27": DAYS["2020-11-27"] | {"prices": None}})
+    prices, news = read(tmp_path)
+    assert prices["session"].to_list() == [date(2020, 11, 25), date(2020, 11, 30)]
+    assert news["published_at"].dt.day().to_list() == [27, 30, 30]
+
+
+def test_weekend_without_a_price_is_no_session_and_no_error(tmp_path):
+    write(tmp_path, DAYS | {"2020-11-28": {"prices": None, "news": ["On a Saturday."]}})
+    prices, news = read(tmp_path)
+    assert prices.height == 3
+    saturday = news.filter(pl.col("headline") == "On a Saturday.")
+    assert saturday["available_at"].item() == datetime(2020, 11, 30, 14, 30, tzinfo=UTC)
+
+
+def test_sessions_without_a_price_are_counted(tmp_path):
+    """25, 27 and 30 November are sessions, and so is the 24th, on which the price is null."""
+    days = DAYS | {"2020-11-23": {"prices": 99.0}, "2020-11-24": {"prices": None}, "2020-12-01": {"prices": None}}
+    data = DataConfig(source="investorbench", path=str(write(tmp_path, days)))
+    raw = read_folder(data, NewsConfig(), lambda symbol: "XNYS")
+    assert raw.report["investorbench"] == {"sessions_without_price": {"ACME": 1}, "filing_summaries": 1}
+
+
+def test_file_with_null_prices_only_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"acme\.json holds no price"):
+        read(write(tmp_path, {"2020-11-30": {"prices": None, "news": ["a"]}}))
+
+
+@pytest.mark.parametrize("key", ["2020-11-25", "prices"])
+def test_key_given_twice_is_refused(tmp_path, key):
+    repeated = json.dumps(DAYS).replace('"2020-11-27"', '"2020-11-25"')
+    text = repeated if key != "prices" else '{"2020-11-25": {"prices": 1, "prices": 2}}'
+    with pytest.raises(DataError, match=rf"acme\.json is not InvestorBench JSON.*: the key '{key}' appears twice"):
+        read(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("day", ["20201125", "2020-W48-3", "25/11/2020", "0001-01-01", "2020-11-25T00:00"])
+def test_date_that_is_not_written_as_such_is_refused(tmp_path, day):
+    with pytest.raises(DataError, match=r"acme\.json is not InvestorBench JSON"):
+        read(write(tmp_path, {day: {"prices": 1.0}}))
+
+
+def test_filing_summaries_become_articles_on_their_date(tmp_path):
+    intro = (
+        "The Form 10-Q for Acme reveals several insights:\n\n1. **Sales**: up 8% in the U.S. market. More.\n2. Cash."
+    )
+    days = DAYS | {"2020-11-25": {"prices": 100, "news": [], "10k": None, "10q": [intro, "Cash fell. A lot."]}}
+    _, news = read_investorbench(write(tmp_path, days), "ACME", "XNYS", "next_session", filings=True)
+    filed = news.filter(pl.col("source") != "investorbench")
+    assert filed.select("source", "headline").rows() == [
+        ("investorbench 10-Q", "10-Q summary: Sales: up 8% in the U.S. market."),
+        ("investorbench 10-Q", "10-Q summary: Cash fell."),
+        ("investorbench 10-K", "10-K summary: filing"),
+    ]
+    assert filed["body"][0] == intro
+    assert filed["available_at"][0] == datetime(2020, 11, 27, 14, 30, tzinfo=UTC)  # the 26th is Thanksgiving
+
+
+def test_filing_summaries_are_left_out_when_not_asked_for(tmp_path):
+    assert set(read(write(tmp_path, DAYS))[1]["source"]) == {"investorbench"}
+
+
+def test_known_companies_have_their_names(tmp_path):
+    write(write(tmp_path, DAYS, "jnj"), DAYS, "acme")
+    raw = read_folder(DataConfig(source="investorbench", path=str(tmp_path)), NewsConfig(), lambda symbol: "XNYS")
+    assert raw.names == {"JNJ": ("Johnson & Johnson", "J&J")}
+
+
+def test_real_filings_have_telling_headlines(investorbench):
+    data = DataConfig(source="investorbench", path=str(investorbench))
+    raw = read_folder(data, NewsConfig(), default_calendar)
+    assert raw.report["investorbench"] == {
+        "sessions_without_price": {"BTC": 0, "JNJ": 0, "MSFT": 0},
+        "filing_summaries": 10,
+    }
+    headlines = raw.news.filter(pl.col("source") != "investorbench")["headline"]
+    assert headlines.str.contains(r"^10-[KQ] summary: \w{3}").all()
+    assert headlines.str.contains("sales|revenue|Sales|Revenue|segments").sum() == 10
 
 
 @pytest.mark.parametrize("news", ["one text", [1, 2], {"a": "b"}, [None]])
 def test_news_that_are_no_list_of_texts_are_refused_by_file_and_day(tmp_path, news):
     with pytest.raises(DataError, match=r"acme\.json: 2020-11-27 has news that is no list of texts"):
         read(write(tmp_path, DAYS | {"2020-11-27": {"prices": 1.0, "news": news}}))
+
+
+def test_half_a_character_is_refused_by_file_and_day(tmp_path):
+    with pytest.raises(DataError, match=r"acme\.json: 2020-11-30 has news with half a character"):
+        read(write(tmp_path, {"2020-11-30": {"prices": 1.0, "news": ["\ud83d"]}}))
 
 
 def test_missing_file_names_the_symbols_that_exist(tmp_path):

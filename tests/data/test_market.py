@@ -1,22 +1,25 @@
 """From parameters to the two checked tables."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.market import load_market, symbol_calendar
+from flag_kedro.data.market import MarketConfig, load_market, symbol_calendar
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 
 SHORT = SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 WEEK = {f"2020-11-{day}": {"prices": 100.0 + day, "news": [f"News of {day}"]} for day in (23, 24, 25, 27, 30)}
 
 
 def load(simulated: SimulatedConfig = SHORT, **data: object) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return load_market(DataConfig(**data), NewsConfig(), simulated)
+    market = load_market(MarketConfig(DataConfig(**data), NewsConfig(), simulated), Path("none"), NOW)
+    return market.prices, market.news
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_symbols_may_be_written_small(folder):
 def test_news_rule_reaches_the_articles(folder):
     data = DataConfig(source="investorbench", path=str(folder), symbols="MSFT")
     first = [
-        load_market(data, NewsConfig(date_only=rule), SHORT)[1]["available_at"][0]
+        load_market(MarketConfig(data, NewsConfig(date_only=rule), SHORT), Path("none"), NOW).news["available_at"][0]
         for rule in ("same_session", "next_session")
     ]
     assert [time.day for time in first] == [23, 24]
@@ -64,15 +67,22 @@ def test_path_that_is_no_folder_is_refused(tmp_path):
         load(source="investorbench", path=str(tmp_path / "nowhere"))
 
 
-def test_session_missing_from_a_file_is_refused_by_symbol_and_day(folder):
+def test_session_missing_from_a_benchmark_file_is_skipped_and_told(folder):
     short = {day: entry for day, entry in WEEK.items() if day != "2020-11-24"}
     (folder / "msft.json").write_text(json.dumps(short))
-    with pytest.raises(DataError, match="MSFT 2020-11-24: a session without a price"):
-        load(source="investorbench", path=str(folder))
+    data = DataConfig(source="investorbench", path=str(folder))
+    market = load_market(MarketConfig(data, NewsConfig(), SHORT), Path("none"), NOW)
+    assert market.prices.filter(pl.col("symbol") == "MSFT")["session"].to_list() == [
+        date.fromisoformat(d) for d in short
+    ]
+    assert market.report["symbols"]["MSFT"]["num_gaps"] == 1
+    assert "MSFT: 1 session(s) without a price are skipped" in market.report["warnings"]
+    with pytest.raises(DataError, match=r"MSFT 2020-11-24: a session without a price; data\.max_gap allows 0"):
+        load(source="investorbench", path=str(folder), max_gap=0)
 
 
 def test_stock_under_a_calendar_that_never_closes_misses_its_weekend(folder):
-    with pytest.raises(DataError, match="MSFT 2020-11-28: a session without a price"):
+    with pytest.raises(DataError, match="MSFT 2020-11-28: 2 sessions without a price, up to 2020-11-29"):
         load(source="investorbench", path=str(folder), symbols="MSFT", calendar="24/7")
 
 

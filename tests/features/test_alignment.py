@@ -17,15 +17,16 @@ CLOSES = [
     datetime(2020, 11, 30, 21, tzinfo=UTC),
 ]
 SESSIONS = pl.DataFrame(
-    {"session": [close.date() for close in CLOSES], "decided_at": CLOSES},
-    schema={"session": pl.Date, "decided_at": UTC_TYPE},
+    {"symbol": ["ACME"] * 3, "session": [close.date() for close in CLOSES], "decided_at": CLOSES},
+    schema={"symbol": pl.String, "session": pl.Date, "decided_at": UTC_TYPE},
 )
 MICROSECOND = timedelta(microseconds=1)
 
 
 def articles(times: list[datetime]) -> pl.DataFrame:
-    rows = {"available_at": times, "headline": [f"article {n}" for n in range(len(times))]}
-    return pl.DataFrame(rows, schema={"available_at": UTC_TYPE, "headline": pl.String})
+    texts = [f"article {n}" for n in range(len(times))]
+    rows = {"symbol": ["ACME"] * len(times), "available_at": times, "headline": texts}
+    return pl.DataFrame(rows, schema={"symbol": pl.String, "available_at": UTC_TYPE, "headline": pl.String})
 
 
 def session_of(time: datetime) -> date | None:
@@ -71,6 +72,14 @@ def test_articles_come_back_in_order_of_time_and_ties_in_the_order_given():
     times = [CLOSES[1], CLOSES[0], CLOSES[1], CLOSES[0]]
     aligned, _ = align_news_to_decisions(articles(times), SESSIONS)
     assert aligned["headline"].to_list() == ["article 1", "article 3", "article 0", "article 2"]
+
+
+def test_symbols_align_to_sessions_of_their_own():
+    other = SESSIONS.head(1).with_columns(symbol=pl.lit("OTHER"))
+    news = articles([CLOSES[0] + MICROSECOND] * 2).with_columns(symbol=pl.Series(["OTHER", "ACME"]))
+    aligned, num_dropped = align_news_to_decisions(news, pl.concat([SESSIONS, other]))
+    assert aligned.select("symbol", "session").rows() == [("ACME", date(2020, 11, 27))]
+    assert num_dropped == 1
 
 
 def test_sessions_out_of_order_are_refused():

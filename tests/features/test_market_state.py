@@ -1,12 +1,17 @@
 """States of two simulated symbols: what they show, what they cannot know, and how they are told apart."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from flag_kedro.data.calendar import available_from_date, exchange_sessions
-from flag_kedro.data.schema import NEWS, DataError, validate_news, validate_prices
+from flag_kedro.data.door import Admitted
+from flag_kedro.data.schema import NEWS, DataError
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.features.market_state import (
     MARKET_STATE,
@@ -40,10 +45,14 @@ def build(
     digest_sessions: int = 1,
     digest_chars: int = 600,
     article_chars: int = 240,
+    **options: Any,
 ) -> tuple[dict[str, pl.DataFrame], FeatureReport]:
-    return build_market_states(
-        prices, news, digest_sessions=digest_sessions, digest_chars=digest_chars, article_chars=article_chars
-    )
+    sizes = {"digest_sessions": digest_sessions, "digest_chars": digest_chars, "article_chars": article_chars}
+    return build_market_states(prices, news, **sizes, **options)
+
+
+def describe(row: dict[str, object]) -> str:
+    return describe_market(pl.DataFrame([row], schema_overrides={"volume_ratio": pl.Float64})).item()
 
 
 STATES, REPORT = build()
@@ -97,13 +106,13 @@ def test_prices_to_trade_at_are_the_adjusted_open_and_close():
 
 
 def test_indicators_are_told_in_words_and_rounded_numbers():
-    assert describe_market(ROW) == (
+    assert describe(ROW) == (
         "1d +1.2%, 5d -4.6%, 20d +10.0%, volatility 1.5%, RSI 62, MACD -0.4%, range 87%, volume 1.3x"
     )
 
 
 def test_volume_is_not_mentioned_where_there_is_none():
-    assert describe_market(ROW | {"volume_ratio": None}).endswith("MACD -0.4%, range 87%")
+    assert describe(ROW | {"volume_ratio": None}).endswith("MACD -0.4%, range 87%")
 
 
 def test_source_with_closes_only_has_states_without_opens():
@@ -114,6 +123,32 @@ def test_source_with_closes_only_has_states_without_opens():
     assert table["open_price"].null_count() == table.height
     assert not table["market_text"].str.contains("volume").any()
     assert table["mark_price"].equals(ALDR["mark_price"])
+
+
+def test_what_rounds_to_nothing_has_no_minus():
+    row = ROW | {"return_1": -0.0004, "macd": -1e-9, "return_5": -0.0, "return_20": -0.0006}
+    assert describe(row).startswith("1d +0.0%, 5d +0.0%, 20d -0.1%")
+    assert "MACD +0.0%" in describe(row)
+
+
+@given(
+    values=st.lists(st.floats(-20, 20), min_size=6, max_size=6),
+    shares=st.lists(st.floats(0, 1), min_size=2, max_size=2),
+)
+def test_numbers_are_those_python_would_print(values, shares):
+    """But for the minus of a zero, and for numbers that lie between two."""
+    names = ["return_1", "return_5", "return_20", "volatility_20", "macd", "volume_ratio"]
+    row = ROW | dict(zip(names, values, strict=True))
+    row |= {"volatility_20": abs(values[3]), "volume_ratio": abs(values[5])}
+    row |= {"rsi_14": 100 * shares[0], "range_60": shares[1]}
+    tenths = [1000 * row[name] for name in names[:5]] + [10 * row["volume_ratio"], row["rsi_14"], 100 * shares[1]]
+    assume(all(abs(value % 1 - 0.5) > 1e-9 for value in tenths))
+    printed = (
+        f"1d {row['return_1']:+.1%}, 5d {row['return_5']:+.1%}, 20d {row['return_20']:+.1%}, "
+        f"volatility {row['volatility_20']:.1%}, RSI {row['rsi_14']:.0f}, MACD {row['macd']:+.1%}, "
+        f"range {row['range_60']:.0%}, volume {row['volume_ratio']:.1f}x"
+    )
+    assert describe(row) == printed.replace("-0.0%", "+0.0%")
 
 
 def test_constant_prices_are_refused_by_symbol_and_session():
@@ -149,6 +184,54 @@ def test_newest_article_is_shown_first():
     assert news_text(news, date(2021, 3, 1)) == "- At 18\n- At 16\n- At 15"
 
 
+def test_article_that_mentions_the_company_is_shown_before_newer_ones():
+    said = {14: "Alder Foods burns", 15: "Oil falls", 16: "ALDR halted", 17: "Rain"}
+    news = pl.concat([article(datetime(2021, 3, 1, hour, tzinfo=UTC), text) for hour, text in said.items()])
+    session = date(2021, 3, 1)
+    states, _ = build(news=news, names={"ALDR": ("Alder Foods",), "FJRD": ("Oil",)})
+    shown = states["ALDR"].filter(pl.col("session") == session)["news_text"].item()
+    assert shown == "- ALDR halted\n- Alder Foods burns\n- Rain\n- Oil falls"
+    assert news_text(news, session) == "- ALDR halted\n- Rain\n- Oil falls\n- Alder Foods burns"
+
+
+def test_articles_that_do_not_fit_are_cut_alike_and_the_rest_counted():
+    news = pl.concat([article(datetime(2021, 3, 1, hour, tzinfo=UTC), f"{hour} " + "x" * 97) for hour in (14, 15, 16)])
+    sizes = {"digest_chars": 100, "min_article_chars": 40}
+    shown = news_text(news, date(2021, 3, 1), **sizes)
+    assert shown == f"- 16 {'x' * 39}…\n- 15 {'x' * 38}…\n(+1 more)"  # 43 and 42 of 100 - 5 - 10
+    _, report = build(news=news, **sizes)
+    assert (report.num_articles_beyond_budget, report.num_articles_cut) == (1, 2)
+
+
+def test_states_are_the_same_however_many_symbols_are_worked_on_at_once(monkeypatch):
+    monkeypatch.setattr("flag_kedro.features.market_state.BATCH_ROWS", 1)
+    states, report = build()
+    assert all(states[symbol].equals(STATES[symbol]) for symbol in STATES)
+    assert report == REPORT
+
+
+def test_sessions_that_a_symbol_lacks_are_no_rows_and_their_news_wait_for_the_next():
+    prices = MARKET.prices.filter((pl.col("symbol") != "ALDR") | (pl.col("session") != date(2021, 3, 2)))
+    news = article(datetime(2021, 3, 2, 16, tzinfo=UTC), "On the day without a price")
+    table = build(prices, news)[0]["ALDR"]
+    assert table.height == ALDR.height - 1
+    assert table.filter(pl.col("news_text") != "none")["session"].to_list() == [date(2021, 3, 3)]
+
+
+def test_headlines_of_the_embedded_market_stand_as_they_are_newest_first():
+    """Three short headlines are neither cut nor moved, whether or not the company's name is known."""
+    news = MARKET.news.filter(pl.col("symbol") == "ALDR").sort("available_at", maintain_order=True)
+    for table in (ALDR, build(names={"ALDR": ("Alder Foods",)})[0]["ALDR"]):
+        for session, since, until, text in zip(
+            table["session"][1:], table["decided_at"], table["decided_at"][1:], table["news_text"][1:], strict=False
+        ):
+            lines = [
+                f"- {line}"
+                for line in news.filter(pl.col("available_at").is_between(since, until, "right"))["headline"]
+            ]
+            assert text == ("\n".join(reversed(lines)) or "none"), session
+
+
 def test_digest_reaches_back_as_many_sessions_as_asked():
     news = pl.concat([article(datetime(2021, 3, day, 16, tzinfo=UTC), f"March {day}") for day in (1, 2, 3)])
     assert news_text(news, date(2021, 3, 3)) == "- March 3"
@@ -171,14 +254,18 @@ def test_report_counts_states_articles_and_what_was_left_out():
     days = [article(datetime(2021, 3, 1, hour, tzinfo=UTC), "x" * 30) for hour in (15, 16, 17)]
     _, report = build(news=pl.concat([after_the_end, *days]), digest_chars=40)
     assert report == FeatureReport(
-        num_states=2 * 82, num_articles=4, num_articles_after_last_decision=1, num_articles_beyond_budget=2
+        num_states=2 * 82,
+        num_articles=4,
+        num_articles_after_last_decision=1,
+        num_articles_beyond_budget=2,
+        num_articles_cut=1,
     )
 
 
 @pytest.mark.parametrize(
     ("date_only", "shown"), [("next_session", date(2023, 3, 2)), ("same_session", date(2023, 3, 1))]
 )
-def test_dated_crypto_article_is_first_shown_by_the_rules_session(date_only, shown):
+def test_dated_crypto_article_is_first_shown_by_the_rules_session(date_only, shown, let_in: Callable[..., Admitted]):
     """Sessions touch at midnight; the tie must not show an article a day early."""
     sessions = exchange_sessions("24/7", date(2022, 12, 1), date(2023, 3, 5))
     prices = MARKET.prices.head(sessions.height).with_columns(
@@ -187,7 +274,7 @@ def test_dated_crypto_article_is_first_shown_by_the_rules_session(date_only, sho
     published = pl.Series([date(2023, 3, 1)])
     (available_at,) = available_from_date(published, "24/7", date_only)
     news = article(available_at, "Dated the first of March", "BTC")
-    table = build(validate_prices(prices, {"BTC": sessions}), news)[0]["BTC"]
+    table = build(let_in(prices, calendar="24/7").prices, news)[0]["BTC"]
     assert table.filter(pl.col("news_text") != "none")["session"].to_list() == [shown]
 
 
@@ -241,10 +328,13 @@ def test_state_of_a_symbol_does_not_depend_on_the_others():
     assert alone["FJRD"].equals(STATES["FJRD"])
 
 
-def test_order_of_rows_before_ingest_does_not_matter():
+def test_order_of_rows_before_ingest_does_not_matter(let_in: Callable[..., Admitted]):
     """Simulated headlines may share a minute; the check at the door orders them by their text."""
-    states, _ = build(MARKET.prices.reverse(), validate_news(MARKET.news.reverse()))
-    assert data_hash(states) == data_hash(build(news=validate_news(MARKET.news))[0])
+    turned, straight = (
+        let_in(prices, news)
+        for prices, news in ((MARKET.prices.reverse(), MARKET.news.reverse()), (MARKET.prices, MARKET.news))
+    )
+    assert data_hash(build(turned.prices, turned.news)[0]) == data_hash(build(straight.prices, straight.news)[0])
 
 
 def test_data_hash_does_not_depend_on_the_order_of_symbols():

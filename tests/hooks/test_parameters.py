@@ -31,6 +31,14 @@ def test_shipped_parameters_are_right(parameters: dict[str, Any]):
     assert check_parameters(parameters).data.source == "simulated"
 
 
+@pytest.mark.parametrize("profile", ["paper", "yahoo"])
+def test_shipped_profile_is_right_over_base(parameters: dict[str, Any], profile: str):
+    given = yaml.safe_load((BASE.parents[1] / profile / "parameters.yml").read_text())
+    for group, values in given.items():
+        parameters[group] |= values
+    assert check_parameters(parameters).policy.backbone == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
 def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
     """A user finds each knob in the YAML, none is hidden in a default."""
     from dataclasses import fields
@@ -44,7 +52,7 @@ def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("foo", 1, r"foo: unknown parameter; known here: backtest, certify, data"),
+        ("foo", 1, r"foo: unknown parameter; known here: backtest, certify, contamination, data"),
         ("ppo.learning_rte", 1, r"ppo\.learning_rte: unknown parameter; did you mean ppo\.learning_rate\?"),
         ("data.windows.tset", ["2021-01-04", "2021-06-01"], r"data\.windows\.tset: unknown .* data\.windows\.test"),
         ("ppo.total_timesteps", "many", r"ppo\.total_timesteps: .*integer.* got 'many'"),
@@ -54,7 +62,9 @@ def test_shipped_parameters_state_every_field(parameters: dict[str, Any]):
         ("env.cost_bps", -1, r"env\.cost_bps: .*greater than or equal to 0; got -1"),
         ("env.cost_bps", 9_999, r"env\.cost_bps \+ env\.slippage_bps must stay below 10,000"),
         ("env.fill", "last_close", r"env\.fill: .*next_open.*; got 'last_close'"),
-        ("data.source", "yahoo", r"data\.source: the source 'yahoo' is not available in this version"),
+        ("data.source", "yahoo", r"data\.symbols must say what to download when data\.source is yahoo"),
+        ("data.source", "files", r"data\.path must name files of prices when data\.source is files"),
+        ("news.source", "huggingface", r"news\.path must name the articles when news\.source is huggingface"),
         ("data.source", "investorbench", r"data\.path must name the folder"),
         ("data.symbols", True, r"data\.symbols: arrived as True, so its spelling is lost; set it in YAML"),
         ("data.symbols", "ALDR ALDR", r"data\.symbols names a symbol twice"),

@@ -32,6 +32,7 @@ def test_sb3_baseline_is_a_pipeline_of_its_own_whose_annotations_resolve() -> No
     assert node not in pipelines["__default__"].nodes
 
 
+@pytest.mark.slow
 def test_text_baseline_is_refused_beside_a_policy_of_another_seed(
     finished_run: Path, kedro: typing.Callable[..., typing.Any], small_run: str, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_every_prompt_of_all_windows_is_one_row(read_ahead: Path):
     assert not list((read_ahead / "data" / "05_model_input").rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_another_run_finds_all_rows_in_the_shared_folder(
     read_ahead: Path, kedro: Kedro, small_run: str, tmp_path: Path
 ):

@@ -10,7 +10,7 @@ import yaml
 
 from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.replay import Decide, replay
-from flag_kedro.data.market import load_market
+from flag_kedro.data.simulated import simulate_market
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.window import cut_window
@@ -26,11 +26,11 @@ States = dict[str, pl.DataFrame]
 
 def shipped() -> tuple[Settings, States]:
     settings = check_parameters(yaml.safe_load(BASE.read_text()))
-    prices, news = load_market(settings.data, settings.news, settings.simulated)
+    market = simulate_market(settings.data.symbols, settings.simulated, settings.data.seed)
     features = settings.features
     states, _ = build_market_states(
-        prices,
-        news,
+        market.prices,
+        market.news,
         digest_sessions=features.digest_sessions,
         digest_chars=features.digest_chars,
         article_chars=features.article_chars,
@@ -39,7 +39,7 @@ def shipped() -> tuple[Settings, States]:
 
 
 def train_shipped(settings: Settings, states: States, folder: Path) -> ActorCritic:
-    windows = resolve_windows(settings.data, {symbol: table["session"] for symbol, table in states.items()})
+    windows = resolve_windows(settings.data, states)
     assert windows.validation is not None
     train, validation = (
         cut_window(states, window, settings.env.fill) for window in (windows.train, windows.validation)
@@ -55,7 +55,7 @@ def train_shipped(settings: Settings, states: States, folder: Path) -> ActorCrit
 
 
 def log_returns(settings: Settings, states: States, rule: Decide) -> dict[str, float]:
-    windows = resolve_windows(settings.data, {symbol: table["session"] for symbol, table in states.items()})
+    windows = resolve_windows(settings.data, states)
     played = replay("rule", cut_window(states, windows.test, settings.env.fill), settings.env, rule)
     return dict(played.equity.group_by("symbol").agg(pl.col("log_return").sum()).rows())
 

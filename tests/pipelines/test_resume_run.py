@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
     assert list((tmp_path / "06_models" / "checkpoints").iterdir()) == []  # so that the same command trains anew
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_stopped_run_leaves_a_last_checkpoint_and_says_so(
     number: signal.Signals, kedro: Kedro, settings: str, uninterrupted: Path, tmp_path: Path
 ):

@@ -59,7 +59,7 @@ def test_tables_have_the_promised_columns(finished_run: Path):
 
 def test_every_symbol_has_one_table_of_states(finished_run: Path):
     files = sorted(path.name for path in (finished_run / "04_feature" / "market_states").iterdir())
-    assert files == ["ALDR.parquet", "BRIX.parquet"]
+    assert files == ["ALDR.parquet", "BRIX.parquet", "fingerprints.json"]
 
 
 def test_metrics_hold_every_symbol_strategy_and_both_conventions(finished_run: Path):
@@ -217,7 +217,7 @@ def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(small_ru
     ("change", "named"),
     [
         ("env.cost_bps=0", "env: trained on"),
-        ("data.windows.test=2023-11-20 2023-12-15", "windows: trained on"),
+        pytest.param("data.windows.test=2023-11-20 2023-12-15", "windows: trained on", marks=pytest.mark.slow),
     ],
 )
 def test_backtest_refuses_a_policy_trained_on_something_else(
@@ -241,7 +241,7 @@ def test_second_run_in_a_busy_folder_is_refused(small_run: str, kedro: Kedro, tm
     assert runs(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_training_ends_failed_and_leaves_nothing_half_written(
     small_run: str, tmp_path: Path, number: signal.Signals
 ):
@@ -306,8 +306,13 @@ def test_listing_pipelines_imports_no_torch():
     ("pipeline", "change", "named"),
     [
         ("training", "data.symbols=ALDR", "data.symbols: made with ['ALDR', 'BRIX'], now ['ALDR']"),
-        ("training", "simulated.signal=0", "simulated.signal: made with 0.006, now 0.0"),
-        ("backtest", "features.digest_sessions=2", "features.digest_sessions: made with 3, now 2"),
+        pytest.param(
+            "training", "simulated.signal=0", "simulated.signal: made with 0.006, now 0.0", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *("backtest", "features.digest_sessions=2", "features.digest_sessions: made with 3, now 2"),
+            marks=pytest.mark.slow,
+        ),
         ("features", "data.seed=9", "data.seed: made with 0, now 9"),
     ],
 )
@@ -349,6 +354,7 @@ def test_two_runs_in_one_process_are_two_finished_mlflow_runs(tmp_path: Path):
     assert all("git_commit" in run.data.tags for run in found)
 
 
+@pytest.mark.slow
 def test_interrupted_retraining_leaves_the_old_policy_usable(small_run: str, kedro: Kedro, second_run: Path):
     """The bundle brings its own tiny backbone, so a new one beside it does no harm."""
     before = (second_run / "07_model_output" / "decisions.parquet").read_bytes()

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from scipy import stats
 
 from flag_kedro.backtest.intervals import (
@@ -55,6 +54,8 @@ def draw_sessions(returns: Floats, num_draws: int, rng_seed: int) -> tuple[Ints,
     if num == 0:
         raise DataError("there is no return to draw from; the window must have at least two sessions")
     length = _block_length(returns)
+    from arch.bootstrap import StationaryBootstrap  # imports for a second, which no other command needs
+
     bootstrap = StationaryBootstrap(length, np.arange(num), seed=np.random.default_rng(rng_seed))
     return np.stack([bootstrap.update_indices() for _ in range(num_draws)]), length
 
@@ -64,6 +65,8 @@ def _block_length(returns: Floats) -> float:
     varying = [row for row in returns if np.isfinite(row).all() and row.std() >= TINY_STD]
     if num < MIN_BLOCK_SESSIONS or not varying:
         return 1.0
+    from arch.bootstrap import optimal_block_length
+
     suggested = float(optimal_block_length(np.stack(varying, axis=1))["stationary"].max())
     return float(min(max(suggested, 1.0), num / 3))
 

@@ -1,6 +1,6 @@
 """The report of a backtest: one page that needs nothing else to be opened."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.io
@@ -28,6 +28,7 @@ def write_report(
     audit: Mapping[str, Any],
     market_states: Mapping[str, pl.DataFrame],
     facts: Mapping[str, Any],
+    data_warnings: Sequence[str] = (),
 ) -> str:
     """Write the report as HTML with plots, styles and scripts inside.
 
@@ -40,6 +41,7 @@ def write_report(
         audit: checks of causality and how many differences each found.
         market_states: columns of `features.market_state.MARKET_STATE` for each symbol.
         facts: printed in the header as they are: windows, seed, hash of the data.
+        data_warnings: what ingest found to beware of, one sentence each.
 
     Raises:
         DataError: when a number is NaN or infinite.
@@ -63,6 +65,7 @@ def write_report(
         sensitivity=sensitivity,
         audit=audit,
         facts=facts,
+        data_warnings=data_warnings,
         colors={name: COLORS.get(name, OTHER_COLOR) for scores in results.values() for name in scores},
         terms=report_terms,
     )

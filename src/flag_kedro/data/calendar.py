@@ -7,10 +7,18 @@ import exchange_calendars
 import pandas as pd
 import polars as pl
 
-from flag_kedro.data.schema import UTC, DataError
+from flag_kedro.data.schema import UTC, DataError, Schema
 
 MARGIN = timedelta(days=14)
 """Longer than any closure of an exchange, so that a next session is always inside."""
+
+
+def unknown_calendar(calendar: str) -> DataError:
+    """The error for a name that exchange_calendars does not know."""
+    return DataError(
+        f"data.calendar: exchange_calendars knows no calendar {calendar!r}; "
+        "use an exchange's code such as XNYS, or 24/7 for crypto"
+    )
 
 
 @lru_cache(maxsize=64)
@@ -22,16 +30,14 @@ def exchange_sessions(calendar: str, first: date, last: date) -> pl.DataFrame:
         that closes at 24:00.
 
     Raises:
-        DataError: when exchange_calendars knows no such calendar.
+        DataError: when exchange_calendars knows no such calendar, or does not reach so far.
     """
-    try:
-        exchange = exchange_calendars.get_calendar(calendar, start=first - MARGIN, end=last + MARGIN)
-    except exchange_calendars.errors.InvalidCalendarName as error:
-        raise DataError(
-            f"data.calendar: exchange_calendars knows no calendar {calendar!r}; "
-            "use an exchange's code such as XNYS, or 24/7 for crypto"
-        ) from error
-    schedule = exchange.schedule.loc[pd.Timestamp(first) : pd.Timestamp(last)]
+    schedule = _exchange(calendar, first, last).schedule.loc[pd.Timestamp(first) : pd.Timestamp(last)]
+    return _as_table(schedule)
+
+
+def _as_table(schedule: pd.DataFrame) -> pl.DataFrame:
+    """A schedule of exchange_calendars in the columns of `exchange_sessions`."""
     return pl.DataFrame(
         {
             "session": [stamp.date() for stamp in schedule.index],
@@ -40,6 +46,70 @@ def exchange_sessions(calendar: str, first: date, last: date) -> pl.DataFrame:
         },
         schema={"session": pl.Date, "opens_at": UTC, "closes_at": UTC},
     )
+
+
+def _exchange(calendar: str, first: date, last: date) -> exchange_calendars.ExchangeCalendar:
+    """The calendar from a margin before `first` to one after `last`, as far as it is known."""
+    try:
+        return exchange_calendars.get_calendar(calendar, start=first - MARGIN, end=last + MARGIN)
+    except exchange_calendars.errors.InvalidCalendarName as error:
+        raise unknown_calendar(calendar) from error
+    except (ValueError, NotImplementedError) as error:
+        known_from, known_to = _bounds(calendar, error)
+        start = max(pd.Timestamp(first - MARGIN), known_from)
+        end = min(pd.Timestamp(last + MARGIN), known_to)
+        if start > pd.Timestamp(first) or end < pd.Timestamp(last):
+            raise DataError(
+                f"data.calendar: {calendar} does not reach from {first} to {last}: {error} A newer release of "
+                "exchange_calendars may know more; else look for a wrong date in the source, or choose other dates"
+            ) from error
+        return exchange_calendars.get_calendar(calendar, start=start, end=end)
+
+
+def _bounds(calendar: str, error: Exception) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """First and last day that exchange_calendars knows of an exchange whose holidays it has for some years only."""
+    try:
+        exchange = exchange_calendars.get_calendar(calendar)
+    except (ValueError, NotImplementedError):
+        raise DataError(f"data.calendar: exchange_calendars cannot build {calendar} here: {error}") from error
+    return exchange.bound_min() or pd.Timestamp.min.ceil("D"), exchange.bound_max() or pd.Timestamp.max.floor("D")
+
+
+def sessions_by_symbol(spans: pl.DataFrame) -> pl.DataFrame:
+    """Sessions of each symbol's exchange within the symbol's own span; each calendar is built once.
+
+    Args:
+        spans: `symbol`, `calendar`, `first` and `last` (dates, both included), one row a symbol.
+
+    Returns:
+        `symbol`, `session`, `opens_at`, `closes_at`, ascending in both keys.
+
+    Raises:
+        DataError: when exchange_calendars knows no such calendar.
+    """
+    parts = []
+    for (calendar,), own in spans.group_by("calendar", maintain_order=True):
+        first, last = own["first"].min(), own["last"].max()
+        assert isinstance(first, date)
+        assert isinstance(last, date)
+        sessions = exchange_sessions(str(calendar), first, last)
+        inside = pl.col("session").is_between("first", "last")
+        parts.append(own.join(sessions, how="cross").filter(inside).drop("calendar", "first", "last"))
+    schema: Schema = {"symbol": pl.String, "session": pl.Date, "opens_at": UTC, "closes_at": UTC}
+    return (pl.concat(parts) if parts else pl.DataFrame(schema=schema)).sort("symbol", "session")
+
+
+@lru_cache(maxsize=64)
+def exchange_zone(calendar: str) -> str:
+    """Time zone of the exchange, such as America/New_York.
+
+    Raises:
+        DataError: when exchange_calendars knows no such calendar.
+    """
+    try:
+        return str(exchange_calendars.get_calendar(calendar, start="2020-01-01", end="2020-02-01").tz)
+    except exchange_calendars.errors.InvalidCalendarName as error:
+        raise unknown_calendar(calendar) from error
 
 
 def available_from_date(published: pl.Series, calendar: str, date_only: str) -> pl.Series:
@@ -55,7 +125,7 @@ def available_from_date(published: pl.Series, calendar: str, date_only: str) -> 
         date_only: `next_session` or `same_session`.
 
     Returns:
-        UTC times in the order of `published`.
+        UTC times in the order of `published`; null where the calendar is not known so far.
     """
     if published.is_empty():
         return pl.Series("available_at", [], dtype=pl.Datetime("us", "UTC"))
@@ -65,7 +135,7 @@ def available_from_date(published: pl.Series, calendar: str, date_only: str) -> 
     earliest = published.dt.offset_by("1d") if date_only == "next_session" else published
     articles = pl.DataFrame({"row": range(len(published)), "earliest": earliest}).sort("earliest")
     touches = pl.col("opens_at") == pl.col("closes_at").shift(1)
-    sessions = exchange_sessions(calendar, first - MARGIN, last + MARGIN).with_columns(
+    sessions = _as_table(_exchange(calendar, first, last).schedule).with_columns(  # with a margin on both sides
         opens_at=pl.when(touches).then(pl.col("opens_at").dt.offset_by("1us")).otherwise(pl.col("opens_at"))
     )
     joined = articles.join_asof(sessions, left_on="earliest", right_on="session", strategy="forward")

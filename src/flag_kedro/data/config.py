@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
-SOURCES_TO_COME = ("yahoo", "files")
-
 
 def split_tokens(value: Any) -> Any:
     """Turn what YAML or `--params` gives for a list field into a list.
@@ -34,13 +32,6 @@ def split_window(value: Any) -> Any:
     if isinstance(tokens, (list, tuple)) and len(tokens) != 2:
         raise ValueError(f"a window is its first and last session date, such as 2020-10-01 2021-05-06; got {value!r}")
     return tokens
-
-
-def check_source(value: Any) -> Any:
-    """Say plainly which sources are not built yet."""
-    if value in SOURCES_TO_COME:
-        raise ValueError(f"the source {value!r} is not available in this version; use simulated or investorbench")
-    return value
 
 
 Window = Annotated[tuple[date, date], BeforeValidator(split_window)]
@@ -91,10 +82,12 @@ class WindowsConfig:
 class DataConfig:
     """Where prices and news come from."""
 
-    source: Annotated[Literal["simulated", "investorbench"], BeforeValidator(check_source)] = "simulated"
-    """`simulated` needs nothing; `investorbench` reads the benchmark's JSON files in `path`."""
+    source: Literal["simulated", "investorbench", "yahoo", "files"] = "simulated"
+    """`simulated` needs nothing; `investorbench` reads the benchmark's JSON files in `path`; `yahoo` downloads into a
+    store of its own; `files` reads tables of prices that `path` names."""
     path: str | None = None
-    """Folder of the source's files, relative to where the command runs."""
+    """The source's files, relative to where the command runs: a folder, or for `files` also a file or a pattern such as
+    `prices/*.csv`."""
     symbols: Symbols | None = None
     """Symbols to use, all of the source's own when null. On the command line separated by blanks."""
     calendar: str | dict[str, str] | None = None
@@ -103,20 +96,57 @@ class DataConfig:
     """Windows; null means the source's own."""
     seed: int = Field(0, ge=0)
     """Seed of the simulated market; nothing else reads it."""
+    universe: str | None = None
+    """CSV of who belonged to the universe when (docs/data.md): symbols join and leave it as they did then."""
+    chosen_on: date | None = None
+    """Day on which `symbols` were chosen. Symbols chosen after a window began are those that survived it."""
+    max_gap: Annotated[int, Field(ge=0)] | None = None
+    """Sessions in a row that a symbol may lack between its first price and its last; they are skipped and counted,
+    never filled. Null means the source's own: 1 for investorbench, else 0."""
+    max_jump: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Largest fall of an adjusted price within a session, and largest rise by the same factor: 0.5 lets it halve or
+    double. What is beyond is most likely a split that the adjustment lacks."""
+    quarantine: bool = False
+    """Leave rows that break a rule or cannot be read out, and write them to 02_intermediate/quarantine.parquet,
+    instead of refusing all."""
 
     def __post_init__(self) -> None:
-        if self.source == "investorbench" and self.path is None:
-            raise ValueError(
-                "data.path must name the folder of InvestorBench's JSON files when data.source is investorbench"
-            )
+        if self.source in ("investorbench", "files") and self.path is None:
+            wanted = "the folder of InvestorBench's JSON files" if self.source == "investorbench" else "files of prices"
+            raise ValueError(f"data.path must name {wanted} when data.source is {self.source}")
+        if self.source == "yahoo" and self.symbols is None and self.universe is None:
+            raise ValueError("data.symbols must say what to download when data.source is yahoo, such as MSFT BTC-USD")
         if self.symbols is not None and len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"data.symbols names a symbol twice: {' '.join(self.symbols)}")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class NewsConfig:
-    """When an article counts as known."""
+    """Where articles come from, and when one counts as known."""
 
     date_only: Literal["next_session", "same_session"] = "next_session"
-    """When an article without a time of day becomes usable: at the open of the first session strictly
-    after its date, or (`same_session`, the published protocol) on or after it."""
+    """When an article without a time of day, or with one of exactly 00:00:00 as written, in `timezone` or at the
+    exchange, becomes usable: at the open of the first session strictly after its date, or (`same_session`, the
+    published protocol) on or after it."""
+    source: Literal["own", "files", "huggingface", "none"] = "own"
+    """`own`: the articles of data.source; `files`: those that `path` names; `huggingface`: the dataset that `path`
+    names, streamed (needs the extra `huggingface`); `none`: no news."""
+    path: str | None = None
+    """File, folder or pattern of articles; or a dataset on the Hugging Face hub, one file of it
+    (hf://datasets/OWNER/NAME/FILE.csv), or a local folder of one."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Which columns of the files or the dataset are ours: {headline: Article_title, published_at: Date}."""
+    timezone: str | None = None
+    """Time zone of times that do not say theirs, such as America/New_York. Without it such times are refused."""
+    revision: str | None = None
+    """Commit or tag of the dataset on the hub."""
+    split: str = "train"
+    """Split of the dataset."""
+    duplicate_sessions: Annotated[int, Field(ge=0)] = 3
+    """The same story from several wires within so many sessions counts once; 0 keeps all."""
+    filings: bool = True
+    """Show summaries of annual and quarterly reports, where the source has them, as articles on their date."""
+
+    def __post_init__(self) -> None:
+        if self.source in ("files", "huggingface") and self.path is None:
+            raise ValueError(f"news.path must name the articles when news.source is {self.source}")

@@ -1,24 +1,49 @@
 """InvestorBench's JSON files (github.com/felis33/INVESTOR-BENCH): one adjusted close and news texts a day."""
 
 import json
+import math
 import re
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from flag_kedro.data.calendar import available_from_date, exchange_sessions
-from flag_kedro.data.schema import NEWS, PRICES, DataError, validate_prices
+from flag_kedro.data.calendar import available_from_date, exchange_sessions, sessions_by_symbol
+from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.door import admit
+from flag_kedro.data.files.parsing import YEARS
+from flag_kedro.data.rules import PriceRules
+from flag_kedro.data.schema import NEWS, PRICES, SHOWN, DataError
+from flag_kedro.data.source import Raw
 
 CRYPTO = {"BTC", "ETH"}
+COMPANIES = {
+    "AAPL": ("Apple",),
+    "AMZN": ("Amazon",),
+    "BTC": ("Bitcoin",),
+    "COIN": ("Coinbase",),
+    "ETH": ("Ethereum",),
+    "GOOG": ("Google", "Alphabet"),
+    "HON": ("Honeywell",),
+    "JNJ": ("Johnson & Johnson", "J&J"),
+    "META": ("Meta Platforms", "Facebook"),
+    "MSFT": ("Microsoft",),
+    "NFLX": ("Netflix",),
+    "NVDA": ("Nvidia",),
+    "TSLA": ("Tesla",),
+    "UVV": ("Universal Corp",),
+}
+"""What articles call the benchmark's symbols."""
+FILINGS = {"10k": "10-K", "10q": "10-Q"}
 HEADLINE_CHARS = 200
 SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b(?:co|dr|jr|mr|ms|no|st|vs)\.)(?<!\b(?:inc|ltd|llc|mrs)\.)(?<!\bcorp\.)\s",
     re.IGNORECASE,
 )
 """White space after a full stop that is none of an abbreviation's, as in `U.S.` or `Microsoft Corp. reports`."""
+LIST_MARK = re.compile(r"^\s*(?:\d+[.)]|[-*#]+)\s+")
 SENTIMENT = re.compile(r"\(\s*sentiment\s*:\s*(\w+)\s*\)\s*$", re.IGNORECASE)
 
 
@@ -54,12 +79,42 @@ def default_calendar(symbol: str) -> str:
     return "24/7" if symbol in CRYPTO else "XNYS"
 
 
-def read_investorbench(folder: Path, symbol: str, calendar: str, date_only: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_folder(data: DataConfig, news: NewsConfig, calendar_of: Callable[[str], str]) -> Raw:
+    """Read `data.symbols`, or all, from the folder `data.path`.
+
+    Raises:
+        DataError: as `read_investorbench`.
+    """
+    assert data.path is not None  # DataConfig requires it for this source
+    folder = existing_folder(data.path)
+    symbols = data.symbols or find_symbols(folder)
+    tables = [
+        read_investorbench(folder, symbol, calendar_of(symbol), news.date_only, filings=news.filings)
+        for symbol in symbols
+    ]
+    prices, articles = (pl.concat(parts) for parts in zip(*tables, strict=True))
+    gaps = {symbol: _num_gaps(table, calendar_of(symbol)) for symbol, (table, _) in zip(symbols, tables, strict=True)}
+    filed = articles.filter(pl.col("source") != "investorbench").height
+    facts = {"sessions_without_price": gaps, "filing_summaries": filed}
+    names = {symbol: COMPANIES[symbol] for symbol in symbols if symbol in COMPANIES}
+    return Raw(prices, articles, names, {"investorbench": facts})
+
+
+def read_investorbench(
+    folder: Path, symbol: str, calendar: str, date_only: str, *, filings: bool = False
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read one symbol.
 
-    The single price of a day is its adjusted close; open, high, low and volume are null. Articles carry
-    no time, so `date_only` decides when they count as known (SEMANTICS section 1). Filing summaries are
-    left out, as in the benchmark.
+    The single price of a day is its adjusted close; open, high, low and volume are null. A day whose price is null is
+    left out, its articles stay. Articles carry no time, so `date_only` decides when they count as known (SEMANTICS
+    section 1).
+
+    Args:
+        folder: the benchmark's folder.
+        symbol: whose file to read.
+        calendar: exchange calendar of the symbol.
+        date_only: `next_session` or `same_session`.
+        filings: whether summaries of annual and quarterly reports become articles; the benchmark leaves them out.
 
     Returns:
         The symbol's rows of the prices and the news table.
@@ -68,19 +123,21 @@ def read_investorbench(folder: Path, symbol: str, calendar: str, date_only: str)
         DataError: when the file is absent or not in InvestorBench's shape.
     """
     days = _read_days(folder, symbol)
-    sessions = exchange_sessions(calendar, min(days), max(days))
     closes = pl.DataFrame(
         {
             "session": list(days),
             "price": [_price(folder, symbol, day, content) for day, content in days.items()],
         },
         schema={"session": pl.Date, "price": pl.Float64},
-    )
+    ).drop_nulls("price")
+    if closes.is_empty():
+        raise DataError(f"{_file(folder, symbol)} holds no price")
+    sessions = exchange_sessions(calendar, closes["session"][0], closes["session"][-1])
     strangers = closes.join(sessions, on="session", how="anti")["session"]
     if len(strangers):
         raise DataError(
-            f"{symbol}: prices on {len(strangers)} day(s) that are no session of {calendar}, first {strangers[0]}; "
-            f"set data.calendar to the symbol's own calendar"
+            f"{symbol}: prices on {len(strangers)} day(s) that are no session of {calendar}, first {strangers[0]}; set "
+            "data.calendar to the symbol's own calendar, or correct the file: " + ", ".join(map(str, strangers[:SHOWN]))
         )
     empty = pl.lit(None, dtype=pl.Float64)
     prices = closes.join(sessions, on="session", maintain_order="left").select(
@@ -94,7 +151,10 @@ def read_investorbench(folder: Path, symbol: str, calendar: str, date_only: str)
         pl.col("price").alias("adj_close"),
         pl.col("closes_at").alias("available_at"),
     )
-    return prices.cast(PRICES), _news_table(folder, days, symbol, calendar, date_only)  # type: ignore[arg-type]
+    articles = [
+        article for day, entry in days.items() for article in _articles(folder, symbol, day, entry, filings=filings)
+    ]
+    return prices.cast(PRICES), _news_table(articles, symbol, calendar, date_only)  # type: ignore[arg-type]
 
 
 def read_available(folder: Path, symbols: Sequence[str]) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
@@ -115,9 +175,19 @@ def read_available(folder: Path, symbols: Sequence[str]) -> tuple[dict[str, pl.D
     for symbol in present:
         calendar = default_calendar(symbol)
         table, _ = read_investorbench(folder, symbol, calendar, "next_session")
-        first, last = table["session"][0], table["session"][-1]
-        prices[symbol] = validate_prices(table, {symbol: exchange_sessions(calendar, first, last)})
+        prices[symbol] = _checked(table, calendar)
     return prices, tuple(symbol for symbol in symbols if symbol not in prices)
+
+
+def _checked(prices: pl.DataFrame, calendar: str) -> pl.DataFrame:
+    """One symbol's prices in order, past every rule of the door; the published windows have no gap."""
+
+    def expect(prices: pl.DataFrame) -> pl.DataFrame:
+        first, last = pl.col("session").min().alias("first"), pl.col("session").max().alias("last")
+        return sessions_by_symbol(prices.group_by("symbol").agg(first, last).with_columns(calendar=pl.lit(calendar)))
+
+    rules = PriceRules(expect, datetime.max.replace(tzinfo=UTC), {}, max_jump=0.9)
+    return admit(prices, pl.DataFrame(schema=NEWS), rules, quarantine=False).prices
 
 
 def _file(folder: Path, symbol: str) -> Path:
@@ -131,27 +201,80 @@ def _read_days(folder: Path, symbol: str) -> dict[date, dict[str, Any]]:
             f"data.symbols: no data for {symbol}: {path} does not exist; {folder} has {' '.join(find_symbols(folder))}"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        days = {date.fromisoformat(day): entry for day, entry in content.items()}
-    except (ValueError, AttributeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        days = {_day(day): entry for day, entry in content.items()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not InvestorBench JSON, {{date: {{prices, news}}}}: {error}") from error
     if not days:
         raise DataError(f"{path} holds no day")
     return dict(sorted(days.items()))
 
 
-def _price(folder: Path, symbol: str, day: date, entry: Any) -> float:
-    price = entry.get("prices") if isinstance(entry, dict) else None
-    if isinstance(price, bool) or not isinstance(price, int | float):
-        raise DataError(f"{folder / symbol.lower()}.json: {day} has the price {price!r} where a number is expected")
-    return float(price)
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the file; JSON itself would keep the last of two equal keys and say nothing."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} appears twice")
+    return found
 
 
-def _texts(folder: Path, symbol: str, day: date, entry: dict[str, Any]) -> list[str]:
-    texts = entry.get("news") or []
+def _day(text: str) -> date:
+    day = date.fromisoformat(text)
+    if day.isoformat() != text or not YEARS[0] <= day.year < YEARS[1]:
+        raise ValueError(f"{text!r} is no date such as 2020-10-01")
+    return day
+
+
+def _price(folder: Path, symbol: str, day: date, entry: Any) -> float | None:
+    """The day's price; null where the exchange had none."""
+    place = f"{_file(folder, symbol)}: {day}"
+    if not isinstance(entry, dict) or "prices" not in entry:
+        found = repr(entry)[:80]
+        raise DataError(f"{place} is {found} where {{prices, news}} is expected; a day without a price says null")
+    price = entry["prices"]
+    if price is None:
+        return None
+    try:
+        number = math.nan if isinstance(price, bool | str | list | dict) else float(price)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise DataError(f"{place} has the price {repr(price)[:80]} where a number is expected")
+    return number
+
+
+def _texts(folder: Path, symbol: str, day: date, entry: dict[str, Any], key: str) -> list[str]:
+    texts = entry.get(key) or []
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{folder / symbol.lower()}.json: {day} has news that is no list of texts")
+        raise DataError(f"{_file(folder, symbol)}: {day} has {key} that is no list of texts")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{_file(folder, symbol)}: {day} has {key} with half a character: {error}") from error
     return texts
+
+
+def _articles(
+    folder: Path, symbol: str, day: date, entry: dict[str, Any], *, filings: bool
+) -> list[tuple[date, str, str, str]]:
+    """Day, headline, text and source of the day's articles."""
+    told = [(day, _headline(text), text, "investorbench") for text in _texts(folder, symbol, day, entry, "news")]
+    if not filings:
+        return told
+    return told + [
+        (day, f"{form} summary: {_headline(_first_finding(text))}", text, f"investorbench {form}")
+        for key, form in FILINGS.items()
+        for text in _texts(folder, symbol, day, entry, key)
+    ]
+
+
+def _first_finding(text: str) -> str:
+    """The summary from its first finding on, without the marks of a list and without a line that only announces one."""
+    lines = [line for line in text.replace("**", "").splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].rstrip().endswith(":"):
+        lines = lines[1:]
+    return LIST_MARK.sub("", lines[0]).strip() if lines else ""
 
 
 def _headline(text: str) -> str:
@@ -161,19 +284,21 @@ def _headline(text: str) -> str:
     return f"{sentence} (sentiment: {tag.group(1).lower()})" if tag else sentence
 
 
-def _news_table(
-    folder: Path, days: dict[date, dict[str, Any]], symbol: str, calendar: str, date_only: str
-) -> pl.DataFrame:
-    articles = [(day, text) for day, entry in days.items() for text in _texts(folder, symbol, day, entry)]
-    published = pl.Series("day", [day for day, _ in articles], dtype=pl.Date)
+def _num_gaps(prices: pl.DataFrame, calendar: str) -> int:
+    """Sessions between the first price and the last that have none."""
+    return exchange_sessions(calendar, prices["session"][0], prices["session"][-1]).height - prices.height
+
+
+def _news_table(articles: list[tuple[date, str, str, str]], symbol: str, calendar: str, date_only: str) -> pl.DataFrame:
+    days = pl.Series("day", [day for day, *_ in articles], dtype=pl.Date)
     return pl.DataFrame(
         {
             "symbol": pl.repeat(symbol, len(articles), eager=True, dtype=pl.String),
-            "published_at": published.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
-            "available_at": available_from_date(published, calendar, date_only),
-            "headline": pl.Series([_headline(text) for _, text in articles], dtype=pl.String),
-            "body": pl.Series([text for _, text in articles], dtype=pl.String),
-            "source": pl.repeat("investorbench", len(articles), eager=True, dtype=pl.String),
+            "published_at": days.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+            "available_at": available_from_date(days, calendar, date_only),
+            "headline": pl.Series([headline for _, headline, _, _ in articles], dtype=pl.String),
+            "body": pl.Series([text for _, _, text, _ in articles], dtype=pl.String),
+            "source": pl.Series([source for *_, source in articles], dtype=pl.String),
             "url": pl.repeat(None, len(articles), eager=True, dtype=pl.String),
         },
         schema=NEWS,

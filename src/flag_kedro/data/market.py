@@ -1,33 +1,134 @@
 """From `data.source` to the two validated tables."""
 
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import polars as pl
 
-from flag_kedro.data.calendar import exchange_sessions
+from flag_kedro.data.calendar import sessions_by_symbol
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.investorbench import default_calendar, existing_folder, find_symbols, read_investorbench
-from flag_kedro.data.schema import DataError, validate_news, validate_prices
+from flag_kedro.data.door import Admitted, admit
+from flag_kedro.data.duplicates import count_articles, fold_duplicates
+from flag_kedro.data.files import FilesConfig, read_files
+from flag_kedro.data.files.news import read_news
+from flag_kedro.data.headlines import COMPANIES
+from flag_kedro.data.investorbench import default_calendar, read_folder
+from flag_kedro.data.report import describe_data
+from flag_kedro.data.rules import PriceRules
+from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import CALENDAR, SimulatedConfig, simulate_market
+from flag_kedro.data.source import Names, Raw
+from flag_kedro.data.universe import read_universe, survivorship_warning, universe_symbols
+from flag_kedro.data.yahoo import YahooConfig, read_yahoo
+from flag_kedro.data.yahoo.calendar import yahoo_calendar
+
+OWN_MAX_GAP = {"investorbench": 1}
+"""Sessions in a row that a source is known to lack here and there, where `data.max_gap` says nothing."""
 
 
-def load_market(data: DataConfig, news: NewsConfig, simulated: SimulatedConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+@dataclass(frozen=True)
+class Market:
+    """What ingest lets in."""
+
+    prices: pl.DataFrame
+    """Columns of `schema.PRICES`, ordered by symbol and session."""
+    news: pl.DataFrame
+    """Columns of `schema.NEWS`, ordered by symbol and `available_at`."""
+    names: Names
+    """What articles call each symbol."""
+    rejected: pl.DataFrame
+    """Rows that were left out because the user asked for it (`data.quarantine`): columns of `door.REJECTED`."""
+    universe: pl.DataFrame
+    """Columns of `universe.UNIVERSE`; no row where nobody said who belonged to it."""
+    report: dict[str, Any]
+    """Facts of the data, fit for JSON."""
+
+
+@dataclass(frozen=True)
+class MarketConfig:
+    """The parameters that say where the market comes from."""
+
+    data: DataConfig
+    news: NewsConfig
+    simulated: SimulatedConfig
+    files: FilesConfig = field(default_factory=FilesConfig)
+    yahoo: YahooConfig = field(default_factory=YahooConfig)
+
+
+def load_market(config: MarketConfig, store: Path, now: datetime) -> Market:
     """Read or simulate the market and check it.
 
-    Returns:
-        The prices and the news table (`schema.PRICES`, `schema.NEWS`), in order.
+    Args:
+        config: parameters.
+        store: folder of the source's downloads, where it has one.
+        now: time of the run (UTC); nothing later can have happened.
 
     Raises:
         DataError: when the source lacks something or breaks a rule.
     """
-    if data.source == "simulated":
-        market = simulate_market(data.symbols, simulated, data.seed)
-        prices, articles = market.prices, market.news
-    else:
-        prices, articles = _read_files(data, news)
-    return validate_prices(prices, _calendars(prices, data)), validate_news(articles)
+    universe = read_universe(config.data.universe)
+    chosen = config.data.symbols
+    if chosen is None and not universe.is_empty():
+        config = replace(config, data=replace(config.data, symbols=universe_symbols(universe)))
+    data = config.data
+    raw = read_source(config, store, now)
+    expect = partial(expected_sessions, data=data, universe=universe)
+    gap = OWN_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
+    rules = PriceRules(expect, now, dict.fromkeys(raw.prices["symbol"].unique(), gap), data.max_jump)
+    admitted = admit(raw.prices, raw.news, rules, quarantine=data.quarantine)
+    admitted, articles = _fold(admitted, raw, config)
+    due = expect(admitted.prices).filter(pl.col("closes_at") <= now)
+    report = describe_data(admitted, due) | {"source": raw.report | articles}
+    if data.source != "simulated" and (survivors := _survivorship(chosen, data, universe, admitted.prices)):
+        report["warnings"] = [survivors, *report["warnings"]]
+    return Market(admitted.prices, admitted.news, raw.names, admitted.rejected, universe, report)
+
+
+def _fold(admitted: Admitted, raw: Raw, config: MarketConfig) -> tuple[Admitted, dict[str, Any]]:
+    """What was let in with near-duplicates folded and what could not be read among the rejected; counts of articles."""
+    admitted = replace(admitted, rejected=pl.concat([raw.rejected, admitted.rejected]))
+    if config.data.source == "simulated" and config.news.source == "own":
+        return admitted, {}  # its headlines are distinct events, however alike they read
+    calendar_of = partial(symbol_calendar, data=config.data)
+    kept, folded = fold_duplicates(admitted.news, calendar_of, config.news.duplicate_sessions)
+    return replace(admitted, news=kept), {"articles": count_articles(raw.news, kept, folded)}
+
+
+def read_source(config: MarketConfig, store: Path, now: datetime) -> Raw:
+    """What `data.source` gives, unchecked."""
+    data, news = config.data, config.news
+    raw = _read_own(config, store, now)
+    if news.source == "own":
+        return raw
+    calendar_of = partial(symbol_calendar, data=data)
+    symbols = set(raw.prices["symbol"].drop_nulls().unique())
+    articles, rejected, facts = read_news(news, symbols, calendar_of, quarantine=data.quarantine)
+    return replace(raw, news=articles, rejected=pl.concat([raw.rejected, rejected]), report=raw.report | facts)
+
+
+def _read_own(config: MarketConfig, store: Path, now: datetime) -> Raw:
+    """What the source of prices gives, with its own articles."""
+    data, news = config.data, config.news
+    match data.source:
+        case "simulated":
+            market = simulate_market(data.symbols, config.simulated, data.seed)
+            names = {symbol: (COMPANIES[symbol],) for symbol in market.prices["symbol"].unique(maintain_order=True)}
+            return Raw(market.prices, market.news, names)
+        case "investorbench":
+            return read_folder(data, news, partial(symbol_calendar, data=data))
+        case "files":
+            return read_files(data, config.files, partial(symbol_calendar, data=data))
+        case "yahoo":
+            return read_yahoo(data, news, config.yahoo, store, now)
 
 
 def symbol_calendar(symbol: str, data: DataConfig) -> str:
     """Exchange calendar of `symbol`: `data.calendar` where it says so, else the source's own."""
+    if data.source == "yahoo":
+        return yahoo_calendar(symbol, data)
     if isinstance(data.calendar, str):
         return data.calendar
     if data.calendar and symbol in data.calendar:
@@ -35,19 +136,37 @@ def symbol_calendar(symbol: str, data: DataConfig) -> str:
     return CALENDAR if data.source == "simulated" else default_calendar(symbol)
 
 
-def _calendars(prices: pl.DataFrame, data: DataConfig) -> dict[str, pl.DataFrame]:
+def expected_sessions(prices: pl.DataFrame, data: DataConfig, universe: pl.DataFrame) -> pl.DataFrame:
+    """Sessions that each symbol should have: from its first price to its last, or to its delisting.
+
+    Returns:
+        `symbol`, `session`, `opens_at`, `closes_at` (UTC), ascending.
+
+    Raises:
+        DataError: when `data.calendar` names a symbol that is not there.
+    """
     if isinstance(data.calendar, dict) and (strangers := set(data.calendar) - set(prices["symbol"].unique())):
         raise DataError(f"data.calendar names {' '.join(sorted(strangers))}, which the source does not have")
-    spans = prices.group_by("symbol").agg(pl.col("session").min().alias("first"), pl.col("session").max().alias("last"))
-    return {
-        symbol: exchange_sessions(symbol_calendar(symbol, data), first, last)
-        for symbol, first, last in spans.iter_rows()
-    }
+    spans = (
+        prices.drop_nulls(["symbol", "session"])
+        .group_by("symbol", maintain_order=True)
+        .agg(pl.col("session").min().alias("first"), pl.col("session").max().alias("last"))
+    )
+    ends = universe.group_by("symbol").agg(pl.col("delisted").max())
+    spans = spans.join(ends, on="symbol", how="left", maintain_order="left")
+    calendars = pl.Series("calendar", [symbol_calendar(symbol, data) for symbol in spans["symbol"]], dtype=pl.String)
+    return sessions_by_symbol(
+        spans.select("symbol", calendars, "first", last=pl.coalesce("delisted", "last")).filter(
+            pl.col("first") <= pl.col("last")
+        )
+    )
 
 
-def _read_files(data: DataConfig, news: NewsConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    assert data.path is not None  # DataConfig requires it for this source
-    folder = existing_folder(data.path)
-    symbols = data.symbols or find_symbols(folder)
-    tables = [read_investorbench(folder, symbol, symbol_calendar(symbol, data), news.date_only) for symbol in symbols]
-    return pl.concat([prices for prices, _ in tables]), pl.concat([articles for _, articles in tables])
+def _survivorship(
+    chosen: tuple[str, ...] | None, data: DataConfig, universe: pl.DataFrame, prices: pl.DataFrame
+) -> str | None:
+    """What is wrong with how the symbols of a real market were chosen for the window that judges, if anything is."""
+    test = data.windows.test if data.windows else None
+    first = test[0] if test else prices["session"].min()
+    assert isinstance(first, date)
+    return survivorship_warning(chosen, universe, data.chosen_on, first)

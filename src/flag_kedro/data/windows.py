@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -10,7 +10,7 @@ from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows
 from flag_kedro.data.investorbench import CRYPTO
 from flag_kedro.data.market import symbol_calendar
-from flag_kedro.data.schema import DataError
+from flag_kedro.data.schema import SHOWN, DataError
 
 INVESTORBENCH_STOCKS = WindowsConfig(
     train=(date(2020, 7, 1), date(2020, 9, 30)), test=(date(2020, 10, 1), date(2021, 5, 6))
@@ -19,6 +19,8 @@ INVESTORBENCH_CRYPTO = WindowsConfig(
     train=(date(2023, 2, 11), date(2023, 4, 4)), test=(date(2023, 4, 5), date(2023, 11, 5))
 )
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
+LATEST_START = timedelta(days=7)
+"""After its first day a window's first session comes at the latest so much later, on any exchange."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,39 @@ class Windows:
         return {name: [day.isoformat() for day in window] if window else None for name, window in named.items()}
 
 
-def resolve_windows(data: DataConfig, sessions: Mapping[str, pl.Series]) -> Windows:
+def takes_part(states: pl.DataFrame, window: tuple[date, date]) -> bool:
+    """Whether a symbol trades in a window: chosen at its beginning, with the knowledge of then.
+
+    Without a universe every symbol does. With one, those do that were members on their first session in the window, if
+    that comes within a week of its beginning; who joins later was not known to join.
+
+    Args:
+        states: the symbol's sessions within the window; `member` (bool) where there is a universe.
+        window: first and last day, both included.
+    """
+    if "member" not in states.columns:
+        return True
+    if states.height < 2:
+        return False
+    first: date = states["session"][0]
+    return bool(states["member"][0]) and first - window[0] <= LATEST_START
+
+
+def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame]) -> Windows:
     """Fill in the source's own windows and check each against what there is.
 
     Args:
         data: parameters; a window given there wins over the source's own.
-        sessions: for each symbol the sessions that have a market state, ascending.
+        states: for each symbol its market states by `session`, ascending; with `member` and `delisted` where there is a
+            universe.
 
     Raises:
         DataError: when windows overlap, a symbol has fewer than two sessions in one or none at its edges, or the
             source has no windows of its own for what is left out.
     """
-    own = _simulated_windows(sessions) if data.source == "simulated" else _investorbench_windows(sessions)
+    sessions = {symbol: table["session"] for symbol, table in states.items()}
     given = data.windows or WindowsConfig()
+    own = _own_windows(data, given, sessions)
     train, validation, test = (
         given.train or own.train,
         given.validation or own.validation,
@@ -55,43 +77,80 @@ def resolve_windows(data: DataConfig, sessions: Mapping[str, pl.Series]) -> Wind
     )
     if train is None or test is None:
         raise DataError(
-            "data.windows: stocks and crypto in one run have no windows of their own in common; "
-            "set data.windows.train and data.windows.test"
+            f"data.windows: {' '.join(list(sessions)[:SHOWN])} ({data.source}) have no windows of their own in common, "
+            "as stocks and crypto have none; set data.windows.train and data.windows.test"
         )
     try:
         check_windows({"train": train, "validation": validation, "test": test})
     except ValueError as error:
         raise DataError(str(error)) from error
     windows = Windows(train=train, validation=validation, test=test)
-    for symbol, days in sessions.items():
-        for name, window in (("train", train), ("validation", validation), ("test", test)):
-            if window is not None:
-                _check_coverage(symbol, name, window, days, symbol_calendar(symbol, data))
+    for name, window in (("train", train), ("validation", validation), ("test", test)):
+        if window is not None:
+            _check_window(name, window, states, data)
     return windows
 
 
+def _check_window(name: str, window: tuple[date, date], states: Mapping[str, pl.DataFrame], data: DataConfig) -> None:
+    """Refuse a window that a symbol does not cover, or in which none takes part."""
+    inside = pl.col("session").is_between(*window)
+    chosen = [symbol for symbol, table in states.items() if takes_part(table.filter(inside), window)]
+    if not chosen:
+        raise DataError(
+            f"data.windows.{name} is {window[0]} to {window[1]}, but no symbol of data.universe was a member with "
+            "market states at its beginning; indicators need 60 sessions of prices: move the window, or bring more"
+        )
+    for symbol in chosen:
+        delisted = states[symbol]["delisted"][0] if "delisted" in states[symbol].columns else None
+        last = min(window[1], delisted) if delisted else window[1]
+        first = max(window[0], states[symbol]["session"][0]) if "member" in states[symbol].columns else window[0]
+        _check_coverage(symbol, name, (first, last), states[symbol]["session"], symbol_calendar(symbol, data))
+
+
 def _check_coverage(symbol: str, name: str, window: tuple[date, date], days: pl.Series, calendar: str) -> None:
-    """Refuse a window in which a session of the symbol's exchange has no market state."""
+    """Refuse a window that reaches beyond a symbol's market states, or holds fewer than two of them.
+
+    A session without a state between the first and the last is a gap that ingest has judged (`data.max_gap`), also
+    where it is the window's own first or last day.
+    """
     expected = exchange_sessions(calendar, *window)["session"]
-    missing = expected.filter(~expected.is_in(days.implode()))
+    missing = expected.filter((expected < days[0]) | (expected > days[-1]))
     if len(missing):
         raise DataError(
             f"data.windows.{name} is {window[0]} to {window[1]}, but {symbol} has market states from {days[0]} to "
             f"{days[-1]}: {len(missing)} session(s) without one, first {missing[0]} (indicators need the 59 sessions "
             "before the first state); move the window or bring more prices"
         )
-    if len(expected) < 2:
-        raise DataError(f"data.windows.{name} holds {len(expected)} session(s) of {symbol}; at least 2 are needed")
+    held = int(days.is_between(*window).sum())
+    if held < 2:
+        raise DataError(f"data.windows.{name} holds {held} session(s) of {symbol}; at least 2 are needed")
 
 
-def _simulated_windows(sessions: Mapping[str, pl.Series]) -> WindowsConfig:
-    days = next(iter(sessions.values()))
+def _own_windows(data: DataConfig, given: WindowsConfig, sessions: Mapping[str, pl.Series]) -> WindowsConfig:
+    """The published windows of InvestorBench; else 60/20/20 of the days from the latest start to the earliest end."""
+    if data.source == "investorbench":
+        return _investorbench_windows(sessions)
+    if data.source == "simulated":
+        return _divide(next(iter(sessions.values())), "lengthen simulated.first_session to simulated.last_session")
+    if given.train or given.test:
+        return WindowsConfig()
+    first, last = max(days[0] for days in sessions.values()), min(days[-1] for days in sessions.values())
+    if first > last:
+        raise DataError(
+            f"data.windows: the symbols have no sessions in common: one begins {first}, another ends {last}; set "
+            "data.windows.train and data.windows.test, or leave symbols out with data.symbols"
+        )
+    days = pl.concat(list(sessions.values())).unique().sort()
+    return _divide(days.filter(days.is_between(first, last)), "bring more prices")
+
+
+def _divide(days: pl.Series, way_out: str) -> WindowsConfig:
     train_end = int(len(days) * TRAIN_SHARE)
     validation_end = int(len(days) * (TRAIN_SHARE + VALIDATION_SHARE))
     if validation_end - train_end < 2:
         raise DataError(
             f"data.windows: {len(days)} session(s) are too few to divide by 60/20/20 into windows of at least 2; "
-            "lengthen simulated.first_session to simulated.last_session"
+            + way_out
         )
     return WindowsConfig(
         train=(days[0], days[train_end - 1]),

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.data.schema import DataError
+from flag_kedro.data.windows import takes_part
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.prompt import write_prefix
@@ -76,6 +77,9 @@ def cut_window(
 ) -> TradingWindow:
     """Cut `window` (first and last session, both included) out of the market states.
 
+    Where there is a universe, symbols that were no members when the window began are left out, and one that is delisted
+    within it ends there, at its last price.
+
     Args:
         states: tables of `features.market_state`, one per symbol.
         window: session dates.
@@ -86,7 +90,10 @@ def cut_window(
         LookAheadError: when a state holds anything known later than its decision.
         DataError: when a price is missing.
     """
-    tables = {symbol: table.filter(pl.col("session").is_between(*window)) for symbol, table in states.items()}
+    inside = {symbol: table.filter(pl.col("session").is_between(*window)) for symbol, table in states.items()}
+    tables = {symbol: table for symbol, table in inside.items() if takes_part(table, window)}
+    if not tables:
+        raise DataError(f"no symbol of the universe was a member on {window[0]}, so none trades up to {window[1]}")
     for symbol, table in tables.items():
         _check_known(symbol, table)
         if table.height < 2:

@@ -1,6 +1,7 @@
-"""Parameters `certify.*`, `walk_forward.*` and `sweep.*`, and the certificate's limits."""
+"""Parameters `certify.*`, `walk_forward.*`, `sweep.*`, `contamination.*`, `robustness.*`; the certificate's limits."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -83,3 +84,24 @@ class SweepConfig:
     grid: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(split_grid)] = Field(default_factory=dict)
     """Paths of `ppo.*`, `policy.*` or `env.*` to the values to try, every one with every other; on the command line
     sweep.grid.ppo.learning_rate=0.001 0.003,sweep.grid.policy.lora_rank=8 16."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class ContaminationConfig:
+    """What is asked about a backbone that may have read the market's history."""
+
+    model_cutoff: date | None = None
+    """Last day of the text that the backbone learned from; null takes what is known of published models, and else
+    counts every session as seen."""
+    probe_samples: int = Field(200, ge=5)
+    """Statements about closes in each window."""
+    alternatives: int = Field(9, ge=1, le=50)
+    """Closes of other sessions nearby that each true one is compared with."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class RobustnessConfig:
+    """How a policy is tried with hostile headlines."""
+
+    headlines: int = Field(200, ge=1)
+    """Hostile headlines, dealt out over all families in turn."""

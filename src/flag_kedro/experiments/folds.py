@@ -27,9 +27,10 @@ class Fold:
 
 
 def common_sessions(states: Mapping[str, pl.DataFrame]) -> list[date]:
-    """Sessions that every symbol has, ascending."""
+    """Sessions that every symbol has, ascending; where symbols join and leave a universe, those that any has."""
     each: list[set[date]] = [set(table["session"]) for table in states.values()]
-    return sorted(set.intersection(*each))
+    with_universe = any("member" in table.columns for table in states.values())
+    return sorted(set.union(*each) if with_universe else set.intersection(*each))
 
 
 def roll_folds(

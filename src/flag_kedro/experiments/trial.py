@@ -6,7 +6,7 @@ Shape legend: S = symbols, T = sessions.
 import math
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from flag_kedro.backtest.counterfactual import pooled_shift_percentile, replay_t
 from flag_kedro.backtest.replay import Decide, Replay, replay
 from flag_kedro.backtest.scores import target_positions
 from flag_kedro.data.config import DataConfig
+from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.account import Floats, Ints
@@ -118,14 +119,9 @@ def draw_market(settings: TrialSettings, seed: int, *, planted: bool) -> Market:
     """A market of `seed` with the source's own windows."""
     simulated = settings.simulated if planted else replace(settings.simulated, signal=0.0)
     market = simulate_market(settings.symbols, simulated, seed)
-    features = settings.features
-    states, _ = build_market_states(
-        market.prices, market.news, digest_sessions=features.digest_sessions, digest_chars=features.digest_chars,
-        article_chars=features.article_chars,
-    )  # fmt: skip
-    windows = resolve_windows(
-        DataConfig(source="simulated", seed=seed), {symbol: table["session"] for symbol, table in states.items()}
-    )
+    names = {symbol: (name,) for symbol, name in COMPANIES.items()}
+    states, _ = build_market_states(market.prices, market.news, names=names, **asdict(settings.features))
+    windows = resolve_windows(DataConfig(source="simulated", seed=seed), states)
     assert windows.validation is not None
     cut = partial(cut_window, states, fill=settings.env.fill, positions=settings.env.positions)
     return Market(cut(windows.train), cut(windows.validation), cut(windows.test), market.truth)

@@ -3,6 +3,9 @@
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from flag_kedro.data.text import MAX_CHARS
+from flag_kedro.features.ablation import Ablation
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FeaturesConfig:
@@ -12,6 +15,16 @@ class FeaturesConfig:
     """How many sessions of news a state shows, the newest first: 1 is what became known since the last decision. What
     moves a price for days is learned faster by a policy that sees it for days (docs/experiments.md)."""
     digest_chars: int = Field(600, ge=40)
-    """Budget of the news text in characters; whole articles are left out beyond it, oldest first."""
-    article_chars: int = Field(240, ge=20)
-    """Length at which one article's text is cut."""
+    """Budget of the news text in characters, shared among its articles: each gets as much, and what short ones leave
+    goes to the others."""
+    article_chars: int = Field(240, ge=20, le=MAX_CHARS)
+    """Most characters of one article."""
+    min_article_chars: int = Field(80, ge=10)
+    """Fewest characters to which an article is cut. Where the budget has not that many for each, articles are left out
+    and counted in a last line, those that do not mention the company first, then the oldest. One article is always
+    shown."""
+    ablation: Ablation = "none"
+    """What states do not show: `mask_names` (companies, tickers, dates), `shuffle_news` (articles say what earlier ones
+    said), `no_news`, `no_prices` (features/ablation.py). Fills and marks stay as they are."""
+    ablation_seed: int = Field(0, ge=0)
+    """Seed of the draws of `shuffle_news`."""

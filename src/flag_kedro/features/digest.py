@@ -1,52 +1,135 @@
-"""News as text a prompt can trust: cleaned, cut to a budget, newest first."""
+"""News as text a prompt can trust: the articles that matter most, each with a fair share of a budget of characters."""
 
 import re
-import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
-SECTIONS = ("task", "actions", "market", "news", "account", "decision", "system", "user", "assistant")
-_SECTION_START = re.compile(rf"^[\W_]*(?:{'|'.join(SECTIONS)})[\W_]*[:∶꞉]", re.IGNORECASE)
-_CHAT_TURN = re.compile(r"<\|[^|<>]*\|>|\[/?INST\]|<</?SYS>>|</?\w+>", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Zero-width characters outside the categories C*: joiners, fillers and variation selectors."""
+import polars as pl
+
+from flag_kedro.data.text import clean_texts, cut_text
+
 NO_NEWS = "none"
+BULLET = "- "
+LINE_CHARS = len(BULLET) + 1
+"""What a line costs beside its article, its line break included; the first has none."""
 
 
-def clean_text(text: str, max_chars: int) -> str:
-    """One line of plain text that cannot pass for a part of the prompt.
+@lru_cache(maxsize=4096)
+def mention_pattern(symbol: str, names: tuple[str, ...]) -> str | None:
+    """Regular expression of texts that mention a company: its ticker in capitals as given, or one of its names.
 
-    NFKC; control, bidi and zero-width characters removed; white space folded; chat-turn markers and
-    leading section names (`Account:`) removed, also when nested; cut at `max_chars` with an ellipsis.
+    Both count as whole words only. A ticker of one letter is a word of many other texts and does not count; None where
+    nothing is left to look for.
     """
-    text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
-    text = "".join(
-        " " if char.isspace() else char for char in text if char.isspace() or unicodedata.category(char)[0] != "C"
+    words = [re.escape(symbol)] if len(symbol) > 1 else []
+    cleaned = clean_texts(pl.Series(names, dtype=pl.String))
+    words += [f"(?i:{re.escape(name)})" for name in cleaned if name]
+    return rf"(?:^|\W)(?:{'|'.join(words)})(?:\W|$)" if words else None
+
+
+def read_articles(news: pl.DataFrame, names: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """`symbol`, `available_at`, clean `text` of each article, and whether it mentions its company."""
+    symbols = news["symbol"].unique().to_list()
+    patterns = {symbol: mention_pattern(symbol, tuple(names.get(symbol, ()))) for symbol in symbols}
+    pattern = pl.col("symbol").replace_strict(patterns, return_dtype=pl.String)
+    return news.select("symbol", "available_at", clean_texts(news["headline"]).alias("text")).with_columns(
+        mentions=pl.col("text").str.contains(pattern).fill_null(False)
     )
-    while _CHAT_TURN.search(text):
-        text = _CHAT_TURN.sub(" ", text)
-    text = " ".join(text.split())
-    while match := _SECTION_START.match(text):
-        text = text[match.end() :].strip()
-    return text if len(text) <= max_chars else text[: max_chars - 1].rstrip() + "…"
 
 
-def write_digest(headlines: list[str], *, max_chars: int, article_chars: int) -> tuple[str, int]:
-    """List headlines within a budget of characters.
+def write_digests(
+    articles: pl.DataFrame, *, digest_chars: int, article_chars: int, min_article_chars: int
+) -> pl.DataFrame:
+    """The news texts of many states, each within its budget.
+
+    Every article shown gets the same share of the budget; what short ones leave goes to the others, and no
+    article gets more than `article_chars`. Where shares would fall below `min_article_chars`, the last articles are
+    left out and a line says how many; the first is shown in any case.
 
     Args:
-        headlines: newest first.
-        max_chars: budget of the whole text; whole articles beyond it are left out.
-        article_chars: where one article is cut.
+        articles: one row for each state and article that it could show: `state`, an integer, ascending, and `text`,
+            clean and not empty, the most important first within a state.
+        digest_chars: budget of a state's whole text.
+        article_chars: most characters of one article.
+        min_article_chars: fewest characters to which an article is cut.
 
     Returns:
-        The text, one article a line (`none` without any), and how many articles were left out.
+        `state`, `news_text`, and how many articles were `left_out` and how many `cut`.
     """
-    lines: list[str] = []
-    used = -1  # the first line has no line break before it
-    longest = min(article_chars, max_chars - len("- "))
-    cleaned = [line for headline in headlines if (line := clean_text(headline, longest))]
-    for line in cleaned:
-        used += len(line) + 3
-        if used > max_chars:
-            break
-        lines.append(f"- {line}")
-    return "\n".join(lines) or NO_NEWS, len(cleaned) - len(lines)
+    rows = articles.with_columns(
+        num=pl.len().over("state"),
+        place=pl.int_range(1, pl.len() + 1).over("state"),
+        wanted=pl.col("text").str.len_chars().cast(pl.Int64).clip(upper_bound=article_chars),
+    )
+    least = pl.col("wanted").clip(upper_bound=min_article_chars).cum_sum().over("state")
+    used = least + _frame_chars(pl.col("place"), pl.col("num"))
+    shown = pl.when(used <= digest_chars).then(pl.col("place")).max().over("state").fill_null(1)
+    rows = rows.with_columns(shown=shown).filter(pl.col("place") <= pl.col("shown"))
+    rows = _share(rows.with_columns(room=digest_chars - _frame_chars(pl.col("shown"), pl.col("num"))))
+    left_out = pl.col("num") - pl.col("shown")
+    return (
+        rows.with_columns(line=BULLET + cut_text(pl.col("text"), pl.col("share")))
+        .group_by("state", maintain_order=True)
+        .agg(
+            news_text=pl.col("line").str.join("\n"),
+            left_out=left_out.first(),
+            cut=(pl.col("text").str.len_chars() > pl.col("share")).sum().cast(pl.Int64),
+        )
+        .with_columns(pl.col("news_text") + _note(pl.col("left_out")))
+    )
+
+
+def write_digest(
+    headlines: Sequence[str], *, max_chars: int, article_chars: int, min_article_chars: int = 40
+) -> tuple[str, int]:
+    """The news text of one state and how many articles it leaves out; see `write_digests`.
+
+    Args:
+        headlines: the most important first, as they came.
+        max_chars: budget of the text.
+        article_chars: most characters of one article.
+        min_article_chars: fewest characters to which an article is cut.
+    """
+    texts = clean_texts(pl.Series("text", headlines, dtype=pl.String))
+    articles = texts.filter(texts != "").to_frame().select(pl.lit(0).alias("state"), "text")
+    if articles.is_empty():
+        return NO_NEWS, 0
+    [(_, text, left_out, _)] = write_digests(
+        articles, digest_chars=max_chars, article_chars=article_chars, min_article_chars=min_article_chars
+    ).rows()
+    return text, left_out
+
+
+def _share(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add `share`, the characters each article gets: as many as it wants up to a level that spends the room exactly.
+
+    Let the articles of a state be in order of length, and divide at each what the shorter ones leave of the room by how
+    many are left. That quotient grows until the first article that is longer than it, and falls from there on, so its
+    maximum is the level. Characters that do not divide go one by one to the first articles that are cut.
+    """
+    enough = pl.col("wanted").sum().over("state") <= pl.col("room")
+    short = pl.col("wanted").cum_sum().over("state") - pl.col("wanted")
+    sharers = pl.col("shown") - pl.int_range(pl.len()).over("state")
+    levels = (
+        rows.filter(~enough)
+        .sort("state", "wanted")
+        .with_columns(level=(pl.col("room") - short) // sharers)
+        .group_by("state")
+        .agg(pl.col("level").max())
+    )
+    rows = rows.join(levels, on="state", how="left", maintain_order="left")
+    cut = (pl.col("wanted") > pl.col("level")).fill_null(False)
+    given = pl.min_horizontal("wanted", "level")
+    rest = pl.col("room") - given.sum().over("state")
+    extra = cut & (cut.cum_sum().over("state") <= rest)
+    return rows.with_columns(share=given + extra)
+
+
+def _frame_chars(shown: pl.Expr, num: pl.Expr) -> pl.Expr:
+    """Characters that a digest of `shown` of `num` articles takes beside the articles themselves."""
+    return LINE_CHARS * shown - 1 + _note(num - shown).str.len_bytes().cast(pl.Int64)
+
+
+def _note(left_out: pl.Expr) -> pl.Expr:
+    """The last line, if one is needed."""
+    return pl.when(left_out > 0).then(pl.format("\n(+{} more)", left_out)).otherwise(pl.lit(""))

@@ -1,14 +1,18 @@
 """One text state per symbol and session: everything knowable at its decision, and the prices to trade at."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from hashlib import sha256
+from types import MappingProxyType
 
 import polars as pl
 
 from flag_kedro.data.schema import UTC, DataError, Schema
-from flag_kedro.features.alignment import align_news_to_decisions
-from flag_kedro.features.digest import write_digest
+from flag_kedro.data.universe import with_membership
+from flag_kedro.features.ablation import Ablation, ablate_states, ablate_tables
+from flag_kedro.features.alignment import align_news_to_decisions, in_sight
+from flag_kedro.features.digest import NO_NEWS, read_articles, write_digests
+from flag_kedro.features.fingerprint import hash_table
 from flag_kedro.features.indicators import WARM_UP, adjusted_prices, compute_indicators
 
 MARKET_STATE: Schema = {
@@ -25,127 +29,231 @@ MARKET_STATE: Schema = {
 """`decided_at` is the session's close; `known_at` the latest `available_at` of all that the texts use;
 `open_price` (null without opens), `mark_price` (the close) and `volume` (null without) are adjusted alike."""
 
+NEEDED = ("return_1", "return_5", "return_20", "volatility_20", "rsi_14", "macd", "range_60")
+"""Indicators that a state cannot do without."""
+Names = Mapping[str, Sequence[str]]
+NO_NAMES: Names = MappingProxyType({})
+BATCH_ROWS = 150_000
+"""Sessions and articles in sight of decisions that are worked on at once; more are faster, but take memory."""
+
 
 @dataclass(frozen=True)
 class FeatureReport:
-    """What building the states left out."""
+    """What building states showed and left out."""
 
     num_states: int
     num_articles: int
     num_articles_after_last_decision: int
     num_articles_beyond_budget: int
-    """Counted once for each state that would have shown it."""
+    """Left out of a state that would have shown it; counted once for each such state."""
+    num_articles_cut: int
+    """Shown, but not whole; counted once for each such state."""
 
 
 def build_market_states(
-    prices: pl.DataFrame, news: pl.DataFrame, *, digest_sessions: int, digest_chars: int, article_chars: int
+    prices: pl.DataFrame,
+    news: pl.DataFrame,
+    *,
+    names: Names = NO_NAMES,
+    universe: pl.DataFrame | None = None,
+    digest_sessions: int,
+    digest_chars: int,
+    article_chars: int,
+    min_article_chars: int = 80,
+    ablation: Ablation = "none",
+    ablation_seed: int = 0,
 ) -> tuple[dict[str, pl.DataFrame], FeatureReport]:
     """Build the states of every symbol in `prices`; the first 59 sessions of each only warm indicators up.
+
+    Args:
+        prices: the validated table; a row is a session that its symbol has, whatever lies between two.
+        news: the validated table.
+        names: what articles call a symbol; those that mention it come first in a digest.
+        universe: who belonged to it when (`data.universe`); without a row everybody always did.
+        digest_sessions: how many sessions of news a state shows.
+        digest_chars: budget of a state's news in characters.
+        article_chars: most characters of one article.
+        min_article_chars: fewest characters to which an article is cut.
+        ablation: what the states lack; see `ablation.ablate_tables`.
+        ablation_seed: of its draws.
 
     Returns:
         For each symbol a table with the columns of `MARKET_STATE`, ascending in session, and a report.
 
     Raises:
-        DataError: when a symbol has too few sessions.
+        DataError: when a symbol has too few sessions, or an indicator cannot be computed.
     """
+    states, reports = build_by_symbol(
+        prices,
+        news,
+        names=names,
+        universe=universe,
+        digest_sessions=digest_sessions,
+        digest_chars=digest_chars,
+        article_chars=article_chars,
+        min_article_chars=min_article_chars,
+        ablation=ablation,
+        ablation_seed=ablation_seed,
+    )
+    return states, add_reports(reports.values())
+
+
+def build_by_symbol(
+    prices: pl.DataFrame,
+    news: pl.DataFrame,
+    *,
+    names: Names,
+    universe: pl.DataFrame | None = None,
+    digest_sessions: int,
+    ablation: Ablation = "none",
+    ablation_seed: int = 0,
+    **sizes: int,
+) -> tuple[dict[str, pl.DataFrame], dict[str, FeatureReport]]:
+    """`build_market_states` with a report for each symbol."""
+    news = ablate_tables(prices, news, names, ablation, ablation_seed)
     states: dict[str, pl.DataFrame] = {}
-    num_late = num_left_out = 0
-    for (symbol,), own in prices.group_by("symbol", maintain_order=True):
-        own_news = news.filter(pl.col("symbol") == symbol)
-        states[str(symbol)], late, left_out = _build_symbol(
-            str(symbol), own, own_news, digest_sessions, digest_chars, article_chars
-        )
-        num_late, num_left_out = num_late + late, num_left_out + left_out
-    num_states = sum(table.height for table in states.values())
-    return states, FeatureReport(num_states, news.height, num_late, num_left_out)
+    reports: dict[str, FeatureReport] = {}
+    for symbols in _batches(prices, news, digest_sessions):
+        own = pl.col("symbol").is_in(symbols)
+        table, found = _build_batch(prices.filter(own), news.filter(own), names, digest_sessions, sizes)
+        table = with_membership(ablate_states(table, ablation), universe)
+        tables = table.partition_by("symbol", as_dict=True, maintain_order=True)
+        states |= {symbol: tables[symbol,].rechunk() for symbol in symbols}
+        reports |= {symbol: found[symbol] for symbol in symbols}
+    return states, reports
+
+
+def add_reports(reports: Iterable[FeatureReport]) -> FeatureReport:
+    """One report of what several say."""
+    listed = list(reports)
+    return FeatureReport(*(sum(getattr(report, field.name) for report in listed) for field in fields(FeatureReport)))
 
 
 def data_hash(states: Mapping[str, pl.DataFrame]) -> str:
     """sha256 over all market states, so that two runs can tell whether they read the same data."""
     digest = sha256()
     for symbol in sorted(states):
-        digest.update(states[symbol].write_csv(float_precision=12).encode())
+        digest.update(hash_table(states[symbol]))
     return digest.hexdigest()
 
 
-def _build_symbol(
-    symbol: str,
-    prices: pl.DataFrame,
-    news: pl.DataFrame,
-    digest_sessions: int,
-    digest_chars: int,
-    article_chars: int,
-) -> tuple[pl.DataFrame, int, int]:
-    if prices.height < WARM_UP + 1:
-        raise DataError(
-            f"{symbol} has {prices.height} sessions of prices; indicators need {WARM_UP - 1} before the first state"
-        )
-    prices = prices.sort("session")
-    sessions = prices.select("session", pl.col("available_at").alias("decided_at"))
-    aligned, num_late = align_news_to_decisions(news, sessions)
-    digests = _digest_news(aligned, sessions, digest_sessions, digest_chars, article_chars)
-    states = (
-        adjusted_prices(prices)
-        .join(compute_indicators(prices), on="session", maintain_order="left")
-        .join(digests, on="session", maintain_order="left")
-        .with_columns(known_at=pl.max_horizontal("available_at", "news_known_at"))
-        .slice(WARM_UP - 1)
+def describe_market(indicators: pl.DataFrame) -> pl.Series:
+    """One line for each row, the same for every price level: `1d +0.4%, ..., RSI 55, ..., volume 1.2x`.
+
+    Args:
+        indicators: `symbol`, `session` and the columns of `compute_indicators`, past the warm-up.
+
+    Raises:
+        DataError: when an indicator is missing.
+    """
+    _refuse_missing(indicators)
+    percent = {name: 100.0 * pl.col(name) for name in ("return_1", "return_5", "return_20", "volatility_20", "macd")}
+    line = pl.format(
+        "1d {}%, 5d {}%, 20d {}%, volatility {}%, RSI {}, MACD {}%, range {}%{}",
+        *(_rounded(percent[f"return_{days}"], 1, plus="+") for days in (1, 5, 20)),
+        _rounded(percent["volatility_20"], 1),
+        _rounded(pl.col("rsi_14"), 0),
+        _rounded(percent["macd"], 1, plus="+"),
+        _rounded(100.0 * pl.col("range_60"), 0),
+        pl.when(pl.col("volume_ratio").is_null())
+        .then(pl.lit(""))
+        .otherwise(pl.format(", volume {}x", _rounded(pl.col("volume_ratio"), 1).fill_null(""))),
     )
-    table = states.select(
+    return indicators.select(market_text=line).to_series()
+
+
+def _batches(prices: pl.DataFrame, news: pl.DataFrame, digest_sessions: int) -> Iterator[list[str]]:
+    """Symbols in their order, as many at once as `BATCH_ROWS` allows.
+
+    Raises:
+        DataError: when a symbol has too few sessions.
+    """
+    sessions = prices.group_by("symbol", maintain_order=True).agg(num=pl.len())
+    for symbol, num in sessions.filter(pl.col("num") <= WARM_UP).rows():
+        raise DataError(f"{symbol} has {num} sessions of prices; indicators need {WARM_UP - 1} before the first state")
+    articles = dict(news.group_by("symbol").len().rows())
+    batch: list[str] = []
+    size = 0
+    for symbol, num in sessions.rows():
+        rows = num + digest_sessions * articles.get(symbol, 0)
+        if batch and size + rows > BATCH_ROWS:
+            yield batch
+            batch, size = [], 0
+        batch.append(symbol)
+        size += rows
+    if batch:
+        yield batch
+
+
+def _build_batch(
+    prices: pl.DataFrame, news: pl.DataFrame, names: Names, digest_sessions: int, sizes: Mapping[str, int]
+) -> tuple[pl.DataFrame, dict[str, FeatureReport]]:
+    """States of some symbols in one table, and a report for each."""
+    prices = prices.sort("symbol", "session").with_row_index("state")
+    sessions = prices.select(
+        "symbol",
+        "session",
+        "state",
+        pl.col("available_at").alias("decided_at"),
+        first=pl.col("state").min().over("symbol") + (WARM_UP - 1),
+        end=pl.col("state").max().over("symbol") + 1,
+    )
+    aligned, _ = align_news_to_decisions(read_articles(news, names), sessions)
+    shown = in_sight(aligned, digest_sessions)
+    digests = write_digests(shown.select("state", "text"), **sizes)
+    known = shown.group_by("state").agg(news_known_at=pl.col("available_at").max())
+    table = (
+        adjusted_prices(prices)
+        .hstack(_indicators(prices))
+        .filter(sessions["state"] >= sessions["first"])
+        .join(digests, on="state", how="left", maintain_order="left")
+        .join(known, on="state", how="left", maintain_order="left")
+    )
+    states = table.select(
         "symbol",
         "session",
         pl.col("available_at").alias("decided_at"),
-        "known_at",
-        pl.Series("market_text", [describe_market(row) for row in states.iter_rows(named=True)], dtype=pl.String),
-        "news_text",
+        pl.max_horizontal("available_at", "news_known_at").alias("known_at"),
+        describe_market(table),
+        pl.col("news_text").fill_null(NO_NEWS),
         pl.col("adj_open").alias("open_price"),
         pl.col("adj_close").alias("mark_price"),
         pl.col("adj_volume").alias("volume"),
     )
-    return table.cast(MARKET_STATE), num_late, int(states["left_out"].sum())  # type: ignore[arg-type]
+    return states.cast(MARKET_STATE), _report(table, news, aligned)  # type: ignore[arg-type]
 
 
-def _digest_news(
-    aligned: pl.DataFrame, sessions: pl.DataFrame, digest_sessions: int, digest_chars: int, article_chars: int
-) -> pl.DataFrame:
-    """`session`, `news_text`, `news_known_at`, `left_out` of every session."""
-    grouped = aligned.group_by("session", maintain_order=True).agg("headline", pl.col("available_at").max())
-    by_session = sessions.join(grouped, on="session", how="left", maintain_order="left")
-    daily = [list(reversed(headlines or [])) for headlines in by_session["headline"].to_list()]
-    known = by_session["available_at"].to_list()
-    rows = []
-    for day, session in enumerate(by_session["session"]):
-        recent = range(day, max(day - digest_sessions, -1), -1)
-        text, left_out = write_digest(
-            [headline for d in recent for headline in daily[d]],
-            max_chars=digest_chars,
-            article_chars=article_chars,
-        )
-        times = [known[d] for d in recent if known[d] is not None]
-        rows.append((session, text, max(times, default=None), left_out))
-    schema: Schema = {"session": pl.Date, "news_text": pl.String, "news_known_at": UTC, "left_out": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+def _indicators(prices: pl.DataFrame) -> pl.DataFrame:
+    """Indicators in the rows of `prices`."""
+    tables = [compute_indicators(own) for own in prices.partition_by("symbol", maintain_order=True)]
+    return pl.concat(tables).drop("session")
 
 
-def describe_market(row: Mapping[str, float | None]) -> str:
-    """Indicators in words and rounded numbers, the same for every price level.
+def _report(table: pl.DataFrame, news: pl.DataFrame, aligned: pl.DataFrame) -> dict[str, FeatureReport]:
+    """What each symbol of `table` shows of `news`."""
+    given, used = (dict(articles.group_by("symbol").len().rows()) for articles in (news, aligned))
+    counts = table.group_by("symbol").agg(pl.len(), pl.col("left_out").sum(), pl.col("cut").sum())
+    return {
+        symbol: FeatureReport(num, given.get(symbol, 0), given.get(symbol, 0) - used.get(symbol, 0), left_out, cut)
+        for symbol, num, left_out, cut in counts.rows()
+    }
 
-    Raises:
-        DataError: when an indicator is missing past the warm-up.
-    """
-    missing = [name for name in ("return_20", "rsi_14", "macd", "range_60") if row[name] is None]
-    if missing:
+
+def _rounded(value: pl.Expr, digits: int, *, plus: str = "") -> pl.Expr:
+    """`value` with 0 or 1 digits behind the point, ties to even; zero is never negative."""
+    tenths = (value * 10**digits).round(mode="half_to_even").cast(pl.Int64)
+    sign = pl.when(tenths < 0).then(pl.lit("-")).otherwise(pl.lit(plus))
+    size = tenths.abs()
+    return pl.format("{}{}.{}", sign, size // 10, size % 10) if digits else pl.format("{}{}", sign, size)
+
+
+def _refuse_missing(indicators: pl.DataFrame) -> None:
+    """Raise for the first row that lacks an indicator."""
+    holes = indicators.filter(pl.any_horizontal(pl.col(NEEDED).is_null()))
+    if holes.height:
+        row = holes.row(0, named=True)
+        missing = [name for name in NEEDED if row[name] is None]
         raise DataError(
             f"{row['symbol']} {row['session']}: {', '.join(missing)} could not be computed; "
             "look for constant prices in the 60 sessions before"
         )
-    parts = [f"{days}d {row[f'return_{days}']:+.1%}" for days in (1, 5, 20)]
-    parts += [
-        f"volatility {row['volatility_20']:.1%}",
-        f"RSI {row['rsi_14']:.0f}",
-        f"MACD {row['macd']:+.1%}",
-        f"range {row['range_60']:.0%}",
-    ]
-    if row["volume_ratio"] is not None:
-        parts.append(f"volume {row['volume_ratio']:.1f}x")
-    return ", ".join(parts)

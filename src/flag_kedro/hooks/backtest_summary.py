@@ -16,7 +16,9 @@ LEVEL = 0.05
 Results = dict[str, dict[str, dict[str, Any]]]
 
 
-def print_backtest(metrics: dict[str, Any], inference: dict[str, Any], audit: dict[str, Any], data_dir: Path) -> None:
+def print_backtest(
+    metrics: dict[str, Any], inference: dict[str, Any], audit: dict[str, Any], warnings: list[str], data_dir: Path
+) -> None:
     """Print the policy against buy and hold, all strategies over all symbols, verdicts, and where to look next."""
     console = Console()
     console.print(_by_symbol(metrics, inference["symbols"]))
@@ -25,6 +27,8 @@ def print_backtest(metrics: dict[str, Any], inference: dict[str, Any], audit: di
     for symbol, strategies in inference["symbols"].items():
         console.print(f"  {symbol}: {escape(strategies[POLICY]['verdict'])}", highlight=False)
     console.print(_audited(audit))
+    for warning in warnings:
+        console.print(f"[yellow]Beware[/yellow] of the data: {escape(warning)}", highlight=False)
     console.print("[bold]Next[/bold]")
     console.print(f"  report           open {data_dir / '08_reporting' / 'backtest_report.html'}")
     console.print("  pipeline         make viz        (kedro viz run)")

@@ -12,10 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
+from flag_kedro.data.files import FilesConfig
 from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.data.yahoo import YahooConfig
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.experiments.config import CertifyConfig, Seeds, SweepConfig, WalkForwardConfig
+from flag_kedro.experiments.config import (
+    CertifyConfig,
+    ContaminationConfig,
+    RobustnessConfig,
+    Seeds,
+    SweepConfig,
+    WalkForwardConfig,
+)
 from flag_kedro.experiments.sweep import combinations
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.policy.config import PolicyConfig
@@ -31,6 +40,8 @@ class Settings(BaseModel):
     data: DataConfig
     news: NewsConfig
     simulated: SimulatedConfig
+    files: FilesConfig
+    yahoo: YahooConfig
     features: FeaturesConfig
     env: EnvConfig
     policy: PolicyConfig
@@ -39,6 +50,8 @@ class Settings(BaseModel):
     certify: CertifyConfig
     walk_forward: WalkForwardConfig
     sweep: SweepConfig
+    contamination: ContaminationConfig
+    robustness: RobustnessConfig
     runtime: RuntimeConfig
     seed: int = Field(ge=0)
     seeds: Seeds | None = None

@@ -20,6 +20,8 @@ from flag_kedro.env.window import LookAheadError
 from flag_kedro.hooks.backtest_summary import print_backtest
 from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters, check_pipeline
 from flag_kedro.hooks.summary import print_certificate, print_reproduced, print_trained
+from flag_kedro.hooks.summary_data import print_data
+from flag_kedro.hooks.summary_doubts import print_contamination, print_robustness
 from flag_kedro.hooks.summary_experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
@@ -138,19 +140,26 @@ class ProjectHooks:
         made = pipeline.all_outputs()
         if {"backtest_metrics", "backtest_inference", "causality_audit"} <= made:
             metrics, inference = catalog["backtest_metrics"].load(), catalog["backtest_inference"].load()
-            print_backtest(metrics, inference, catalog["causality_audit"].load(), self._shown_data_dir())
+            audit, warnings = catalog["causality_audit"].load(), catalog["data_report"].load()["warnings"]
+            print_backtest(metrics, inference, audit, warnings, self._shown_data_dir())
         elif "certificate" in made:
             print_certificate(catalog["certificate"].load(), self._shown_data_dir())
         elif "walk_forward_results" in made:
             print_walk_forward(catalog["walk_forward_results"].load(), self._shown_data_dir())
         elif "sweep_results" in made:
             print_sweep(catalog["sweep_results"].load(), self._shown_data_dir())
+        elif "contamination" in made:
+            print_contamination(catalog["contamination"].load(), self._shown_data_dir())
+        elif "robustness" in made:
+            print_robustness(catalog["robustness"].load(), self._shown_data_dir())
         elif "policy" in made:
             print_trained(self._shown_data_dir())
         elif {"published_rows", "published_audit"} <= made:
             print_reproduced(
                 catalog["published_rows"].load(), catalog["published_audit"].load(), self._shown_data_dir()
             )
+        elif "data_report" in made:
+            print_data(catalog["data_report"].load(), self._shown_data_dir())
         if "seed_results" in made and (seeds := catalog["seed_results"].load()):
             print_seeds(seeds, self._shown_data_dir())
 

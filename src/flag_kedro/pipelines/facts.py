@@ -1,7 +1,9 @@
 """What stages must agree on: the parameters that shaped the data on disk, and what a bundle was trained on."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 import polars as pl
@@ -25,10 +27,33 @@ def market_facts(
 ) -> MarketFacts:
     """The parameters that shape the tables of ingest, and those of features if given."""
     chosen = {name: value for name, value in _as_json(data).items() if name not in ("path", "windows")}
-    facts = {"data": chosen, "news": _as_json(news)}
+    facts = {"data": chosen, "news": {name: value for name, value in _as_json(news).items() if name != "path"}}
     if data.source == "simulated":
         facts["simulated"] = _as_json(simulated)
     return facts | ({} if features is None else {"features": _as_json(features)})
+
+
+def tables_hash(
+    prices: pl.DataFrame, news: pl.DataFrame, universe: pl.DataFrame, names: Mapping[str, list[str]]
+) -> str:
+    """A hash of all that one ingest hands on, the same as long as polars is."""
+    digest = sha256(json.dumps(names, sort_keys=True).encode())
+    for table in (prices, news, universe):
+        digest.update(table.hash_rows().to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_tables(found: MarketFacts, tables: str) -> None:
+    """Refuse tables that two runs of ingest left, of which the second was cut short.
+
+    Raises:
+        DataError: when their hash, `tables`, is not what `found` was written with.
+    """
+    if found.get("tables", {}).get("sha256") != tables:
+        raise DataError(
+            "02_intermediate: prices, news, universe and company names are not what one run of ingest saved last: "
+            "it was cut short, or one was changed by hand. Run it again: kedro run, or kedro run --pipeline=ingest"
+        )
 
 
 def check_market(found: MarketFacts, expected: MarketFacts) -> None:
@@ -53,7 +78,7 @@ def check_market(found: MarketFacts, expected: MarketFacts) -> None:
 
 def windows_of(market_states: Mapping[str, pl.DataFrame], data: DataConfig) -> Windows:
     """The windows of a run over these states."""
-    return resolve_windows(data, {symbol: table["session"] for symbol, table in market_states.items()})
+    return resolve_windows(data, market_states)
 
 
 def training_facts(market_states: Mapping[str, pl.DataFrame], data: DataConfig, env: EnvConfig) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def audit_backtest(
     equity: pl.DataFrame,
     prices: pl.DataFrame,
     news_table: pl.DataFrame,
+    company_names: dict[str, list[str]],
+    universe: pl.DataFrame,
     market_states: dict[str, pl.DataFrame],
     backbone: Path,
     policy: Path,
@@ -53,7 +55,8 @@ def audit_backtest(
     cuts = choose_cuts(_auditable(decided_at), backtest.audit_times, seed)
 
     def play(prices: pl.DataFrame, news: pl.DataFrame, until: datetime | None) -> dict[str, Replay]:
-        return strategies.play(prices, build_market_states(prices, news, **asdict(features))[0], until)
+        states, _ = build_market_states(prices, news, names=company_names, universe=universe, **asdict(features))
+        return strategies.play(prices, states, until)
 
     with progress_bar("causality audit", 1 + len(cuts) * len(CORRUPTIONS)) as advance:
         reference = play(prices, news_table, None)

@@ -63,6 +63,8 @@ def create_pipeline() -> Pipeline:
                     "equity",
                     "prices",
                     "news",
+                    "company_names",
+                    "universe",
                     "market_states",
                     *POLICIES,
                     *_params("data", "features", "env", "backtest", "runtime", "seed"),
@@ -78,7 +80,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 report_nodes.write_backtest_report,
-                inputs=["decisions", "equity", *FINDINGS, "causality_audit", "market_states", "policy"],
+                inputs=["decisions", "equity", *FINDINGS, "causality_audit", "market_states", "policy", "data_report"],
                 outputs="backtest_report",
                 name="write_backtest_report",
             ),

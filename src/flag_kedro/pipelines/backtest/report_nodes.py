@@ -44,6 +44,7 @@ def write_backtest_report(
     causality_audit: dict[str, Any],
     market_states: dict[str, pl.DataFrame],
     policy: Path,
+    data_report: dict[str, Any],
 ) -> str:
     """Write everything on one page."""
     description = json.loads((policy / "policy.json").read_text())
@@ -64,4 +65,5 @@ def write_backtest_report(
         audit=causality_audit,
         market_states=market_states,
         facts=facts,
+        data_warnings=data_report["warnings"],
     )

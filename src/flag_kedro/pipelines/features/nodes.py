@@ -1,14 +1,16 @@
 """Nodes of the features pipeline."""
 
 import logging
+from dataclasses import asdict
 
 import polars as pl
 
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.features.ablation import unnamed
 from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.features.market_state import build_market_states
-from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts
+from flag_kedro.features.incremental import Record, StatesUpdate, update_market_states
+from flag_kedro.pipelines.facts import MarketFacts, check_market, check_tables, market_facts, tables_hash
 
 logger = logging.getLogger(__name__)
 
@@ -16,25 +18,30 @@ logger = logging.getLogger(__name__)
 def build_features(
     prices: pl.DataFrame,
     news: pl.DataFrame,
+    company_names: dict[str, list[str]],
+    universe: pl.DataFrame,
+    earlier_market_states: dict[str, Record],
     ingest_facts: MarketFacts,
     data_config: DataConfig,
     news_config: NewsConfig,
     simulated: SimulatedConfig,
     features: FeaturesConfig,
-) -> tuple[dict[str, pl.DataFrame], MarketFacts]:
-    """Write one text state per symbol and session, and note which parameters made them."""
+) -> tuple[StatesUpdate, MarketFacts]:
+    """Write one text state per symbol and session where something changed, and note which parameters made them."""
     check_market(ingest_facts, market_facts(data_config, news_config, simulated))
-    states, report = build_market_states(
-        prices,
-        news,
-        digest_sessions=features.digest_sessions,
-        digest_chars=features.digest_chars,
-        article_chars=features.article_chars,
+    check_tables(ingest_facts, tables_hash(prices, news, universe, company_names))
+    update = update_market_states(
+        prices, news, names=company_names, universe=universe, earlier=earlier_market_states, **asdict(features)
     )
+    report = update.report()
+    logger.info("%d of %d symbols recomputed", len(update.tables), len(update.records))
+    if features.ablation == "mask_names" and (missing := unnamed(list(update.records), company_names)):
+        logger.warning("mask_names masks the tickers of %s only: no name of theirs is known", " ".join(missing))
     logger.info("%d market states from %d articles", report.num_states, report.num_articles)
     logger.info(
-        "%d articles came after the last decision, %d were left out by features.digest_chars",
+        "%d articles came after the last decision; states left %d out and cut %d short (features.digest_chars)",
         report.num_articles_after_last_decision,
         report.num_articles_beyond_budget,
+        report.num_articles_cut,
     )
-    return states, market_facts(data_config, news_config, simulated, features)
+    return update, market_facts(data_config, news_config, simulated, features)

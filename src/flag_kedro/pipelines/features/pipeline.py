@@ -13,7 +13,15 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 build_features,
-                inputs=["prices", "news", "ingest_facts", *(f"params:{group}" for group in GROUPS)],
+                inputs=[
+                    "prices",
+                    "news",
+                    "company_names",
+                    "universe",
+                    "earlier_market_states",
+                    "ingest_facts",
+                    *(f"params:{group}" for group in GROUPS),
+                ],
                 outputs=["market_states", "market_facts"],
                 name="build_features",
             )

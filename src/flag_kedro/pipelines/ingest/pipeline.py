@@ -2,7 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.ingest.nodes import ingest_market
+from flag_kedro.pipelines.ingest.nodes import ingest_market, update_store
+
+GROUPS = ("data", "news", "simulated", "files", "yahoo")
 
 
 def create_pipeline() -> Pipeline:
@@ -10,10 +12,16 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
+                update_store,
+                inputs=["params:data", "params:news", "params:yahoo", "yahoo_store"],
+                outputs="download_report",
+                name="update_store",
+            ),
+            Node(
                 ingest_market,
-                inputs=["params:data", "params:news", "params:simulated"],
-                outputs=["prices", "news", "ingest_facts"],
+                inputs=["download_report", "yahoo_store", *(f"params:{group}" for group in GROUPS)],
+                outputs=["prices", "news", "universe", "company_names", "quarantine", "data_report", "ingest_facts"],
                 name="ingest_market",
-            )
+            ),
         ]
     )

@@ -40,6 +40,6 @@ def train_sb3_baseline(
     prepare_torch(runtime)
     train = windows_of(market_states, data).train
     cut = partial(cut_window, fill=facts["env"]["fill"], positions=env.positions)
-    windows = [cut({symbol: table}, train) for symbol, table in market_states.items()]
+    windows = [cut({symbol: market_states[symbol]}, train) for symbol in cut(market_states, train).symbols]
     logger.info("training Stable-Baselines3's PPO for %d account-decisions", TIMESTEPS)
     return train_sb3(prices, windows, env, seed, facts=facts | {"seed": seed})

@@ -1,0 +1,137 @@
+"""Articles of a dataset on the Hugging Face hub, or in a local folder, streamed."""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote
+
+import polars as pl
+
+from flag_kedro.data.config import NewsConfig
+from flag_kedro.data.door import REJECTED
+from flag_kedro.data.files.articles import ARTICLES, KEY, Articles, article_columns, take_articles
+from flag_kedro.data.files.parsing import read_texts
+from flag_kedro.data.files.tables import ROW
+from flag_kedro.data.schema import DataError
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS = 10_000
+BUILDERS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}
+"""Who reads a single file of a dataset, such as hf://datasets/OWNER/NAME/FILE.csv, by its ending."""
+HUB_FILE = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)")
+LOG_ROWS = 200_000
+"""Rows between two lines of progress."""
+
+
+def pinned(news: NewsConfig) -> tuple[NewsConfig, str | None]:
+    """`news` at the commit that its dataset on the hub has now, and that commit; a local one has none.
+
+    Raises:
+        DataError: when the extra is not installed or the hub cannot be asked.
+    """
+    path = str(news.path)
+    file = HUB_FILE.fullmatch(path)
+    if file is None and ("://" in path or Path(path).exists()):
+        return news, None
+    name, revision = (file["name"], file["revision"]) if file else (path, news.revision)
+    with _installed():
+        import huggingface_hub
+    with _named_errors(news):
+        commit = huggingface_hub.dataset_info(name, revision=unquote(revision) if revision else None).sha
+    if commit is None:
+        raise DataError(f"news.path: the hub names no commit of the dataset {name}; download it and name its folder")
+    if file:
+        return replace(news, path=f"hf://datasets/{name}@{commit}/{file['file']}"), commit
+    return replace(news, revision=commit), commit
+
+
+def stream_articles(news: NewsConfig, wanted: Sequence[str], *, quarantine: bool) -> Articles:
+    """Articles about `wanted` in the dataset that `news.path` names.
+
+    The dataset is read once, in batches of which only wanted rows stay; nothing of it is written to disk, and no
+    code of it is run.
+
+    Raises:
+        DataError: when the extra is not installed, the dataset cannot be reached or read, or lacks a column.
+    """
+    place = f"{news.path} ({news.split})"
+    with _named_errors(news):
+        dataset = _open(news)
+        found = dataset.column_names or list(next(iter(dataset), {}))
+    if not found:
+        raise DataError(f"{place} holds no row")
+    columns = article_columns(news, found, place)
+    if "symbol" not in columns:
+        raise DataError(
+            f"{place} has no column of symbols; it has {', '.join(found)}. Say which it is: {KEY}.symbol=THEIRS"
+        )
+    parts, left_out, num_rows, num_kept = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)], 0, 0
+    for batch in _batches(dataset, list(dict.fromkeys(columns.values())), news):
+        piece = batch.with_row_index(ROW, num_rows + 1)
+        symbols = read_texts(piece[columns["symbol"]], place).str.strip_chars().str.to_uppercase()
+        mine = symbols.is_in(wanted).fill_null(False)
+        part, rejected = take_articles(
+            piece.filter(mine), symbols.filter(mine), columns, news.timezone, place, quarantine=quarantine
+        )
+        parts.append(part)
+        left_out.append(rejected)
+        num_kept += part.height
+        if num_rows // LOG_ROWS != (num_rows + batch.height) // LOG_ROWS:
+            logger.info("%s: %d rows read, %d articles kept", place, num_rows + batch.height, num_kept)
+        num_rows += batch.height
+    if not num_rows:
+        raise DataError(f"{place} holds no row")
+    logger.info("%s: all %d rows read, %d articles kept", place, num_rows, num_kept)
+    return Articles(pl.concat(parts), pl.concat(left_out), columns)
+
+
+def _open(news: NewsConfig) -> Any:
+    with _installed():
+        from datasets import load_dataset
+    path = str(news.path)
+    builder = next((name for ending, name in BUILDERS.items() if path.endswith(ending)), None)
+    if builder is None:
+        return load_dataset(path, split=news.split, revision=news.revision, streaming=True)
+    if news.revision is not None:
+        raise DataError(
+            f"news.revision is {news.revision}, but news.path names a file; write it into the path, as in "
+            f"hf://datasets/OWNER/NAME@{news.revision}/FILE"
+        )
+    return load_dataset(builder, data_files=path, split=news.split, streaming=True)
+
+
+def _batches(dataset: Any, columns: list[str], news: NewsConfig) -> Iterator[pl.DataFrame]:
+    with _named_errors(news):
+        for batch in dataset.select_columns(columns).with_format("arrow").iter(batch_size=BATCH_ROWS):
+            yield cast("pl.DataFrame", pl.from_arrow(batch))
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise DataError(
+            "news.source is huggingface: install its library, pip install 'flag_kedro[huggingface]'"
+        ) from error
+
+
+@contextmanager
+def _named_errors(news: NewsConfig) -> Iterator[None]:
+    """Name the dataset in whatever the library says, and the way out."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # the library passes on those of every format and every transport
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        raise DataError(
+            f"news.path: the dataset {news.path} (split {news.split}, revision {news.revision or 'newest'}) cannot be "
+            f"read: {said}. Check its name, news.split, news.revision and the connection; or download it and give the "
+            "folder of its files (csv, parquet or jsonl) as news.path, or set news.source to files"
+        ) from error

@@ -1,0 +1,255 @@
+"""The rules of the two tables, and every violation of them as a row of one table."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandera.polars as pa
+import polars as pl
+
+from flag_kedro.data.schema import NEWS, PRICES, UTC, Schema
+
+VIOLATION: Schema = {
+    "table": pl.String,
+    "row": pl.UInt32,
+    "symbol": pl.String,
+    "at": pl.String,
+    "column": pl.String,
+    "value": pl.String,
+    "rule": pl.String,
+}
+"""`row` counts from 0 in the table as it came; null where no single row is to blame. `at` is the session, or the time
+an article was published."""
+MAX_HEADLINE, MAX_BODY = 10_000, 1_000_000
+
+PRICE_KEYS = ("symbol", "session")
+NEWS_KEYS = ("symbol", "published_at")
+
+SYMBOL = pa.Check.str_matches(r"^[A-Z0-9^][A-Z0-9.^=&_-]*$", name="capitals, digits and .^=&_-")
+"""What a symbol is made of, and what is safe as a file's name."""
+FINITE = pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).is_finite()), name="finite")
+
+
+def _positive(*, nullable: bool) -> pa.Column:
+    return pa.Column(pl.Float64, [pa.Check.gt(0), FINITE], nullable=nullable)
+
+
+def _text(most: int) -> pa.Column:
+    return pa.Column(pl.String, pa.Check.str_length(max_value=most), nullable=True)
+
+
+PRICES_SCHEMA = pa.DataFrameSchema(
+    {
+        "symbol": pa.Column(pl.String, SYMBOL),
+        "session": pa.Column(pl.Date),
+        "open": _positive(nullable=True),
+        "high": _positive(nullable=True),
+        "low": _positive(nullable=True),
+        "close": _positive(nullable=False),
+        "volume": pa.Column(pl.Float64, [pa.Check.ge(0), FINITE], nullable=True),
+        "adj_close": _positive(nullable=False),
+        "available_at": pa.Column(UTC),
+    },
+    strict=True,
+)
+NEWS_SCHEMA = pa.DataFrameSchema(
+    {
+        "symbol": pa.Column(pl.String, SYMBOL),
+        "published_at": pa.Column(UTC),
+        "available_at": pa.Column(UTC),
+        "headline": pa.Column(
+            pl.String,
+            [
+                pa.Check(
+                    lambda data: data.lazyframe.select(pl.col(data.key).str.contains(r"[\p{L}\p{N}]")),
+                    name="a letter or a digit",
+                ),
+                pa.Check.str_length(max_value=MAX_HEADLINE),
+            ],
+        ),
+        "body": _text(MAX_BODY),
+        "source": _text(MAX_HEADLINE),
+        "url": _text(MAX_HEADLINE),
+    },
+    strict=True,
+)
+
+
+@dataclass(frozen=True)
+class PriceRules:
+    """What prices are held against."""
+
+    expect: Callable[[pl.DataFrame], pl.DataFrame]
+    """From prices to `symbol`, `session`, `closes_at` (UTC) of every session that their symbols should have, from the
+    first price of each on."""
+    now: datetime
+    """Time of the run (UTC): a session that closes later has no price yet."""
+    max_gap: Mapping[str, int]
+    """By symbol, the sessions in a row that may be missing."""
+    max_jump: float
+    """Largest fall of `adj_close` from one row to the next, largest rise by the same factor, and how far open, high and
+    low may be from the close."""
+
+
+def price_violations(prices: pl.DataFrame, rules: PriceRules) -> pl.DataFrame:
+    """Every violation in a table of prices, in the columns of `VIOLATION`; no row if there is none."""
+    found = _column_violations("prices", prices, PRICES_SCHEMA, PRICE_KEYS)
+    if dict(prices.schema) != PRICES:
+        return found
+    keyed = prices.with_row_index("row").drop_nulls(PRICE_KEYS)
+    expected = rules.expect(prices)
+    dated = keyed.join(expected, on=PRICE_KEYS, how="left", maintain_order="left")
+    highest, lowest = pl.max_horizontal("open", "close"), pl.min_horizontal("open", "close")
+    stranger, is_close = pl.col("closes_at").is_null(), pl.col("available_at") == pl.col("closes_at")
+    rows = [
+        (keyed, pl.struct(PRICE_KEYS).is_duplicated(), "session", "the session appears twice"),
+        (keyed, pl.col("high") < highest, "high", "high is below open or close"),
+        (keyed, pl.col("low") > lowest, "low", "low is above open or close"),
+        (dated, stranger, "session", "is no session of the symbol's calendar, or lies after its delisting"),
+        (dated, ~stranger & ~is_close, "available_at", "available_at is not the session's close"),
+        (dated, pl.col("closes_at") > rules.now, "session", "the session has not closed yet"),
+    ]
+    limit = 1.0 / (1.0 - rules.max_jump)
+    for name in ("open", "high", "low"):
+        far = ~(pl.col(name) / pl.col("close")).is_between(1.0 / limit, limit)
+        rows.append((keyed, far, name, f"{name} is farther from the close than data.max_jump allows"))
+    broken = [_row_violations("prices", *rule, PRICE_KEYS) for rule in rows]
+    return pl.concat(
+        [found, *broken, _jumps(keyed, limit), _factor_spikes(keyed, limit), _gaps(keyed, expected, rules)]
+    )
+
+
+def news_violations(news: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Every violation in a table of articles, in the columns of `VIOLATION`; no row if there is none."""
+    found = _column_violations("news", news, NEWS_SCHEMA, NEWS_KEYS)
+    if dict(news.schema) != NEWS:
+        return found
+    keyed = news.with_row_index("row")
+    early, late = pl.col("available_at") < pl.col("published_at"), pl.col("published_at") > now
+    rows = [
+        (keyed, early, "available_at", "available_at lies before published_at"),
+        (keyed, late, "published_at", "published_at lies in the future"),
+    ]
+    return pl.concat([found, *(_row_violations("news", *rule, NEWS_KEYS) for rule in rows)])
+
+
+def _column_violations(
+    name: str, table: pl.DataFrame, schema: pa.DataFrameSchema, keys: tuple[str, ...]
+) -> pl.DataFrame:
+    """What pandera finds: missing and foreign columns, types, nulls and values out of range."""
+    try:
+        schema.validate(table, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases.select(
+            row=pl.col("index").cast(pl.UInt32),
+            column="column",
+            value="failure_case",
+            rule=pl.lit("rule ") + pl.col("check"),
+        ).with_columns(value=pl.col("value").str.slice(0, 60))
+        named = table.with_row_index("row").select(
+            "row", *(pl.col(key) if key in table.columns else pl.lit(None).alias(key) for key in keys)
+        )
+        known = cases.join(named, on="row", how="left", maintain_order="left")
+        return _as_violations(known, name, keys)
+    return pl.DataFrame(schema=VIOLATION)
+
+
+def _row_violations(
+    name: str, table: pl.DataFrame, broken: pl.Expr, column: str, rule: str, keys: tuple[str, ...]
+) -> pl.DataFrame:
+    value = _in_words(column, table.schema[column])
+    rows = table.filter(broken).with_columns(column=pl.lit(column), value=value, rule=pl.lit(rule))
+    return _as_violations(rows, name, keys)
+
+
+def _as_violations(rows: pl.DataFrame, name: str, keys: tuple[str, ...]) -> pl.DataFrame:
+    symbol, at = keys
+    when = _in_words(at, rows.schema[at]).alias("at")
+    return rows.select(pl.lit(name).alias("table"), "row", symbol, when, "column", "value", "rule").cast(VIOLATION)  # type: ignore[arg-type]
+
+
+def _in_words(column: str, dtype: pl.DataType) -> pl.Expr:
+    """A value as text; times without fractions of a second."""
+    if isinstance(dtype, pl.Datetime):
+        return pl.col(column).dt.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return pl.col(column).cast(pl.String)
+
+
+def _jumps(keyed: pl.DataFrame, limit: float) -> pl.DataFrame:
+    """Rows whose adjusted close is too far from the one before; one that the next takes back is to blame alone."""
+    rows = (
+        _with_moves(keyed, pl.col("adj_close"), limit)
+        .filter("far")
+        .with_columns(
+            row=pl.when("spike").then("row"),
+            column=pl.lit("adj_close"),
+            value=pl.format("{} times the price before", pl.col("ratio").round(4)),
+            rule=pl.when("spike")
+            .then(pl.lit("a jump that the next session takes back; a wrong price, or raise data.max_jump"))
+            .otherwise(
+                pl.lit("a jump beyond data.max_jump; a split that adj_close lacks? If it happened, raise data.max_jump")
+            ),
+        )
+    )
+    return _as_violations(rows, "prices", PRICE_KEYS)
+
+
+def _factor_spikes(keyed: pl.DataFrame, limit: float) -> pl.DataFrame:
+    """Rows whose factor adj_close / close jumps and comes back: a close in other units; splits change it for good."""
+    moved = _with_moves(keyed, pl.col("adj_close") / pl.col("close"), limit)
+    jumps = _with_moves(keyed, pl.col("adj_close"), limit).filter("far")  # told already
+    rows = (
+        moved.filter("spike")
+        .join(jumps, on="row", how="anti", maintain_order="left")
+        .with_columns(
+            column=pl.lit("close"),
+            value=pl.format("{} times the factor before", pl.col("ratio").round(4)),
+            rule=pl.lit("adj_close / close jumps and the next session takes it back; one of both is wrong"),
+        )
+    )
+    return _as_violations(rows, "prices", PRICE_KEYS)
+
+
+def _with_moves(keyed: pl.DataFrame, value: pl.Expr, limit: float) -> pl.DataFrame:
+    """Rows in order with how many times the value before theirs is (`ratio`), whether that is `far`, and a `spike`.
+
+    A spike is a far move that the next row takes back; that row itself is not far then. Of spikes one behind the other
+    every second one is such a way back.
+    """
+    ratio = (value / value.shift(1)).over("symbol")
+    within = pl.col("ratio").is_between(1.0 / limit, limit)
+    back = (pl.col("ratio") * pl.col("ratio").shift(-1).over("symbol")).is_between(1.0 / limit, limit)
+    moved = keyed.sort(PRICE_KEYS).with_columns(ratio=ratio).with_columns(far=(~within).fill_null(False))
+    moved = moved.with_columns(turns=(pl.col("far") & back).fill_null(False))
+    moved = moved.with_columns(run=pl.col("turns").rle_id().over("symbol"))
+    even = pl.int_range(pl.len()).over("symbol", "run") % 2 == 0
+    moved = moved.with_columns(spike=pl.col("turns") & even)
+    taken_back = pl.col("spike").shift(1, fill_value=False).over("symbol")
+    return moved.with_columns(far=pl.col("spike") | (pl.col("far") & ~pl.col("turns") & ~taken_back))
+
+
+def _gaps(keyed: pl.DataFrame, expected: pl.DataFrame, rules: PriceRules) -> pl.DataFrame:
+    """Stretches of expected sessions without a price that are longer than allowed."""
+    allowed = pl.col("symbol").replace_strict(dict(rules.max_gap), default=0, return_dtype=pl.Int64)
+    due = (
+        expected.filter(pl.col("closes_at") <= rules.now)
+        .sort(PRICE_KEYS)
+        .with_columns(number=pl.int_range(pl.len()).over("symbol"))
+    )
+    missing = due.join(keyed, on=PRICE_KEYS, how="anti", maintain_order="left")
+    stretches = (
+        missing.with_columns(stretch=pl.col("number") - pl.int_range(pl.len()).over("symbol"))
+        .group_by("symbol", "stretch", maintain_order=True)
+        .agg(pl.col("session").first(), pl.col("session").last().alias("last"), pl.len().cast(pl.Int64).alias("len"))
+        .filter(pl.col("len") > allowed)
+    )
+    rows = stretches.with_columns(
+        row=pl.lit(None, dtype=pl.UInt32),
+        column=pl.lit("session"),
+        value=pl.lit(None, dtype=pl.String),
+        rule=pl.when(pl.col("len") == 1)
+        .then(pl.lit("a session without a price"))
+        .otherwise(pl.format("{} sessions without a price, up to {}", "len", "last"))
+        + pl.format("; data.max_gap allows {} in a row", allowed),
+    )
+    return _as_violations(rows, "prices", PRICE_KEYS)

@@ -1,0 +1,187 @@
+"""Foreign text made fit for a prompt: one visible line without markup that cannot pass for the prompt's own.
+
+Everything but rare cuts is done by polars, whose regular expressions take linear time and know one version of
+Unicode, so that a text comes out the same under every Python. HTML is cut by expressions for that reason too: what
+html.parser makes of broken markup changes with Python's patch releases.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from html import unescape
+
+import polars as pl
+
+SECTIONS = ("task", "actions", "market", "news", "account", "decision", "system", "user", "assistant", "human")
+MAX_CHARS = 4000
+"""A text is cut here before anything else is done to it."""
+MAX_ROUNDS = 8
+"""Layers of markup within markup that are taken off; what has more is hostile and loses its brackets."""
+
+_SPACE = r"[[\s\x1c-\x1f]&&[^ ]]"
+"""White space other than a blank."""
+_INVISIBLE = (
+    r"[\p{C}\P{Age:14.0}\x{034f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0f}"
+    r"\x{ffa0}\x{fffc}\x{1d173}-\x{1d17a}\x{e0100}-\x{e01ef}]"
+)
+"""Control, format, private and unassigned characters, those too new for some Pythons to know, and what else takes no
+ink: joiners, fillers and variation selectors."""
+_ELLIPSIS, _KEPT = "…", "\ue000"
+"""NFKC would make three dots of the sign of a cut; a private character, of which none is left by then, stands in."""
+
+_ATTRIBUTES = r"""(?:\s[^<>=]*=(?:[^<>"']|"[^"]*"|'[^']*')*|\s[^<>=]*=[^<>]*|\s*/?)"""
+_INLINE = rf"(?i)</?(?:abbr|a|big|b|code|del|em|font|ins|i|mark|q|small|span|strong|sub|sup|s|tt|u|wbr){_ATTRIBUTES}>"
+_HIDDEN = r"(?is)<script\b[^>]*>.*?(?:</script\s*>|$)|<style\b[^>]*>.*?(?:</style\s*>|$)|<!--.*?(?:-->|$)"
+_TAG = (
+    r"(?i)<!\[CDATA\[|\]\]>|<\|[^|<>]*\|>|<<\s*/?\s*\w+\s*>>"
+    rf"|<[\p{{L}}_][\w:.-]*{_ATTRIBUTES}>|</[\p{{L}}_][^<>]*>|<[!?][^<>]*>"
+)
+_AMPERSAND = r"(?i)&(?:(?:amp|#0*38|#x0*26);)+"
+_ENTITY = r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});"
+_TURN = (
+    r"(?i:\[\s*/?\s*(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results)\s*\])"
+    r"|(?i:#{2,}\s*(?:instructions?|responses?|inputs?|outputs?|prompt|system|user|assistant|human)\b\s*:?)"
+    r"|(?:Human|Assistant|\b(?:HUMAN|ASSISTANT|USER|SYSTEM))\s*:"
+    r"|(?i:\baccount\s*[:=]\s*)((?i:long|short)\s+(?:\d|over))"
+)
+"""What separates the turns of a chat, and an account line amid a text; a group is what may stay of a match."""
+
+_GAP = r"[^\p{L}\p{N}]*"
+_LOOKS_LIKE = {"a": "a@4", "e": "e3", "i": "il1", "o": "o0", "s": "s$5", "t": "t7"}
+_NAMES = "|".join(_GAP.join(f"[{_LOOKS_LIKE.get(char, char)}]" for char in name) for name in SECTIONS)
+_SECTION = rf"(?i)^(?:(?:{_GAP}\d{{1,3}}\s*[.)])?{_GAP}(?:{_NAMES})(?:{_GAP}[:=|]|\s*[-–]+(?:\s|$)|\s*—))+\s*"
+_UNCLEAN = "|".join([r"[^\x20-\x7e]|[<&\[]| {2}|^ | $", f"(?:{_TURN})", _SECTION.replace(r"\p{L}\p{N}", "a-zA-Z0-9")])
+"""Whether a text needs any of this; most do not."""
+
+_ALIKE = {
+    "абвгԁезһіјкӏмнпорԛѕтцүѵԝхуь": "abbrdezhijklmhnopqstuuvwxyb",
+    "АВЕЅІЈКМНОРСТУХЬԚԜ": "ABESIJKMHOPCTYXbQW",
+    "с": "c",
+    "αβεηικνορςτυχγωμσ": "abenikvopctuxywuo",
+    "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹ": "ABEZHIKMNOPTYXC",
+    "օսոցհռՍ": "ouughtU",
+    "ıȷɑɡɩʋɛƨᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ": "ijagiuesabcdefghijklmnoprstuvwyz",
+    "∶꞉׃ː˸։᛬⁚፡ⵆ": "::::::::::",
+    "∣ǀ￨│": "||||",
+}
+"""Characters that pass for others to the eye: Cyrillic, Greek, Armenian, small capitals, colons and bars."""
+
+
+def _confusables() -> dict[str, str]:
+    """One ASCII character for each that looks like it; letters with marks look like their base."""
+    found = {char: plain for pair in _ALIKE.items() for char, plain in zip(*pair, strict=True)}
+    for char in map(chr, [*range(0x00C0, 0x0250), *range(0x1E00, 0x1F00)]):
+        base = unicodedata.normalize("NFD", char)[0]
+        if base != char and base.isascii():
+            found[char] = base
+    return found
+
+
+_CONFUSABLES = _confusables()
+
+
+def clean_texts(texts: pl.Series) -> pl.Series:
+    """Each text as one plain line that cannot pass for a part of the prompt; cleaning it again changes nothing.
+
+    NFKC, but for the ellipsis; control, bidi and zero-width characters gone; HTML's tags, comments, scripts, styles and
+    entities taken out; white space folded; marks of chat turns removed, also when nested; names of the prompt's
+    sections (`Account:`, `Market -`) removed from the beginning, also when repeated or spelled with look-alikes.
+
+    Args:
+        texts: any strings; of each the first `MAX_CHARS` characters are read.
+    """
+    texts = texts.str.head(MAX_CHARS)  # a copy, which scatter may change in place
+    rows = texts.str.contains(_UNCLEAN).arg_true()
+    num_rounds = 0
+    while len(rows):
+        before = texts.gather(rows)
+        if num_rounds == MAX_ROUNDS:
+            before = before.str.replace_all(r"[<>\[\]&|#]", " ")
+        after = _take_off_a_layer(before)
+        texts = texts.scatter(rows, after)
+        rows = rows.filter(after != before)
+        num_rounds += 1
+    return texts
+
+
+def clean_text(text: str, max_chars: int) -> str:
+    """`clean_texts` of one text, cut at `max_chars`."""
+    cleaned = clean_texts(pl.Series([text], dtype=pl.String)).to_frame("text")
+    return str(cleaned.select(cut_text(pl.col("text"), pl.lit(max_chars))).item())
+
+
+def cut_text(text: pl.Expr, num_chars: pl.Expr) -> pl.Expr:
+    """`text`, or where it is longer than `num_chars` its beginning with an ellipsis, no longer than that."""
+    beginning = text.str.head(num_chars - 1).str.strip_chars_end(" ")
+    return pl.when(text.str.len_chars() > num_chars).then(beginning + _ELLIPSIS).otherwise(text)
+
+
+def _take_off_a_layer(texts: pl.Series) -> pl.Series:
+    """`texts` after every rule once."""
+    texts = _unescape(_normalise(texts).str.replace_all(_AMPERSAND, "&"))
+    texts = texts.str.replace_all(_HIDDEN, " ").str.replace_all(_INLINE, "").str.replace_all(_TAG, " ")
+    texts = _cut_turns(_cut_sections(_fold(texts)))
+    return _fold(texts)
+
+
+def _fold(texts: pl.Series) -> pl.Series:
+    """`texts` with one blank for each white space, and none at their ends."""
+    return texts.str.replace_all(rf"{_SPACE}\s*|\s{{2,}}", " ").str.strip_chars(" ")
+
+
+def _normalise(texts: pl.Series) -> pl.Series:
+    """Visible characters in their NFKC form."""
+    texts = texts.str.replace_all(_SPACE, " ").str.replace_all(_INVISIBLE, "")
+    return _where(_has_other_than_ascii(texts), texts, _nfkc)
+
+
+def _nfkc(texts: pl.Series) -> pl.Series:
+    """`texts` in NFKC, but for the ellipsis."""
+    texts = texts.str.replace_all(_ELLIPSIS, _KEPT, literal=True).str.normalize("NFKC")
+    return texts.str.replace_all(_KEPT, _ELLIPSIS, literal=True).str.head(MAX_CHARS)
+
+
+def _unescape(texts: pl.Series) -> pl.Series:
+    """`texts` with HTML's entities replaced by what they stand for; those without a semicolon stay (`R&D`)."""
+
+    def read(texts: pl.Series) -> pl.Series:
+        return pl.Series([re.sub(_ENTITY, lambda match: unescape(match[0]), text) for text in texts])
+
+    return _where(texts.str.contains(_ENTITY), texts, read)
+
+
+def _cut_sections(texts: pl.Series) -> pl.Series:
+    """`texts` without names of sections at their beginning, matched on their skeletons."""
+    num_chars = _skeleton(texts).str.extract(f"({_SECTION})").fill_null("").str.len_chars()
+    return texts.to_frame("text").select(pl.col("text").str.slice(num_chars)).to_series()
+
+
+def _cut_turns(texts: pl.Series) -> pl.Series:
+    """`texts` without marks of chat turns, matched on their skeletons."""
+
+    def cut(texts: pl.Series) -> pl.Series:
+        found = []
+        for text, skeleton in zip(texts, _skeleton(texts), strict=True):
+            kept, last = [], 0
+            for match in re.finditer(_TURN, skeleton):
+                kept.append(text[last : match.start()])
+                last = match.start(1) if match[1] else match.end()
+            found.append(" ".join([*kept, text[last:]]))
+        return pl.Series(found)
+
+    return _where(_skeleton(texts).str.contains(_TURN), texts, cut)
+
+
+def _skeleton(texts: pl.Series) -> pl.Series:
+    """What `texts` look like in ASCII letters, character by character."""
+    return _where(_has_other_than_ascii(texts), texts, lambda texts: texts.str.replace_many(_CONFUSABLES))
+
+
+def _has_other_than_ascii(texts: pl.Series) -> pl.Series:
+    return texts.str.len_bytes() != texts.str.len_chars()
+
+
+def _where(chosen: pl.Series, texts: pl.Series, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """`texts` with the `chosen` ones changed, at no cost where there are none."""
+    rows = chosen.arg_true()
+    return texts.clone().scatter(rows, change(texts.gather(rows))) if len(rows) else texts  # scatter works in place

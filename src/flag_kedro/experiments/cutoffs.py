@@ -1,0 +1,83 @@
+"""Which sessions a language model may have read about while it learned to read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from flag_kedro.policy.config import TINY
+
+KNOWN_CUTOFFS: Mapping[str, tuple[date, str]] = {
+    "HuggingFaceTB/SmolLM2-": (date(2024, 11, 30), "released in November 2024, an upper bound of its training text"),
+    "HuggingFaceTB/SmolLM-": (date(2024, 7, 31), "released in July 2024, an upper bound of its training text"),
+    "EleutherAI/pythia-": (date(2020, 12, 31), "learned from the Pile, published in December 2020"),
+    "mistralai/Mistral-7B-v0.1": (date(2023, 9, 30), "released in September 2023, an upper bound of its training text"),
+    "Qwen/Qwen2.5-0.5B": (date(2024, 9, 30), "released in September 2024, an upper bound of its training text"),
+    "Qwen/Qwen2.5-1.5B": (date(2024, 9, 30), "released in September 2024, an upper bound of its training text"),
+    "meta-llama/Llama-3.1-": (date(2023, 12, 31), "knowledge cutoff December 2023 by its model card"),
+    "meta-llama/Llama-3.2-": (date(2023, 12, 31), "knowledge cutoff December 2023 by its model card"),
+}
+"""By how a hub id begins: the last day that its training text can be of, and why. Later training on instructions or
+preferences may know more than the model card says."""
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """The last day of a model's training text."""
+
+    day: date | None
+    """None where it is not known, or where there was nothing to read (`unread`)."""
+    unread: bool
+    """Whether no training text can have told of this market at all."""
+    reason: str
+
+
+def find_cutoff(backbone: str, given: date | None, *, simulated: bool) -> Cutoff:
+    """The cutoff of a backbone by its name.
+
+    Args:
+        backbone: `tiny`, a hub id or the name of a local folder.
+        given: `contamination.model_cutoff`, which wins.
+        simulated: whether the market was made up, so that nobody has written about it.
+    """
+    if simulated:
+        return Cutoff(None, True, "the market is simulated: no text tells of it")
+    if backbone == TINY:
+        return Cutoff(None, True, "random weights; its tokenizer knows the training window's text and nothing else")
+    if given is not None:
+        return Cutoff(given, False, "given as contamination.model_cutoff")
+    for prefix, (day, reason) in KNOWN_CUTOFFS.items():
+        if backbone.startswith(prefix):
+            return Cutoff(day, False, reason)
+    return Cutoff(None, False, "unknown, counts as seen; set contamination.model_cutoff if it is known")
+
+
+def compare_windows(cutoff: Cutoff, sessions: Mapping[str, Sequence[date]]) -> dict[str, dict[str, Any]]:
+    """For each window its first and last session, the share of them up to the cutoff, and a verdict.
+
+    Args:
+        cutoff: of the model.
+        sessions: session dates of each window, all symbols together.
+
+    Returns:
+        `verdict` is `seen`, `partly seen`, `unseen` or `unknown`; `share_seen` is null where it is unknown.
+    """
+    found = {}
+    for name, days in sessions.items():
+        share = 0.0 if cutoff.unread else None
+        if cutoff.day is not None:
+            share = sum(day <= cutoff.day for day in days) / len(days)
+        found[name] = {
+            "first": min(days).isoformat(),
+            "last": max(days).isoformat(),
+            "num_sessions": len(days),
+            "share_seen": share,
+            "verdict": _verdict(share),
+        }
+    return found
+
+
+def _verdict(share: float | None) -> str:
+    if share is None:
+        return "unknown"
+    return {0.0: "unseen", 1.0: "seen"}.get(share, "partly seen")

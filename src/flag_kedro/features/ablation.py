@@ -1,0 +1,135 @@
+"""What states are without: names and dates, the order of the news, all news, or prices.
+
+A policy that decides as well on ablated states did not use what they lack. Fills, marks and times stay.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from flag_kedro.data.streams import stream
+
+Ablation = Literal["none", "mask_names", "shuffle_news", "no_news", "no_prices"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+NOT_SHOWN = "not shown"
+TEXTS = ("headline", "body", "source", "url")
+THIS_COMPANY, ANOTHER_COMPANY = "the company", "another company"
+NO_MATCH = r"[^\s\S]"
+LEGAL_FORM = (
+    r"(?i:,?\s+(?:Inc|Incorporated|Corp|Corporation|Co|Company|Companies|Ltd|Limited|PLC|LLC|SE|AG|SA|NV|Holdings?|Group)"
+    r"\b\.?)"
+)
+EXCHANGE = r"(?:\b(?:NASDAQ|NasdaqGS|Nasdaq|NYSE|NYSEARCA|AMEX|LSE|TSX|OTC)\s*:\s*)"
+MONTH = (
+    r"(?:May|MAY|Mar(?:ch|\.)?|MARCH|(?i:jan(?:uary|\.)?|feb(?:ruary|\.)?|apr(?:il|\.)?|june?\.?|july?\.?|aug(?:ust|\.)?"
+    r"|sept?(?:ember|\.)?|oct(?:ober|\.)?|nov(?:ember|\.)?|dec(?:ember|\.)?))"
+)
+"""May and March in capitals only: "COVID-19 may" is no date."""
+BARE_MONTH = (
+    r"(?i)\b(?:January|February|April|June|July|August|Sept(?:ember|\.)?|October|November|December"
+    r"|Jan\.|Feb\.|Apr\.|Aug\.|Sep\.|Oct\.|Nov\.|Dec\.)"
+)
+BEFORE_MONTH = r"\b(?i:in|since|by|until|till|during|from|to|of|late|early|mid|this|last|next|every)[\s-]+"
+DAY, YEAR = r"(?:0?[1-9]|[12]\d|3[01])(?:st|[nr]d|th)?", r"(?:19|20)\d{2}"
+DATES = (
+    (rf"\b{YEAR}[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?:T[\d:.]+Z?)?\b", "that day"),
+    (rf"\b\d{{1,2}}[-/.]\d{{1,2}}[-/.](?:{YEAR}|\d{{2}})\b", "that day"),
+    (rf"\b{MONTH}\s*{DAY}\b(?:,?\s+{YEAR}\b)?", "that day"),
+    (rf"\b{DAY}\s+(?:of\s+)?{MONTH}(?:,?\s+{YEAR})?\b", "that day"),
+    (rf"\b{MONTH}(?:\s+of)?,?\s+'?{YEAR}\b", "that month"),
+    (rf"({BEFORE_MONTH})(?:May|March)\b", "${1}that month"),
+    (BARE_MONTH, "that month"),
+    (rf"\b(?:[QH][1-4]|[1-4][QH])(?:\s+(?:of\s+)?(?:FY\s?)?|[\s-]?(?:FY)?)'?(?:{YEAR}|\d{{2}})\b", "that quarter"),
+    (r"\b(?:[QH][1-4]|[1-4][QH])\b", "that quarter"),
+    (
+        rf"(?i)\b(?:first|second|third|fourth|1st|2nd|3rd|4th)[\s-](?:fiscal\s+)?(?:quarter|half)"
+        rf"(?:\s+of)?(?:\s+fiscal)?(?:\s+year)?,?\s+{YEAR}\b",
+        "that quarter",
+    ),
+    (rf"\bFY\s?'?(?:{YEAR}|\d{{2}})\b", "that year"),
+    (rf"(^|[^\w$€£.,]){YEAR}s?\b", "${1}that year"),
+)
+"""Regular expressions and what takes their place, in this order; May and March only where a date is meant."""
+
+
+def ablate_tables(
+    prices: pl.DataFrame, news: pl.DataFrame, names: Mapping[str, Sequence[str]], kind: Ablation, seed: int
+) -> pl.DataFrame:
+    """The news table as states of this kind read it.
+
+    Masking is no proof that a language model does not know what it reads about: models tell companies and times
+    from what remains, and recall values all the same (arXiv:2504.14765).
+
+    Args:
+        prices: the prices table; its symbols are those whose names are masked.
+        news: the news table.
+        names: what articles call the company of a symbol; missing ones have their ticker only.
+        kind: `mask_names` writes neutral words for names, tickers and dates; `shuffle_news` gives each article the
+            text of an earlier one of its symbol, drawn at random, so that not even an ablated state knows the future
+            (a symbol's first article keeps its own); `no_news` leaves no article; the others change nothing here.
+        seed: of the draws.
+    """
+    match kind:
+        case "mask_names":
+            return _mask(news, prices["symbol"].unique(maintain_order=True).to_list(), names)
+        case "shuffle_news":
+            rows = _earlier_rows(news, seed)
+            return news.with_columns(news[column].gather(rows) for column in TEXTS)
+        case "no_news":
+            return news.clear()
+        case "none" | "no_prices":
+            return news
+
+
+def unnamed(symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Symbols whose companies `mask_names` cannot know in a text but for their tickers."""
+    return [symbol for symbol in symbols if not names.get(symbol)]
+
+
+def ablate_states(states: pl.DataFrame, kind: Ablation) -> pl.DataFrame:
+    """The states of a symbol, whose market line says nothing under `no_prices`."""
+    return states.with_columns(pl.lit(NOT_SHOWN).alias("market_text")) if kind == "no_prices" else states
+
+
+def _mask(news: pl.DataFrame, symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    texts = pl.col("headline", "body")
+    known = {symbol: _names_pattern(symbol, names.get(symbol, ())) for symbol in symbols}
+    parts = [
+        own.with_columns(texts.str.replace_all(known.get(str(symbol), NO_MATCH), THIS_COMPANY))
+        for (symbol,), own in news.group_by("symbol", maintain_order=True)
+    ]
+    masked = texts.str.replace_all("|".join(known.values()) or NO_MATCH, ANOTHER_COMPANY)
+    for pattern, words in DATES:
+        masked = masked.str.replace_all(pattern, words)
+    return pl.concat([news.clear(), *parts]).with_columns(masked)
+
+
+def _names_pattern(symbol: str, names: Sequence[str]) -> str:
+    """What finds a company: its names, with or without legal form, and its ticker.
+
+    A ticker of one letter counts only behind a dollar sign or its exchange, lest every "A" be a company.
+    """
+    spoken = {name for full in names for name in (full, re.sub(rf"{LEGAL_FORM}+$", "", full)) if len(name) > 1}
+    tickers = {symbol, symbol.partition("-")[0]}
+    found = [
+        rf"(?i:\b{re.escape(name)}\b){LEGAL_FORM}*" for name in sorted(spoken, key=lambda name: (-len(name), name))
+    ]
+    for ticker in sorted(tickers, key=lambda ticker: (-len(ticker), ticker)):
+        marked = rf"(?:{EXCHANGE}|\$)"
+        found.append(rf"{marked}{'?' if len(ticker) > 1 else ''}\b{re.escape(ticker)}\b")
+    return "|".join(found)
+
+
+def _earlier_rows(news: pl.DataFrame, seed: int) -> NDArray[np.int64]:
+    """For each row that of an earlier article of its symbol, [n]; articles yet to come change no draw."""
+    order = news.with_row_index("row").sort("symbol", "available_at", maintain_order=True)
+    found = np.arange(news.height)
+    for (symbol,), own in order.group_by("symbol", maintain_order=True):
+        rows = own["row"].to_numpy().astype(np.int64)
+        draws = stream(seed, "shuffled news", str(symbol)).random(len(rows))
+        found[rows] = rows[(draws * np.arange(len(rows))).astype(np.int64)]
+    return found

@@ -1,0 +1,66 @@
+"""By what market states are known: hashes of tables, and of all that shapes them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def hash_table(table: pl.DataFrame) -> bytes:
+    """sha256 of a table's columns, their names, types, values and missing values; the same on every machine."""
+    digest = sha256(repr([(name, str(dtype)) for name, dtype in table.schema.items()]).encode())
+    for column in table:
+        digest.update(column.is_null().to_numpy().tobytes())
+        if column.dtype == pl.String:
+            digest.update(column.str.len_bytes().fill_null(0).to_numpy().tobytes())
+            digest.update((column.str.join("").item() or "").encode())
+        else:
+            digest.update(column.to_physical().fill_null(0).to_numpy().tobytes())
+    return digest.digest()
+
+
+def fingerprint_symbols(
+    prices: pl.DataFrame,
+    news: pl.DataFrame,
+    names: Mapping[str, Sequence[str]],
+    settings: Mapping[str, Any],
+    universe: pl.DataFrame,
+) -> dict[str, str]:
+    """For each symbol in `prices` a hash of all that shapes its states: tables, names, settings and code."""
+    articles = _by_symbol(news.select("symbol", "available_at", "headline"))
+    none = hash_table(news.select("symbol", "available_at", "headline").clear())
+    memberships = _by_symbol(universe)
+    found = {}
+    for symbol, prices_hash in _by_symbol(prices).items():
+        others = [list(names.get(symbol, ())), dict(settings), universe.is_empty(), code_hash()]
+        tables = prices_hash + articles.get(symbol, none) + memberships.get(symbol, b"")
+        found[symbol] = sha256(tables + json.dumps(others, sort_keys=True).encode()).hexdigest()
+    return found
+
+
+@cache
+def code_hash() -> str:
+    """Hash of the code that writes market states, and of the libraries that compute for it."""
+    return _hash_code(
+        [*sorted((PACKAGE / "features").glob("*.py")), PACKAGE / "data" / "text.py", PACKAGE / "data" / "universe.py"]
+    )
+
+
+def _hash_code(files: Iterable[Path]) -> str:
+    code = sha256(" ".join(version(name) for name in ("polars", "TA-Lib", "numpy")).encode())
+    for file in files:
+        code.update(file.name.encode() + b"\0" + file.read_bytes())
+    return code.hexdigest()
+
+
+def _by_symbol(table: pl.DataFrame) -> dict[str, bytes]:
+    """Hash of each symbol's rows, in the order in which symbols first appear."""
+    parts = table.partition_by("symbol", as_dict=True, maintain_order=True)
+    return {symbol: hash_table(part) for (symbol,), part in parts.items()}

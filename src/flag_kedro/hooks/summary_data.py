@@ -1,0 +1,33 @@
+"""What ingest prints at its end."""
+
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+SHOWN = 20
+"""Symbols in the table; the rest are counted."""
+
+
+def print_data(report: dict[str, Any], data_dir: Path) -> None:
+    """Print each symbol's span and news, and where to look next; warnings were logged as they came up."""
+    console = Console()
+    table = Table(title="Data let in", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in ("symbol", "first", "last"):
+        table.add_column(column, no_wrap=True)
+    for column in ("sessions", "gaps", "articles", "news days %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for symbol, fact in list(report["symbols"].items())[:SHOWN]:
+        counts = (str(fact[name]) for name in ("num_sessions", "num_gaps", "num_articles"))
+        table.add_row(symbol, fact["first"], fact["last"], *counts, f"{100 * fact['share_with_news']:.0f}")
+    console.print(table)
+    if len(report["symbols"]) > SHOWN:
+        console.print(f"  ... and {len(report['symbols']) - SHOWN} more symbols")
+    if report["warnings"]:
+        console.print(f"  {len(report['warnings'])} warning(s) above; they are in the report, too", highlight=False)
+    console.print(f"  all facts        {data_dir / '08_reporting' / 'data_report.json'}", highlight=False)
+    if report["num_rejected"]:
+        left_out = data_dir / "02_intermediate" / "quarantine.parquet"
+        console.print(f"  left out         {left_out}", highlight=False)

@@ -1,0 +1,134 @@
+"""What the reports that doubt a policy print at their end."""
+
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_contamination(report: dict[str, Any], data_dir: Path) -> None:
+    """Print what the backbone may know and recalls, window by window, and what the policy decides without."""
+    console = Console()
+    knowledge, memory, modalities = report["knowledge"], report["memorisation"], report["modalities"]
+    console.print(_by_window(knowledge, memory))
+    if not memory["applicable"]:
+        console.print(f"Recall: {memory['reason']}.", highlight=False)
+    console.print(_by_ablation(modalities))
+    console.print(
+        "This asks what the trained policy uses. What could be learned without it is asked by a training:\n"
+        '  .venv/bin/kedro run --params="features.ablation=no_news,data_dir=data/no_news"',
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"  all figures      {data_dir / '08_reporting' / 'contamination.json'}", highlight=False)
+
+
+def _by_window(knowledge: dict[str, Any], memory: dict[str, Any]) -> Table:
+    day, reason = knowledge["cutoff"]["day"], knowledge["cutoff"]["reason"]
+    table = Table(
+        title=f"What {knowledge['backbone']} may know: {'no cutoff' if day is None else f'cutoff {day}'}",
+        caption=(
+            f"{reason[0].upper()}{reason[1:]}.\n"
+            "percentile: of true closes among others nearby, 0.5 by chance.\n"
+            "AUC: of rose against fell, 0.5 by chance."
+        ),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for column in ("window", "sessions", "verdict"):
+        table.add_column(column, no_wrap=True)
+    for column in ("seen %", "percentile", "95 %", "p", "AUC", "p"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for window, row in knowledge["windows"].items():
+        found = memory["windows"].get(window, {})
+        closes, direction = found.get("closes") or {}, found.get("direction") or {}
+        table.add_row(
+            window,
+            f"{row['first']} to {row['last']}",
+            row["verdict"],
+            _figure(row["share_seen"], 0, 100.0),
+            _figure(closes.get("mean_percentile")),
+            _range(closes.get("ci95"), 2),
+            _p_value(closes.get("p_value")),
+            _figure(direction.get("auc")),
+            _p_value(direction.get("p_value")),
+        )
+    return table
+
+
+def _by_ablation(modalities: dict[str, Any]) -> Table:
+    first, last = modalities["window"]
+    reference = modalities["reference"]
+    table = Table(
+        title=f"What the trained policy uses, {first} to {last}",
+        caption=(
+            "CR: sum of log returns over symbols, account after costs.\n"
+            f"same: share of decisions that are those on states as trained on ({reference}).\n"
+            "difference, 95 %, p: of CR, by bootstrap of sessions."
+        ),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("states", no_wrap=True)
+    for column in ("CR %", "median Sharpe", "turnover", "same %", "difference", "95 %", "p"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for kind, row in modalities["ablations"].items():
+        own, difference = kind == reference, row["difference"]
+        table.add_row(
+            kind,
+            _figure(row["log_return"], 2, 100.0),
+            _figure(row["median_sharpe_ratio"]),
+            _figure(row["mean_turnover"], 1),
+            _figure(row["agreement"], 1, 100.0),
+            "" if own else _figure(difference["value"], 2, 100.0),
+            "" if own else _range(difference["ci95"], 1, 100.0),
+            "" if own else _p_value(difference["p_value"]),
+            style="bold" if own else None,
+        )
+    return table
+
+
+def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
+    """Print how often headlines of each family changed an action, beside harmless ones."""
+    console = Console()
+    table = Table(
+        title=f"Robustness: {report['num_headlines']} hostile headlines, one at a time, as the newest article",
+        caption=(
+            "shown: after cleaning, within the budget. flips: other actions than without it.\n"
+            "change: mean total variation of the probabilities.\n"
+            "harmless: a neutral headline in the same place."
+        ),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("family", no_wrap=True)
+    for column in ("headlines", "shown %", "flips %", "change", "harmless flips %", "change"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for family, rates in (*report["families"].items(), ("all", report["all"])):
+        figures = [
+            figure
+            for name in ("hostile", "harmless")
+            for figure in (_figure(rates[name]["flip_rate"], 1, 100.0), _figure(rates[name]["mean_distance"], 4))
+        ]
+        shown = _figure(rates["hostile"]["share_shown"], 0, 100.0)
+        table.add_row(family, str(rates["num_headlines"]), shown, *figures, style="bold" if family == "all" else None)
+    console.print(table)
+    if report["passed"]:
+        console.print("[green]No headline[/green] changed another section, passed for one, or went over the budget.")
+    console.print(f"  all figures      {data_dir / '08_reporting' / 'robustness.json'}", highlight=False)
+
+
+def _figure(value: float | None, digits: int = 3, factor: float = 1.0) -> str:
+    return "-" if value is None else f"{factor * value:.{digits}f}"
+
+
+def _p_value(value: float | None) -> str:
+    return "<0.0001" if value is not None and value < 1e-4 else _figure(value, 4)
+
+
+def _range(ends: list[float] | None, digits: int, factor: float = 1.0) -> str:
+    return "-" if ends is None else f"\\[{factor * ends[0]:.{digits}f}, {factor * ends[1]:.{digits}f}]"

@@ -1,0 +1,5 @@
+"""The contamination pipeline."""
+
+from flag_kedro.pipelines.contamination.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

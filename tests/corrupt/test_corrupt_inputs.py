@@ -1,0 +1,121 @@
+"""Every corrupt input gives its named error, quickly, and leaves what was there before as it was."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from corrupt_inputs import CASES, Case, bench, days
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DatasetError
+
+from flag_kedro.data.schema import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 5.0
+
+Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def as_parameters(text: str) -> dict[str, Any]:
+    """`a.b=c,d=e` as the command line would hand it over."""
+    found: dict[str, Any] = {}
+    for pair in text.split(","):
+        path, value = pair.split("=", 1)
+        *groups, last = path.split(".")
+        level = found
+        for group in groups:
+            level = level.setdefault(group, {})
+        level[last] = value
+    return found
+
+
+def content(folder: Path) -> dict[str, str]:
+    """A hash of every file below `folder`, locks aside."""
+    return {
+        str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".run.lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., None]]:
+    """Run the ingest pipeline as the command does, in this process; MLflow is left as it was found."""
+    bootstrap_project(ROOT)
+    store = tmp_path_factory.mktemp("store") / "mlflow.db"
+
+    def run(parameters: str, data_dir: Path) -> None:
+        given = as_parameters(f"{parameters},data_dir={data_dir}")
+        with KedroSession.create(project_path=ROOT, runtime_params=given) as session:
+            session.run(pipeline_names=["ingest"])
+
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+        patch.setenv("MLFLOW_EXPERIMENT_ID", "")
+        patch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+        yield run
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def earlier(ingest: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the outputs of a sound ingest."""
+    data_dir, source = tmp_path_factory.mktemp("earlier"), tmp_path_factory.mktemp("sound")
+    ingest(bench(source, days()), data_dir)
+    return data_dir
+
+
+def test_there_are_forty_kinds_and_more():
+    assert len({case.name for case in CASES}) == len(CASES) >= 40
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_corrupt_input_is_named_and_loses_nothing(
+    case: Case, ingest: Callable[..., None], earlier: Path, tmp_path: Path
+):
+    before = content(earlier)
+    parameters = case.write(tmp_path)
+    start = time.perf_counter()
+    with pytest.raises((DataError, DatasetError)) as caught:
+        ingest(parameters, earlier)
+    assert time.perf_counter() - start < SECONDS
+    error = caught.value if isinstance(caught.value, DataError) else caught.value.__cause__
+    assert isinstance(error, DataError)
+    message = str(error)
+    assert [part for part in case.named if part not in message] == [], message
+    assert len(message) < 5_000
+    assert content(earlier) == before
+
+
+def refused_by_the_command(kedro: Kedro, parameters: str, data_dir: Path, case: Case) -> None:
+    before = content(data_dir)
+    done = kedro("run", "--pipeline=ingest", data_dir=data_dir, params=parameters, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr + done.stdout
+    assert [part for part in case.named if part not in done.stderr] == [], done.stderr
+    assert content(data_dir) == before
+
+
+def test_command_says_it_in_words_and_fails(kedro: Kedro, tmp_path: Path):
+    case = next(case for case in CASES if case.name == "InvestorBench: a negative price")
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    (tmp_path / "source").mkdir()
+    done = kedro("run", "--pipeline=ingest", data_dir=data_dir, params=bench(tmp_path / "source", days()))
+    assert "Data let in" in done.stdout
+    refused_by_the_command(kedro, case.write(tmp_path / "source"), data_dir, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_command_refuses_every_corrupt_input(kedro: Kedro, case: Case, tmp_path: Path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "data").mkdir()
+    refused_by_the_command(kedro, case.write(tmp_path / "source"), tmp_path / "data", case)

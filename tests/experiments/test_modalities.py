@@ -1,0 +1,58 @@
+"""What a policy loses without names, news or prices."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flag_kedro.backtest.baselines import buy_and_hold, flat
+from flag_kedro.backtest.judged import JudgedWindow
+from flag_kedro.backtest.replay import Replay, replay
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.experiments.modalities import compare_ablations
+from flag_kedro.features.ablation import Ablation
+
+
+@pytest.fixture(scope="module")
+def judged(small_window: TradingWindow) -> JudgedWindow:
+    return JudgedWindow(small_window, EnvConfig(), ("2023-07-03", "2023-07-31"), {"ALDR": "XNYS", "BRIX": "XNYS"})
+
+
+@pytest.fixture(scope="module")
+def replays(small_window: TradingWindow) -> Mapping[Ablation, Replay]:
+    play = partial(replay, window=small_window, config=EnvConfig())
+    return {"none": play("none", decide=buy_and_hold), "no_news": play("no_news", decide=flat),
+            "no_prices": play("no_prices", decide=buy_and_hold)}  # fmt: skip
+
+
+def test_log_return_is_the_sum_over_symbols_and_the_difference_is_to_the_reference(
+    judged: JudgedWindow, replays: Mapping[Ablation, Replay]
+):
+    found = compare_ablations(replays, judged, "none", 200, seed=0)
+    ends = replays["none"].equity.group_by("symbol").agg(pl.col("equity").last() / pl.col("equity").first())
+    earned = float(np.log(ends["equity"].to_numpy()).sum())
+    assert found["none"]["log_return"] == pytest.approx(earned)
+    assert found["no_news"]["log_return"] == 0.0
+    assert found["no_news"]["difference"]["value"] == pytest.approx(-earned)
+    low, high = found["no_news"]["difference"]["ci95"]
+    assert low < -earned < high
+    against = compare_ablations(replays, judged, "no_news", 200, seed=0)
+    assert against["none"]["difference"]["value"] == pytest.approx(earned)
+
+
+def test_policy_that_uses_no_prices_decides_the_same_without(judged: JudgedWindow, replays: Mapping[Ablation, Replay]):
+    found = compare_ablations(replays, judged, "none", 200, seed=0)["no_prices"]
+    assert found["agreement"] == 1.0
+    assert found["difference"] == {"value": 0.0, "ci95": (0.0, 0.0), "p_value": 1.0}
+
+
+def test_agreement_is_the_share_of_equal_decisions(judged: JudgedWindow, replays: Mapping[Ablation, Replay]):
+    found = compare_ablations(replays, judged, "none", 200, seed=0)
+    actions = [replays[kind].decisions.sort("symbol", "session")["action"].to_list() for kind in ("none", "no_news")]
+    equal = [held == flat_too for held, flat_too in zip(*actions, strict=True)]
+    assert found["no_news"]["agreement"] == pytest.approx(sum(equal) / len(equal))
+    assert found["no_news"]["median_sharpe_ratio"] is None
+    assert found["no_news"]["mean_turnover"] == 0.0

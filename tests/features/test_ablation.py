@@ -1,0 +1,115 @@
+"""What ablated states lack, and that they know no more of the future than others do."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from flag_kedro.backtest.audit import CORRUPTIONS
+from flag_kedro.data.schema import NEWS
+from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
+from flag_kedro.features.ablation import ABLATIONS, Ablation, ablate_tables
+from flag_kedro.features.market_state import build_market_states
+
+NAMES = {"ALDR": ["Alder Foods"], "BRIX": ["Brixton Steel"]}
+SYMBOLS = pl.DataFrame({"symbol": ["MSFT", "AAPL", "F", "BTC-USD"]})
+SPOKEN = {"MSFT": ["Microsoft Corporation"], "AAPL": ["Apple Inc.", "Apple"]}
+
+
+@pytest.fixture(scope="module")
+def market() -> SimulatedMarket:
+    config = SimulatedConfig(first_session=date(2023, 7, 3), last_session=date(2023, 8, 15))
+    return simulate_market(("ALDR", "BRIX"), config, seed=0)
+
+
+def _states(prices: pl.DataFrame, news: pl.DataFrame, kind: Ablation) -> pl.DataFrame:
+    sizes = {"digest_sessions": 2, "digest_chars": 600, "article_chars": 240}
+    states, _ = build_market_states(prices, news, names=NAMES, ablation=kind, ablation_seed=3, **sizes)
+    return pl.concat(states.values())
+
+
+def _news(headlines: list[str], symbol: str = "MSFT") -> pl.DataFrame:
+    times = [datetime(2020, 11, 9, 12, tzinfo=UTC) + timedelta(days=day) for day in range(len(headlines))]
+    columns = {"symbol": symbol, "published_at": times, "available_at": times, "headline": headlines}
+    return pl.DataFrame(columns | {"body": None, "source": "wire", "url": None}, schema=NEWS)
+
+
+@pytest.mark.parametrize(
+    ("headline", "masked"),
+    [
+        ("Microsoft Corp. (NASDAQ: MSFT) beats estimates", "the company (the company) beats estimates"),
+        ("MICROSOFT's deal with Apple Inc. fails", "the company's deal with another company fails"),
+        ("$AAPL and MSFT, not MSFTX or Applesauce", "another company and the company, not MSFTX or Applesauce"),
+        (
+            "A Ford is no F, but $F is, and BTC rises",
+            "A Ford is no F, but another company is, and another company rises",
+        ),
+        ("Q3 2020 and 3Q20 results, H1 2021, FY21", "that quarter and that quarter results, that quarter, that year"),
+        ("On Nov. 9, 2020 and 9th of November", "On that day and that day"),
+        ("2020-11-09, 11/09/2020 or 09.11.20", "that day, that day or that day"),
+        ("In November 2020, in May, since September", "In that month, in that month, since that month"),
+        ("It may march on in March", "It may march on in that month"),
+        ("The third quarter of 2020, 2019-2021, $2020", "The that quarter, that year-that year, $2020"),
+        ("lowest since december 2021, on aug.29 and 5 jan", "lowest since that month, on that day and that day"),
+        ("COVID-19 may lower the 20 may targets", "COVID-19 may lower the 20 may targets"),
+        ("Sells 42,000 cars at 199.99", "Sells 42,000 cars at 199.99"),
+    ],
+)
+def test_masked_headline_names_no_company_and_no_date(headline: str, masked: str):
+    assert ablate_tables(SYMBOLS, _news([headline]), SPOKEN, "mask_names", 0)["headline"].to_list() == [masked]
+
+
+def test_masking_knows_whose_article_it_is():
+    masked = ablate_tables(SYMBOLS, _news(["Apple beats Microsoft"], "AAPL"), SPOKEN, "mask_names", 0)
+    assert masked["headline"].to_list() == ["the company beats another company"]
+
+
+def test_no_masked_state_of_the_simulated_market_tells_its_company(market: SimulatedMarket):
+    told = _states(market.prices, market.news, "mask_names")["news_text"]
+    assert not told.str.contains("Alder|Brixton|ALDR|BRIX").any()
+    assert told.str.contains("the company").any()
+
+
+def test_shuffled_article_says_what_an_earlier_one_of_its_symbol_said():
+    news = pl.concat([_news([f"{symbol} {k}" for k in range(50)], symbol) for symbol in ("MSFT", "AAPL")])
+    shuffled = ablate_tables(SYMBOLS, news, {}, "shuffle_news", 0)
+    told = shuffled["headline"].str.split(" ").list
+    assert told.get(0).to_list() == news["symbol"].to_list()
+    own = [*range(50), *range(50)]
+    said = told.get(1).cast(pl.Int64).to_list()
+    assert all(source < place for source, place in zip(said, own, strict=True) if place)
+    assert [source for source, place in zip(said, own, strict=True) if not place] == [0, 0]
+    assert len(set(said[:50])) > 15
+    assert said[:50] != said[50:]
+    assert_frame_equal(shuffled.drop("headline"), news.drop("headline"))
+
+
+def test_shuffled_texts_depend_on_the_seed_alone():
+    news = _news([str(k) for k in range(50)])
+    drawn = [ablate_tables(SYMBOLS, news, {}, "shuffle_news", seed)["headline"].to_list() for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_ablated_texts_lack_what_they_should_and_fills_stay(market: SimulatedMarket):
+    states = {kind: _states(market.prices, market.news, kind) for kind in ABLATIONS}
+    whole = states["none"]
+    assert states["no_news"]["news_text"].unique().to_list() == ["none"]
+    assert states["no_prices"]["market_text"].unique().to_list() == ["not shown"]
+    for kind, table in states.items():
+        prices = [name for name in table.columns if not name.endswith("_text") and name != "known_at"]
+        assert_frame_equal(table.select(prices), whole.select(prices))
+        assert (table["market_text"] == whole["market_text"]).all() == (kind != "no_prices")
+        assert (table["news_text"] == whole["news_text"]).all() == (kind in ("none", "no_prices"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ABLATIONS if kind != "none"])
+def test_ablated_states_do_not_depend_on_what_comes_later(market: SimulatedMarket, kind: Ablation):
+    before = _states(market.prices, market.news, kind)
+    cut = before["decided_at"].unique().sort()[12]
+    known = pl.col("decided_at") <= cut
+    for corrupt in CORRUPTIONS.values():
+        after = _states(*corrupt(market.prices, market.news, cut, 1), kind)
+        assert_frame_equal(before.filter(known), after.filter(known))
+    gone = _states(market.prices, market.news.filter(pl.col("available_at") <= cut), kind)
+    assert_frame_equal(before.filter(known), gone.filter(known))
