@@ -115,6 +115,14 @@ def test_volume_ratio_is_to_the_mean_of_twenty_sessions_by_hand():
     assert last == pytest.approx(4000 / 1150)  # mean of 19 x 1000 and 4000
 
 
+def test_split_is_no_surge_of_volume():
+    """Four for one after 70 sessions: raw closes fall to a quarter, four times as many shares change hands."""
+    split = np.arange(90) >= 70
+    table = table_of(random_walk(90), np.where(split, 4000.0, 1000.0))
+    raw = table.with_columns(close=pl.col("adj_close") * np.where(split, 0.25, 1.0))
+    assert compute_indicators(raw)["volume_ratio"].drop_nulls().to_list() == pytest.approx([1.0] * 31)
+
+
 def test_without_volume_only_the_volume_ratio_is_null():
     bare = WALK.with_columns(pl.lit(None, dtype=pl.Float64).alias(c) for c in ("open", "high", "low", "volume"))
     assert complete(bare).null_count().row(0, named=True) == {name: 0 for name in NAMES} | {"volume_ratio": 81}
@@ -136,10 +144,11 @@ def test_indicators_do_not_depend_on_the_unit_of_volume():
 
 
 def test_split_leaves_no_trace_through_the_adjusted_close():
-    """Before a 4:1 split raw prices were four times higher; the adjusted close is one series."""
+    """Before a 4:1 split raw prices were four times higher and a fourth of the shares traded; one series, adjusted."""
     before = pl.int_range(pl.len()) < 100
     split = WALK.with_columns(
-        pl.when(before).then(pl.col(name) * 4).otherwise(pl.col(name)).alias(name) for name in PRICE_COLUMNS[:-1]
+        *(pl.when(before).then(pl.col(name) * 4).otherwise(pl.col(name)).alias(name) for name in PRICE_COLUMNS[:-1]),
+        pl.when(before).then(pl.col("volume") / 4).otherwise(pl.col("volume")).alias("volume"),
     )
     assert complete(split).equals(complete(WALK))
     adjusted = ["adj_open", "adj_high", "adj_low"]

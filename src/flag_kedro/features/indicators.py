@@ -32,13 +32,13 @@ def compute_indicators(prices: pl.DataFrame) -> pl.DataFrame:
     Returns:
         `session`; `return_1`, `return_5`, `return_20` and `volatility_20` as decimals; `rsi_14` in
         [0, 100]; `macd` (12, 26, 9 histogram / price) as a decimal; `range_60`, the close's place between
-        the lowest and highest of 60 closes, in [0, 1]; `volume_ratio` to its 20-session mean, null
-        without volume.
+        the lowest and highest of 60 closes, in [0, 1]; `volume_ratio`, of adjusted volume, to
+        its 20-session mean, null without volume.
     """
     close = prices["adj_close"]
     returns = talib.ROCP(close, 1)
     highest, lowest = talib.MAX(close, WARM_UP), talib.MIN(close, WARM_UP)
-    volume = prices["volume"]
+    volume = prices["volume"] / (close / prices["close"])  # as adjusted_prices has it, so that a split is no surge
     table = pl.DataFrame(
         {
             "session": prices["session"],
