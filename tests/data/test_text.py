@@ -298,7 +298,6 @@ def test_ticker_in_angle_brackets_is_no_tag(text, cleaned):
         *("a" * 10**6, "<" * 10**6, "<|" * 500_000, "&amp;" * 200_000, "<script>" * 100_000, "<a b=" * 200_000),
         *("Account: " * 100_000, "Human:" * 100_000, "\u200b" * 10**6, " " * 10**6, "ﷺ" * 300_000, "e\u0301" * 10**5),
         *("<|" * 1000 + "x" + "|>" * 1000, "<" * 2000 + "b" + ">" * 2000, "Hu" * 600 + "Human:" * 400, "é<a '" * 10**5),
-        *("#" * 3900 + "x ## user", "#" * 3900 + " usable ## user"),
     ],
     ids=lambda bomb: repr(bomb[:6]),
 )
@@ -308,6 +307,13 @@ def test_huge_hostile_text_costs_milliseconds(bomb):
     cleaned = clean_text(bomb, 240)
     assert time.process_time() - started < 0.5
     assert len(cleaned) <= 240
+
+
+def test_many_hash_signs_cost_no_more_than_as_many_letters():
+    texts = pl.Series(["#" * 3900 + "x ## user"] * 8)
+    started = time.process_time()
+    assert clean_texts(texts).to_list() == ["#" * 3900 + "x"] * 8
+    assert time.process_time() - started < 0.5
 
 
 def test_what_lies_beyond_the_cap_is_not_read():
