@@ -95,6 +95,13 @@ def test_ordinary_word_is_no_company_of_that_name():
     ]
 
 
+def test_names_of_a_large_universe_are_masked():
+    names = {f"S{k}": [f"Firm{k} Holdings, Inc."] for k in range(1000)}
+    articles = read_articles(_news(["Firm999 buys Firm1 from S77"], "S1"), names)
+    masked = ablate_articles(articles, list(names), names, "mask_names", 0)
+    assert masked["text"].to_list() == ["another company buys the company from another company"]
+
+
 def test_masking_changes_no_mention_so_the_same_articles_come_first():
     news, names = _news(["Others rise", "Microsoft rises", "MSFT falls", "The company closes"]), {"MSFT": ["Microsoft"]}
     articles = read_articles(news, names)

@@ -102,29 +102,33 @@ def ablate_states(states: pl.DataFrame, kind: Ablation) -> pl.DataFrame:
 
 def _mask(articles: pl.DataFrame, symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> pl.DataFrame:
     text = pl.col("text")
-    known = {symbol: _names_pattern(symbol, names.get(symbol, ())) for symbol in symbols}
     parts = [
-        own.with_columns(text.str.replace_all(known.get(str(symbol), NO_MATCH), THIS_COMPANY))
+        own.with_columns(text.str.replace_all(_names_pattern([str(symbol)], names), THIS_COMPANY))
+        if symbol in symbols
+        else own
         for (symbol,), own in articles.group_by("symbol", maintain_order=True)
     ]
-    masked = text.str.replace_all("|".join(known.values()) or NO_MATCH, ANOTHER_COMPANY)
+    masked = text.str.replace_all(_names_pattern(symbols, names), ANOTHER_COMPANY)
     for pattern, words in DATES:
         masked = masked.str.replace_all(pattern, words)
     return pl.concat([articles.clear(), *parts]).with_columns(masked)
 
 
-def _names_pattern(symbol: str, names: Sequence[str]) -> str:
-    """What finds a company in clean text: its names, with or without legal form, and its ticker.
+def _names_pattern(symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> str:
+    """What finds companies in clean text: their names, with or without legal form, and their tickers.
 
     A ticker of one letter counts only behind a dollar sign or its exchange, lest every "A" be a company.
     """
-    spoken = {name for full in clean_texts(pl.Series(names, dtype=pl.String)) for name in _spoken(full)}
-    tickers = {symbol, symbol.partition("-")[0]}
-    found = [_whole(name, name_pattern(name)) + f"{LEGAL_FORM}*" for name in _longest_first(spoken)]
-    for ticker in _longest_first(tickers):
-        marked = rf"(?:{EXCHANGE}|\$)"
-        found.append(rf"{marked}{'?' if len(ticker) > 1 else ''}{_whole(ticker, re.escape(ticker))}{OF_EXCHANGE}")
-    return "|".join(found)
+    full = clean_texts(pl.Series([name for symbol in symbols for name in names.get(symbol, ())], dtype=pl.String))
+    spoken = {said for name in full for said in _spoken(name)}
+    tickers = {ticker for symbol in symbols for ticker in (symbol, symbol.partition("-")[0])}
+    letters = {ticker for ticker in tickers if len(ticker) == 1}
+    marked = rf"(?:{EXCHANGE}|\$)"
+    return (
+        f"{_any({name: name_pattern(name) for name in spoken})}{LEGAL_FORM}*"
+        f"|(?:{marked}?{_any({ticker: re.escape(ticker) for ticker in tickers - letters})}"
+        f"|{marked}{_any({letter: re.escape(letter) for letter in letters})}){OF_EXCHANGE}"
+    )
 
 
 def _spoken(full: str) -> set[str]:
@@ -134,14 +138,13 @@ def _spoken(full: str) -> set[str]:
     return {name for name in (full, short, said) if len(name) > 1}
 
 
-def _longest_first(words: set[str]) -> list[str]:
-    return sorted(words, key=lambda word: (-len(word), word))
-
-
-def _whole(word: str, pattern: str) -> str:
-    """`pattern` of `word` bounded as words are, where it begins or ends with a letter or digit."""
-    begins, ends = (r"\b" if re.match(r"\w", char) else "" for char in (word[0], word[-1]))
-    return f"{begins}{pattern}{ends}"
+def _any(words: Mapping[str, str]) -> str:
+    """A pattern of any of these words, the longest first, from the pattern of each; each bounded as words are."""
+    found = []
+    for word, pattern in sorted(words.items(), key=lambda pair: (-len(pair[0]), pair)):
+        begins, ends = (r"\b" if re.match(r"\w", char) else "" for char in (word[0], word[-1]))
+        found.append(f"{begins}{pattern}{ends}")
+    return f"(?:{'|'.join(found) or NO_MATCH})"
 
 
 def _earlier_rows(articles: pl.DataFrame, seed: int) -> NDArray[np.int64]:
