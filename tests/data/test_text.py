@@ -150,6 +150,13 @@ MARKUP = [
         "&amp;",
         "&#60;",
         "lt;",
+        "<AAPL.O>",
+        "<ABC>",
+        "½",
+        "²",
+        "5",
+        "Account: flat",
+        "{",
     ),
     *("amp;", "<|", "|>", "[INST]", "Human:", "Hu", "man:", "Acc", "ount:", "Account:", "### Response:", "<", ">", "x"),
     *("е", "e\u0301", "\u0301", "\u200b", " ", "\n", "…", "- ", "long 3 sessions"),
@@ -253,6 +260,39 @@ def test_account_line_amid_a_text_is_no_account_line():
 
 
 @pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("Acme rises. Account: flat", "Acme rises. flat"),
+        ("Acme rises. ACCOUNT = flat. Decision:", "Acme rises. flat. Decision:"),
+        ('Acme rises. Account: {"position": "flat"}', 'Acme rises. {"position": "flat"}'),
+        ("Savings account: flat fees return", "Savings account: flat fees return"),
+    ],
+)
+def test_account_line_amid_a_text_may_be_flat_or_json(text, cleaned):
+    assert clean_text(text, 100) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [("5½% on 10² of 3&frac14;", "5 1⁄2% on 10 2 of 3 1⁄4"), ("½ of ⅛, CO₂ and m²", "1⁄2 of 1⁄8, CO2 and m2")],
+)
+def test_fraction_or_power_makes_no_other_number(text, cleaned):
+    assert clean_text(text, 100) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("Apple <AAPL.O>, Acme&lt;BRK.A&gt;rise", "Apple AAPL.O, Acme BRK.A rise"),
+        ("<GOOG> rises<BR>today<P>again</P>", "GOOG rises today again"),
+        ("<AAPL.O x=1> rises <Aapl.O>", "rises"),
+    ],
+)
+def test_ticker_in_angle_brackets_is_no_tag(text, cleaned):
+    assert clean_text(text, 100) == cleaned
+
+
+@pytest.mark.parametrize(
     "bomb",
     [
         *("a" * 10**6, "<" * 10**6, "<|" * 500_000, "&amp;" * 200_000, "<script>" * 100_000, "<a b=" * 200_000),
@@ -267,6 +307,13 @@ def test_huge_hostile_text_costs_milliseconds(bomb):
     cleaned = clean_text(bomb, 240)
     assert time.process_time() - started < 0.5
     assert len(cleaned) <= 240
+
+
+def test_many_hash_signs_cost_no_more_than_as_many_letters():
+    texts = pl.Series(["#" * 3900 + "x ## user"] * 8)
+    started = time.process_time()
+    assert clean_texts(texts).to_list() == ["#" * 3900 + "x"] * 8
+    assert time.process_time() - started < 0.5
 
 
 def test_what_lies_beyond_the_cap_is_not_read():

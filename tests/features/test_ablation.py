@@ -9,12 +9,23 @@ from polars.testing import assert_frame_equal
 from flag_kedro.backtest.audit import CORRUPTIONS
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
-from flag_kedro.features.ablation import ABLATIONS, Ablation, ablate_tables
+from flag_kedro.features.ablation import ABLATIONS, Ablation, ablate_articles
+from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states
 
 NAMES = {"ALDR": ["Alder Foods"], "BRIX": ["Brixton Steel"]}
-SYMBOLS = pl.DataFrame({"symbol": ["MSFT", "AAPL", "F", "BTC-USD"]})
-SPOKEN = {"MSFT": ["Microsoft Corporation"], "AAPL": ["Apple Inc.", "Apple"]}
+SYMBOLS = ["MSFT", "AAPL", "F", "BTC-USD", "T", "M", "YHOO", "JPM", "AMZN", "TGT", "OR"]
+SPOKEN = {
+    "MSFT": ["Microsoft Corporation"],
+    "AAPL": ["Apple Inc.", "Apple"],
+    "T": ["AT&amp;T Inc."],
+    "M": ["Macy's, Inc."],
+    "YHOO": ["Yahoo! Inc."],
+    "JPM": ["JPMorgan Chase & Co."],
+    "AMZN": ["Amazon.com, Inc."],
+    "TGT": ["Target Corporation"],
+    "OR": ["L’Oréal S.A."],
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +44,11 @@ def _news(headlines: list[str], symbol: str = "MSFT") -> pl.DataFrame:
     times = [datetime(2020, 11, 9, 12, tzinfo=UTC) + timedelta(days=day) for day in range(len(headlines))]
     columns = {"symbol": symbol, "published_at": times, "available_at": times, "headline": headlines}
     return pl.DataFrame(columns | {"body": None, "source": "wire", "url": None}, schema=NEWS)
+
+
+def _masked(headlines: list[str], symbol: str = "MSFT") -> list[str]:
+    articles = read_articles(_news(headlines, symbol), SPOKEN)
+    return ablate_articles(articles, SYMBOLS, SPOKEN, "mask_names", 0)["text"].to_list()
 
 
 @pytest.mark.parametrize(
@@ -57,12 +73,58 @@ def _news(headlines: list[str], symbol: str = "MSFT") -> pl.DataFrame:
     ],
 )
 def test_masked_headline_names_no_company_and_no_date(headline: str, masked: str):
-    assert ablate_tables(SYMBOLS, _news([headline]), SPOKEN, "mask_names", 0)["headline"].to_list() == [masked]
+    assert _masked([headline]) == [masked]
+
+
+@pytest.mark.parametrize(
+    "headline",
+    [
+        *("AT&amp;T rises", "App<b>le</b> rises", "ＡＡＰＬ rises", "Ap\u00adple Inc. rises", "&#65;pple rises"),
+        *("Macy’s rises", "Macy's Inc. rises", "L'Ore\u0301al rises", "L’Oréal SA rises", "<AAPL.O> rises"),
+        *("Yahoo! rises", "Yahoo rises", "YAHOO! INC. rises", "JPMorgan Chase rises", "JPMorgan Chase & Co. rises"),
+        *("Amazon rises", "Amazon.com rises", "AMAZON.COM, INC. rises", "Target rises", "TARGET corp. rises"),
+    ],
+)
+def test_name_is_masked_however_it_is_written(headline: str):
+    assert _masked([headline]) == ["another company rises"]
+
+
+def test_ordinary_word_is_no_company_of_that_name():
+    assert _masked(["Analyst lifts price target as apple growers sell"]) == [
+        "Analyst lifts price target as apple growers sell"
+    ]
+
+
+def test_names_of_a_large_universe_are_masked():
+    names = {f"S{k}": [f"Firm{k} Holdings, Inc."] for k in range(1000)}
+    articles = read_articles(_news(["Firm999 buys Firm1 from S77"], "S1"), names)
+    masked = ablate_articles(articles, list(names), names, "mask_names", 0)
+    assert masked["text"].to_list() == ["another company buys the company from another company"]
+
+
+def test_masking_changes_no_mention_so_the_same_articles_come_first():
+    news, names = _news(["Others rise", "Microsoft rises", "MSFT falls", "The company closes"]), {"MSFT": ["Microsoft"]}
+    articles = read_articles(news, names)
+    masked = ablate_articles(articles, SYMBOLS, names, "mask_names", 0)
+    assert masked["text"].to_list() == ["Others rise", "the company rises", "the company falls", "The company closes"]
+    assert articles["mentions"].to_list() == masked["mentions"].to_list() == [False, True, True, False]
+
+
+def test_masked_states_show_the_articles_that_others_show(market: SimulatedMarket):
+    words = pl.Series(["all rise", "ALDR rises", "BRIX rises"]).gather(pl.int_range(market.news.height, eager=True) % 3)
+    numbers = pl.int_range(market.news.height, eager=True).cast(pl.String).str.zfill(7)
+    news = market.news.with_columns(headline=numbers + " " + words)
+    sizes = {"digest_sessions": 5, "digest_chars": 100, "article_chars": 60, "min_article_chars": 10}
+    shown = []
+    for kind in ("none", "mask_names"):
+        states, _ = build_market_states(market.prices, news, names=NAMES, ablation=kind, **sizes)
+        shown.append(pl.concat(states.values())["news_text"].str.extract_all(r"\d{7}").to_list())
+    assert shown[0] == shown[1]
+    assert any(shown[0])
 
 
 def test_masking_knows_whose_article_it_is():
-    masked = ablate_tables(SYMBOLS, _news(["Apple beats Microsoft"], "AAPL"), SPOKEN, "mask_names", 0)
-    assert masked["headline"].to_list() == ["the company beats another company"]
+    assert _masked(["Apple beats Microsoft"], "AAPL") == ["the company beats another company"]
 
 
 def test_no_masked_state_of_the_simulated_market_tells_its_company(market: SimulatedMarket):
@@ -73,8 +135,9 @@ def test_no_masked_state_of_the_simulated_market_tells_its_company(market: Simul
 
 def test_shuffled_article_says_what_an_earlier_one_of_its_symbol_said():
     news = pl.concat([_news([f"{symbol} {k}" for k in range(50)], symbol) for symbol in ("MSFT", "AAPL")])
-    shuffled = ablate_tables(SYMBOLS, news, {}, "shuffle_news", 0)
-    told = shuffled["headline"].str.split(" ").list
+    articles = read_articles(news, {"MSFT": ["17", "33"]})
+    shuffled = ablate_articles(articles, SYMBOLS, {}, "shuffle_news", 0)
+    told = shuffled["text"].str.split(" ").list
     assert told.get(0).to_list() == news["symbol"].to_list()
     own = [*range(50), *range(50)]
     said = told.get(1).cast(pl.Int64).to_list()
@@ -82,12 +145,15 @@ def test_shuffled_article_says_what_an_earlier_one_of_its_symbol_said():
     assert [source for source, place in zip(said, own, strict=True) if not place] == [0, 0]
     assert len(set(said[:50])) > 15
     assert said[:50] != said[50:]
-    assert_frame_equal(shuffled.drop("headline"), news.drop("headline"))
+    assert_frame_equal(shuffled.select("symbol", "available_at"), news.select("symbol", "available_at"))
+    moved = shuffled.select("symbol", "text", "mentions").unique()
+    assert moved.join(articles, on=["symbol", "text", "mentions"], how="anti").is_empty()
 
 
 def test_shuffled_texts_depend_on_the_seed_alone():
     news = _news([str(k) for k in range(50)])
-    drawn = [ablate_tables(SYMBOLS, news, {}, "shuffle_news", seed)["headline"].to_list() for seed in (0, 0, 1)]
+    articles = read_articles(news, {})
+    drawn = [ablate_articles(articles, SYMBOLS, {}, "shuffle_news", seed)["text"].to_list() for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 

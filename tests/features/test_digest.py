@@ -155,6 +155,11 @@ def test_article_mentions_a_company_by_its_ticker_or_a_name_as_words(text, menti
     assert pl.Series([text]).str.contains(pattern).item() is mentions
 
 
+def test_word_is_a_mention_of_a_name_in_capitals_only_with_one_and_with_any_apostrophe():
+    texts = pl.Series(["Analyst lifts price target", "Target falls", "TARGET falls", "Macy’s falls", "MACY'S falls"])
+    assert texts.str.contains(mention_pattern("TGT", ("Target", "Macy's"))).to_list() == [False, True, True, True, True]
+
+
 def test_ticker_of_one_letter_is_no_mention_and_signs_in_one_are_no_pattern():
     assert mention_pattern("F", ()) is None
     assert pl.Series(["BTCUSD", "BTC-USD up"]).str.contains(mention_pattern("BTC-USD", ())).to_list() == [False, True]

@@ -33,16 +33,26 @@ _ATTRIBUTES = r"""(?:\s[^<>=]*=(?:[^<>"']|"[^"]*"|'[^']*')*|\s[^<>=]*=[^<>]*|\s*
 _INLINE = rf"(?i)</?(?:abbr|a|big|b|code|del|em|font|ins|i|mark|q|small|span|strong|sub|sup|s|tt|u|wbr){_ATTRIBUTES}>"
 _HIDDEN = r"(?is)<script\b[^>]*>.*?(?:</script\s*>|$)|<style\b[^>]*>.*?(?:</style\s*>|$)|<!--.*?(?:-->|$)"
 _TAG = (
-    r"(?i)<!\[CDATA\[|\]\]>|<\|[^|<>]*\|>|<<\s*/?\s*\w+\s*>>"
+    r"(?i)<!\[CDATA\[|\]\]>|<\|[^|<>]*\|>"
     rf"|<[\p{{L}}_][\w:.-]*{_ATTRIBUTES}>|</[\p{{L}}_][^<>]*>|<[!?][^<>]*>"
 )
+_SURE_TAG = (
+    r"<<\s*/?\s*\w+\s*>>"
+    r"|<(?:P|BR|HR|DIV|H[1-6]|UL|OL|LI|DL|DT|DD|TABLE|THEAD|TBODY|TFOOT|TR|TH|TD|COL|IMG|PRE|HTML|HEAD|BODY|TITLE|META"
+    r"|LINK|STYLE|FORM|INPUT|LABEL|VIDEO|AUDIO|ASIDE|MAIN|NAV|INST|SYS|BOS|EOS|UNK|PAD)>"
+)
+"""Tags and marks that would pass for the tickers below."""
+_CODE = r"<([A-Z]{1,5}(?:\.[A-Z]{1,2})?)>"
+"""A ticker as Reuters writes it, which is no tag: <AAPL.O>."""
+_NUMBER = r"(\p{Nd})(\p{No})"
+"""A fraction or a power behind a digit, of which NFKC would make one number: 5½, 10²."""
 _AMPERSAND = r"(?i)&(?:(?:amp|#0*38|#x0*26);)+"
 _ENTITY = r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});"
 _TURN = (
     r"(?i:\[\s*/?\s*(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results)\s*\])"
-    r"|(?i:#{2,}\s*(?:instructions?|responses?|inputs?|outputs?|prompt|system|user|assistant|human)\b\s*:?)"
+    r"|(?i:#{2,8}\s*(?:instructions?|responses?|inputs?|outputs?|prompt|system|user|assistant|human)\b\s*:?)"
     r"|(?:Human|Assistant|\b(?:HUMAN|ASSISTANT|USER|SYSTEM))\s*:"
-    r"|(?i:\baccount\s*[:=]\s*)((?i:long|short)\s+(?:\d|over))"
+    r"|(?i:\baccount\s*[:=]\s*)((?i:long|short)\s+(?:\d|over)|(?i:flat)\s*(?:$|[.,;:!?|()])|\{)"
 )
 """What separates the turns of a chat, and an account line amid a text; a group is what may stay of a match."""
 
@@ -119,7 +129,9 @@ def cut_text(text: pl.Expr, num_chars: pl.Expr) -> pl.Expr:
 def _take_off_a_layer(texts: pl.Series) -> pl.Series:
     """`texts` after every rule once."""
     texts = _unescape(_normalise(texts).str.replace_all(_AMPERSAND, "&"))
-    texts = texts.str.replace_all(_HIDDEN, " ").str.replace_all(_INLINE, "").str.replace_all(_TAG, " ")
+    texts = texts.str.replace_all(_HIDDEN, " ").str.replace_all(_INLINE, "").str.replace_all(_SURE_TAG, " ")
+    texts = texts.str.replace_all(rf"{_CODE}\b", " ${1} ").str.replace_all(_CODE, " ${1}")
+    texts = texts.str.replace_all(_TAG, " ")
     texts = _cut_turns(_cut_sections(_fold(texts)))
     return _fold(texts)
 
@@ -136,8 +148,9 @@ def _normalise(texts: pl.Series) -> pl.Series:
 
 
 def _nfkc(texts: pl.Series) -> pl.Series:
-    """`texts` in NFKC, but for the ellipsis."""
-    texts = texts.str.replace_all(_ELLIPSIS, _KEPT, literal=True).str.normalize("NFKC")
+    """`texts` in NFKC, but for the ellipsis, and no number made of two."""
+    texts = texts.str.replace_all(_NUMBER, "${1} ${2}").str.replace_all(_ELLIPSIS, _KEPT, literal=True)
+    texts = texts.str.normalize("NFKC")
     return texts.str.replace_all(_KEPT, _ELLIPSIS, literal=True).str.head(MAX_CHARS)
 
 

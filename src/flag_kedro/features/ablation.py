@@ -12,18 +12,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flag_kedro.data.streams import stream
+from flag_kedro.data.text import clean_texts
+from flag_kedro.features.names import name_pattern
 
 Ablation = Literal["none", "mask_names", "shuffle_news", "no_news", "no_prices"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 NOT_SHOWN = "not shown"
-TEXTS = ("headline", "body", "source", "url")
+TEXTS = ("text", "mentions")
+"""What moves together when news are shuffled."""
 THIS_COMPANY, ANOTHER_COMPANY = "the company", "another company"
 NO_MATCH = r"[^\s\S]"
 LEGAL_FORM = (
-    r"(?i:,?\s+(?:Inc|Incorporated|Corp|Corporation|Co|Company|Companies|Ltd|Limited|PLC|LLC|SE|AG|SA|NV|Holdings?|Group)"
-    r"\b\.?)"
+    r"(?i:,?\s+(?:(?:&|and)\s+Co|(?:&|and)\s+Company|Inc|Incorporated|Corp|Corporation|Co|Company|Companies|Ltd|Limited"
+    r"|PLC|LLC|SE|AG|S\.?A|N\.?V|Holdings?|Group)\b\.?)"
 )
 EXCHANGE = r"(?:\b(?:NASDAQ|NasdaqGS|Nasdaq|NYSE|NYSEARCA|AMEX|LSE|TSX|OTC)\s*:\s*)"
+OF_EXCHANGE = r"(?:\.[A-Z]{1,2}\b)?"
+"""What Reuters writes behind a ticker: AAPL.O."""
 MONTH = (
     r"(?:May|MAY|Mar(?:ch|\.)?|MARCH|(?i:jan(?:uary|\.)?|feb(?:ruary|\.)?|apr(?:il|\.)?|june?\.?|july?\.?|aug(?:ust|\.)?"
     r"|sept?(?:ember|\.)?|oct(?:ober|\.)?|nov(?:ember|\.)?|dec(?:ember|\.)?))"
@@ -56,17 +61,17 @@ DATES = (
 """Regular expressions and what takes their place, in this order; May and March only where a date is meant."""
 
 
-def ablate_tables(
-    prices: pl.DataFrame, news: pl.DataFrame, names: Mapping[str, Sequence[str]], kind: Ablation, seed: int
+def ablate_articles(
+    articles: pl.DataFrame, symbols: Sequence[str], names: Mapping[str, Sequence[str]], kind: Ablation, seed: int
 ) -> pl.DataFrame:
-    """The news table as states of this kind read it.
+    """The articles as states of this kind read them; masking changes words, never which articles come first.
 
     Masking is no proof that a language model does not know what it reads about: models tell companies and times
     from what remains, and recall values all the same (arXiv:2504.14765).
 
     Args:
-        prices: the prices table; its symbols are those whose names are masked.
-        news: the news table.
+        articles: `symbol`, `available_at`, clean `text` and `mentions`, as `digest.read_articles` gives them.
+        symbols: those whose names are masked.
         names: what articles call the company of a symbol; missing ones have their ticker only.
         kind: `mask_names` writes neutral words for names, tickers and dates; `shuffle_news` gives each article the
             text of an earlier one of its symbol, drawn at random, so that not even an ablated state knows the future
@@ -75,14 +80,14 @@ def ablate_tables(
     """
     match kind:
         case "mask_names":
-            return _mask(news, prices["symbol"].unique(maintain_order=True).to_list(), names)
+            return _mask(articles, symbols, names)
         case "shuffle_news":
-            rows = _earlier_rows(news, seed)
-            return news.with_columns(news[column].gather(rows) for column in TEXTS)
+            rows = _earlier_rows(articles, seed)
+            return articles.with_columns(articles[column].gather(rows) for column in TEXTS)
         case "no_news":
-            return news.clear()
+            return articles.clear()
         case "none" | "no_prices":
-            return news
+            return articles
 
 
 def unnamed(symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> list[str]:
@@ -95,39 +100,57 @@ def ablate_states(states: pl.DataFrame, kind: Ablation) -> pl.DataFrame:
     return states.with_columns(pl.lit(NOT_SHOWN).alias("market_text")) if kind == "no_prices" else states
 
 
-def _mask(news: pl.DataFrame, symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> pl.DataFrame:
-    texts = pl.col("headline", "body")
-    known = {symbol: _names_pattern(symbol, names.get(symbol, ())) for symbol in symbols}
+def _mask(articles: pl.DataFrame, symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    text = pl.col("text")
     parts = [
-        own.with_columns(texts.str.replace_all(known.get(str(symbol), NO_MATCH), THIS_COMPANY))
-        for (symbol,), own in news.group_by("symbol", maintain_order=True)
+        own.with_columns(text.str.replace_all(_names_pattern([str(symbol)], names), THIS_COMPANY))
+        if symbol in symbols
+        else own
+        for (symbol,), own in articles.group_by("symbol", maintain_order=True)
     ]
-    masked = texts.str.replace_all("|".join(known.values()) or NO_MATCH, ANOTHER_COMPANY)
+    masked = text.str.replace_all(_names_pattern(symbols, names), ANOTHER_COMPANY)
     for pattern, words in DATES:
         masked = masked.str.replace_all(pattern, words)
-    return pl.concat([news.clear(), *parts]).with_columns(masked)
+    return pl.concat([articles.clear(), *parts]).with_columns(masked)
 
 
-def _names_pattern(symbol: str, names: Sequence[str]) -> str:
-    """What finds a company: its names, with or without legal form, and its ticker.
+def _names_pattern(symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> str:
+    """What finds companies in clean text: their names, with or without legal form, and their tickers.
 
     A ticker of one letter counts only behind a dollar sign or its exchange, lest every "A" be a company.
     """
-    spoken = {name for full in names for name in (full, re.sub(rf"{LEGAL_FORM}+$", "", full)) if len(name) > 1}
-    tickers = {symbol, symbol.partition("-")[0]}
-    found = [
-        rf"(?i:\b{re.escape(name)}\b){LEGAL_FORM}*" for name in sorted(spoken, key=lambda name: (-len(name), name))
-    ]
-    for ticker in sorted(tickers, key=lambda ticker: (-len(ticker), ticker)):
-        marked = rf"(?:{EXCHANGE}|\$)"
-        found.append(rf"{marked}{'?' if len(ticker) > 1 else ''}\b{re.escape(ticker)}\b")
-    return "|".join(found)
+    full = clean_texts(pl.Series([name for symbol in symbols for name in names.get(symbol, ())], dtype=pl.String))
+    spoken = {said for name in full for said in _spoken(name)}
+    tickers = {ticker for symbol in symbols for ticker in (symbol, symbol.partition("-")[0])}
+    letters = {ticker for ticker in tickers if len(ticker) == 1}
+    marked = rf"(?:{EXCHANGE}|\$)"
+    return (
+        f"{_any({name: name_pattern(name) for name in spoken})}{LEGAL_FORM}*"
+        f"|(?:{marked}?{_any({ticker: re.escape(ticker) for ticker in tickers - letters})}"
+        f"|{marked}{_any({letter: re.escape(letter) for letter in letters})}){OF_EXCHANGE}"
+    )
 
 
-def _earlier_rows(news: pl.DataFrame, seed: int) -> NDArray[np.int64]:
+def _spoken(full: str) -> set[str]:
+    """A name, without its legal form, and without what is written rather than said: Yahoo! and Amazon.com."""
+    short = re.sub(rf"{LEGAL_FORM}+$", "", full)
+    said = re.sub(r"(?i:\.com)?\W*$", "", short)
+    return {name for name in (full, short, said) if len(name) > 1}
+
+
+def _any(words: Mapping[str, str]) -> str:
+    """A pattern of any of these words, the longest first, from the pattern of each; each bounded as words are."""
+    found = []
+    for word, pattern in sorted(words.items(), key=lambda pair: (-len(pair[0]), pair)):
+        begins, ends = (r"\b" if re.match(r"\w", char) else "" for char in (word[0], word[-1]))
+        found.append(f"{begins}{pattern}{ends}")
+    return f"(?:{'|'.join(found) or NO_MATCH})"
+
+
+def _earlier_rows(articles: pl.DataFrame, seed: int) -> NDArray[np.int64]:
     """For each row that of an earlier article of its symbol, [n]; articles yet to come change no draw."""
-    order = news.with_row_index("row").sort("symbol", "available_at", maintain_order=True)
-    found = np.arange(news.height)
+    order = articles.with_row_index("row").sort("symbol", "available_at", maintain_order=True)
+    found = np.arange(articles.height)
     for (symbol,), own in order.group_by("symbol", maintain_order=True):
         rows = own["row"].to_numpy().astype(np.int64)
         draws = stream(seed, "shuffled news", str(symbol)).random(len(rows))

@@ -7,6 +7,7 @@ from functools import lru_cache
 import polars as pl
 
 from flag_kedro.data.text import clean_texts, cut_text
+from flag_kedro.features.names import name_pattern
 
 NO_NEWS = "none"
 BULLET = "- "
@@ -23,7 +24,7 @@ def mention_pattern(symbol: str, names: tuple[str, ...]) -> str | None:
     """
     words = [re.escape(symbol)] if len(symbol) > 1 else []
     cleaned = clean_texts(pl.Series(names, dtype=pl.String))
-    words += [f"(?i:{re.escape(name)})" for name in cleaned if name]
+    words += [name_pattern(name) for name in cleaned if name]
     return rf"(?:^|\W)(?:{'|'.join(words)})(?:\W|$)" if words else None
 
 

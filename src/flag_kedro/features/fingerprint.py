@@ -7,6 +7,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unicodedata import unidata_version
 
 import polars as pl
 
@@ -47,14 +48,14 @@ def fingerprint_symbols(
 
 @cache
 def code_hash() -> str:
-    """Hash of the code that writes market states, and of the libraries that compute for it."""
-    return _hash_code(
-        [*sorted((PACKAGE / "features").glob("*.py")), PACKAGE / "data" / "text.py", PACKAGE / "data" / "universe.py"]
-    )
+    """Hash of the code that writes market states, of the libraries that compute for it, and of Python's Unicode."""
+    others = [PACKAGE / "data" / name for name in ("streams.py", "text.py", "universe.py")]
+    return _hash_code([*sorted((PACKAGE / "features").glob("*.py")), *others])
 
 
 def _hash_code(files: Iterable[Path]) -> str:
-    code = sha256(" ".join(version(name) for name in ("polars", "TA-Lib", "numpy")).encode())
+    libraries = [version(name) for name in ("polars", "TA-Lib", "numpy")]
+    code = sha256(" ".join([*libraries, unidata_version]).encode())
     for file in files:
         code.update(file.name.encode() + b"\0" + file.read_bytes())
     return code.hexdigest()

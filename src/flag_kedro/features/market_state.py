@@ -9,7 +9,7 @@ import polars as pl
 
 from flag_kedro.data.schema import UTC, DataError, Schema
 from flag_kedro.data.universe import with_membership
-from flag_kedro.features.ablation import Ablation, ablate_states, ablate_tables
+from flag_kedro.features.ablation import Ablation, ablate_articles, ablate_states
 from flag_kedro.features.alignment import align_news_to_decisions, in_sight
 from flag_kedro.features.digest import NO_NEWS, read_articles, write_digests
 from flag_kedro.features.fingerprint import hash_table
@@ -74,7 +74,7 @@ def build_market_states(
         digest_chars: budget of a state's news in characters.
         article_chars: most characters of one article.
         min_article_chars: fewest characters to which an article is cut.
-        ablation: what the states lack; see `ablation.ablate_tables`.
+        ablation: what the states lack; see `ablation.ablate_articles`.
         ablation_seed: of its draws.
 
     Returns:
@@ -110,12 +110,14 @@ def build_by_symbol(
     **sizes: int,
 ) -> tuple[dict[str, pl.DataFrame], dict[str, FeatureReport]]:
     """`build_market_states` with a report for each symbol."""
-    news = ablate_tables(prices, news, names, ablation, ablation_seed)
+    every = prices["symbol"].unique(maintain_order=True).to_list()
     states: dict[str, pl.DataFrame] = {}
     reports: dict[str, FeatureReport] = {}
     for symbols in _batches(prices, news, digest_sessions):
         own = pl.col("symbol").is_in(symbols)
-        table, found = _build_batch(prices.filter(own), news.filter(own), names, digest_sessions, sizes)
+        articles = read_articles(news.filter(own), names)
+        articles = ablate_articles(articles, every, names, ablation, ablation_seed)
+        table, found = _build_batch(prices.filter(own), articles, digest_sessions, sizes)
         table = with_membership(ablate_states(table, ablation), universe)
         tables = table.partition_by("symbol", as_dict=True, maintain_order=True)
         states |= {symbol: tables[symbol,].rechunk() for symbol in symbols}
@@ -186,9 +188,9 @@ def _batches(prices: pl.DataFrame, news: pl.DataFrame, digest_sessions: int) -> 
 
 
 def _build_batch(
-    prices: pl.DataFrame, news: pl.DataFrame, names: Names, digest_sessions: int, sizes: Mapping[str, int]
+    prices: pl.DataFrame, articles: pl.DataFrame, digest_sessions: int, sizes: Mapping[str, int]
 ) -> tuple[pl.DataFrame, dict[str, FeatureReport]]:
-    """States of some symbols in one table, and a report for each."""
+    """States of some symbols in one table, and a report for each; `articles` as `digest.read_articles` gives them."""
     prices = prices.sort("symbol", "session").with_row_index("state")
     sessions = prices.select(
         "symbol",
@@ -198,7 +200,7 @@ def _build_batch(
         first=pl.col("state").min().over("symbol") + (WARM_UP - 1),
         end=pl.col("state").max().over("symbol") + 1,
     )
-    aligned, _ = align_news_to_decisions(read_articles(news, names), sessions)
+    aligned, _ = align_news_to_decisions(articles, sessions)
     shown = in_sight(aligned, digest_sessions)
     digests = write_digests(shown.select("state", "text"), **sizes)
     known = shown.group_by("state").agg(news_known_at=pl.col("available_at").max())
@@ -220,7 +222,7 @@ def _build_batch(
         pl.col("adj_close").alias("mark_price"),
         pl.col("adj_volume").alias("volume"),
     )
-    return states.cast(MARKET_STATE), _report(table, news, aligned)  # type: ignore[arg-type]
+    return states.cast(MARKET_STATE), _report(table, articles, aligned)  # type: ignore[arg-type]
 
 
 def _indicators(prices: pl.DataFrame) -> pl.DataFrame:
@@ -229,9 +231,9 @@ def _indicators(prices: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(tables).drop("session")
 
 
-def _report(table: pl.DataFrame, news: pl.DataFrame, aligned: pl.DataFrame) -> dict[str, FeatureReport]:
-    """What each symbol of `table` shows of `news`."""
-    given, used = (dict(articles.group_by("symbol").len().rows()) for articles in (news, aligned))
+def _report(table: pl.DataFrame, articles: pl.DataFrame, aligned: pl.DataFrame) -> dict[str, FeatureReport]:
+    """What each symbol of `table` shows of its articles."""
+    given, used = (dict(rows.group_by("symbol").len().rows()) for rows in (articles, aligned))
     counts = table.group_by("symbol").agg(pl.len(), pl.col("left_out").sum(), pl.col("cut").sum())
     return {
         symbol: FeatureReport(num, given.get(symbol, 0), given.get(symbol, 0) - used.get(symbol, 0), left_out, cut)
