@@ -47,6 +47,11 @@ def test_statement_is_true_at_its_session_and_its_alternatives_at_others(stateme
         assert WINDOW[0] <= min(places) <= max(places) <= WINDOW[1]
 
 
+def test_no_two_statements_are_true_of_the_same_symbol_and_session():
+    drawn = draw_statements(_prices(), {}, WINDOW, 500, 9, seed=0)
+    assert len({statement.subject for statement in drawn}) == len(drawn) > 40
+
+
 def test_direction_is_that_of_the_adjusted_close(statements: list[CloseStatement]):
     prices = _prices().with_columns(up=pl.col("adj_close").diff().over("symbol") > 0)
     rose = {(symbol, day): up for symbol, day, up in prices.select("symbol", "session", "up").rows()}

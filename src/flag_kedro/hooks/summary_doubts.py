@@ -32,7 +32,8 @@ def _by_window(knowledge: dict[str, Any], memory: dict[str, Any]) -> Table:
         caption=(
             f"{reason[0].upper()}{reason[1:]}.\n"
             "percentile: of true closes among others nearby, 0.5 by chance.\n"
-            "AUC: of rose against fell, 0.5 by chance."
+            "AUC: of rose against fell, 0.5 by chance.\n"
+            "p: of each test alone; no correction for several windows and tests."
         ),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -66,7 +67,7 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
         title=f"What the trained policy uses, {first} to {last}",
         caption=(
             "CR: sum of log returns over symbols, account after costs.\n"
-            f"same: share of decisions that are those on states as trained on ({reference}).\n"
+            f"same: share of decisions for the same position as on states as trained on ({reference}).\n"
             "difference, 95 %, p: of CR, by bootstrap of sessions."
         ),
         box=box.SIMPLE_HEAD,
@@ -83,7 +84,7 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
             _figure(row["log_return"], 2, 100.0),
             _figure(row["median_sharpe_ratio"]),
             _figure(row["mean_turnover"], 1),
-            _figure(row["agreement"], 1, 100.0),
+            _figure(row["same_position"], 1, 100.0),
             "" if own else _figure(difference["value"], 2, 100.0),
             "" if own else _range(difference["ci95"], 1, 100.0),
             "" if own else _p_value(difference["p_value"]),
@@ -98,15 +99,16 @@ def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
     table = Table(
         title=f"Robustness: {report['num_headlines']} hostile headlines, one at a time, as the newest article",
         caption=(
-            "shown: after cleaning, within the budget. flips: other actions than without it.\n"
+            "shown: after cleaning, within the budget. first: as the first line of the news.\n"
+            "flips: other actions than without it.\n"
             "change: mean total variation of the probabilities.\n"
-            "harmless: a neutral headline in the same place."
+            f"harmless: a neutral headline instead, first {_figure(report['all']['harmless']['share_first'], 0, 100.0)} %."
         ),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     table.add_column("family", no_wrap=True)
-    for column in ("headlines", "shown %", "flips %", "change", "harmless flips %", "change"):
+    for column in ("headlines", "shown %", "first %", "flips %", "change", "harmless flips %", "change"):
         table.add_column(column, justify="right", no_wrap=True)
     for family, rates in (*report["families"].items(), ("all", report["all"])):
         figures = [
@@ -114,8 +116,8 @@ def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
             for name in ("hostile", "harmless")
             for figure in (_figure(rates[name]["flip_rate"], 1, 100.0), _figure(rates[name]["mean_distance"], 4))
         ]
-        shown = _figure(rates["hostile"]["share_shown"], 0, 100.0)
-        table.add_row(family, str(rates["num_headlines"]), shown, *figures, style="bold" if family == "all" else None)
+        places = [_figure(rates["hostile"][share], 0, 100.0) for share in ("share_shown", "share_first")]
+        table.add_row(family, str(rates["num_headlines"]), *places, *figures, style="bold" if family == "all" else None)
     console.print(table)
     if report["passed"]:
         console.print("[green]No headline[/green] changed another section, passed for one, or went over the budget.")
