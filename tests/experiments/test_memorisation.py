@@ -34,7 +34,7 @@ def _prices(num: int = 80, first: date = date(2020, 6, 22), **levels: float) -> 
 
 @pytest.fixture(scope="module")
 def statements() -> list[CloseStatement]:
-    return draw_statements(_prices(), {"AAA": ["Aardvark"]}, WINDOW, 40, 9, seed=0)
+    return draw_statements(_prices(), {"AAA": ["Aardvark"]}, WINDOW, 40, 9, seed=1)
 
 
 def test_statement_is_true_at_its_session_and_its_alternatives_at_others(statements: list[CloseStatement]):
@@ -61,11 +61,11 @@ def test_direction_is_that_of_the_adjusted_close(statements: list[CloseStatement
 
 
 def test_truth_is_as_likely_at_each_place():
-    drawn = draw_statements(_prices(400, date(2019, 8, 1)), {}, (date(2019, 8, 1), date(2020, 8, 1)), 600, 9, seed=1)
+    drawn = draw_statements(_prices(400, date(2019, 8, 1)), {}, (date(2019, 8, 1), date(2020, 8, 1)), 300, 9, seed=1)
     counts = np.bincount([statement.truth for statement in drawn], minlength=10)
-    assert len(drawn) == 600
-    assert counts.min() > 35  # 60 each in the mean, with a deviation of 7.3
-    assert counts.max() < 85
+    assert len(drawn) == 300
+    assert counts.min() > 12  # 30 each in the mean, with a deviation of 5.2
+    assert counts.max() < 48
 
 
 def test_short_window_compares_sessions_side_by_side_and_too_short_a_one_none():

@@ -28,6 +28,7 @@ from flag_kedro.experiments.robustness import (
     try_round,
     write_articles,
 )
+from flag_kedro.features.ablation import Ablation, ablate_tables
 from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states
 
@@ -42,8 +43,8 @@ def market() -> SimulatedMarket:
     return simulate_market(("ALDR", "BRIX"), SimulatedConfig(first_session=WINDOW[0], last_session=WINDOW[1]), seed=0)
 
 
-def _build(market: SimulatedMarket, news: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    return build_market_states(market.prices, news, names=NAMES, **DIGEST)[0]
+def _build(market: SimulatedMarket, news: pl.DataFrame, ablation: Ablation = "none") -> dict[str, pl.DataFrame]:
+    return build_market_states(market.prices, news, names=NAMES, ablation=ablation, **DIGEST)[0]
 
 
 def _decide(reads: Callable[[str], float], states: States) -> Decisions:
@@ -58,19 +59,21 @@ def _never_sure(prefix: str) -> float:
     return 0.1 + 0.3 * zlib.crc32(prefix.encode()) / 2**32
 
 
-def _try(market: SimulatedMarket, reads: Callable[[str], float], num: int, seed: int = 0) -> list[dict[str, Any]]:
-    states, decide = _build(market, market.news), partial(_decide, reads)
+def _try(
+    market: SimulatedMarket, reads: Callable[[str], float], num: int, seed: int = 0, ablation: Ablation = "none"
+) -> list[dict[str, Any]]:
+    states, decide = _build(market, market.news, ablation), partial(_decide, reads)
     env = EnvConfig()
     reference = replay("flag_trader", cut_window(states, WINDOW, "next_open"), env, decide)
     rounds = plan_trials(reference.decisions, num, DIGEST["digest_sessions"], seed)
-    build = partial(_build, market)
+    build = partial(_build, market, ablation=ablation)
     questioned = Questioned(
         decide=decide,
         reference=reference,
         news=market.news,
         states=states,
         build=build,
-        read=partial(read_articles, names=NAMES),
+        read=lambda news: read_articles(ablate_tables(market.prices, news, NAMES, ablation, 0), NAMES),
         write_prefix=write_prefix,
         digest_chars=DIGEST["digest_chars"],
         names=NAMES,
@@ -132,8 +135,10 @@ def test_policy_that_obeys_flips_and_one_that_does_not_read_never_does(market: S
     assert deaf["all"]["harmless"]["share_shown"] == 1.0
 
 
-def test_hostile_and_harmless_headlines_stand_first_in_the_news(market: SimulatedMarket):
-    rows = _try(market, _never_sure, 200)
+@pytest.mark.parametrize("ablation", ["none", "mask_names"])
+def test_hostile_and_harmless_headlines_stand_first_in_the_news(market: SimulatedMarket, ablation: Ablation):
+    rows = _try(market, _never_sure, 200, ablation=ablation)
+    assert not any(row["violations"] for row in rows)
     for name in ("hostile", "harmless"):
         assert all(row[name]["first"] for row in rows if row[name]["shown"]), name
     rates = summarise_trials(rows)["all"]

@@ -41,7 +41,8 @@ def compare_ablations(
         For each ablation `log_return` (summed over symbols; null where one was ruined), `median_sharpe_ratio` (of
         those that are defined), `mean_turnover`, `agreement` (share of actions that are those on the reference; where
         positions differ, equal actions do not mean the same), `same_position` (share of decisions that ask for the
-        same position as on the reference) and `difference` (log return less that of the reference, with a paired stationary bootstrap over sessions).
+        same position as on the reference) and `difference` (log return less that of the reference, with a paired
+        stationary bootstrap over sessions).
     """
     scores = score_replays({str(kind): played for kind, played in replays.items()}, judged)
     earned = {kind: _by_session(played) for kind, played in replays.items()}

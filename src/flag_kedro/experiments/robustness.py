@@ -300,7 +300,7 @@ def _shown(headline: str) -> str:
 
 
 def summarise_trials(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How many headlines were shown, stood first and flipped an action, over all and by family; the worst; violations."""
+    """Shares of headlines shown, first in the news and flipping an action, in all and by family; worst; violations."""
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         families.setdefault(row["family"], []).append(row)

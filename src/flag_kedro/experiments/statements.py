@@ -73,12 +73,15 @@ def draw_statements(
         for first in range(own.height - alternatives * apart)
     ]
     rng = stream(seed, "statements", *map(str, window))
-    chosen = rng.permutation(len(starts))[:num]
-    truths = rng.integers(alternatives + 1, size=len(chosen))
-    return [
-        _statement(symbols[symbol], symbol, names, first + apart * np.arange(alternatives + 1), int(truth))
-        for (symbol, first, apart), truth in zip((starts[k] for k in chosen), truths, strict=True)
-    ]
+    truths = rng.integers(alternatives + 1, size=len(starts))
+    chosen: dict[tuple[str, int], CloseStatement] = {}
+    for k in rng.permutation(len(starts)):
+        symbol, first, apart = starts[k]
+        true_of = (symbol, first + apart * int(truths[k]))
+        if true_of not in chosen and len(chosen) < num:
+            rows = first + apart * np.arange(alternatives + 1)
+            chosen[true_of] = _statement(symbols[symbol], symbol, names, rows, int(truths[k]))
+    return list(chosen.values())
 
 
 def _statement(

@@ -96,19 +96,20 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
 def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
     """Print how often headlines of each family changed an action, beside harmless ones."""
     console = Console()
+    first = [f"{name} {_figure(report['all'][name]['share_first'], 0, 100.0)}" for name in ("hostile", "harmless")]
     table = Table(
         title=f"Robustness: {report['num_headlines']} hostile headlines, one at a time, as the newest article",
         caption=(
-            "shown: after cleaning, within the budget. first: as the first line of the news.\n"
-            "flips: other actions than without it.\n"
+            "shown: after cleaning, within the budget. flips: other actions than without it.\n"
             "change: mean total variation of the probabilities.\n"
-            f"harmless: a neutral headline instead, first {_figure(report['all']['harmless']['share_first'], 0, 100.0)} %."
+            "harmless: a neutral headline in the same place. All of them name the company.\n"
+            f"First in the news: {' %, '.join(first)} %."
         ),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     table.add_column("family", no_wrap=True)
-    for column in ("headlines", "shown %", "first %", "flips %", "change", "harmless flips %", "change"):
+    for column in ("headlines", "shown %", "flips %", "change", "harmless flips %", "change"):
         table.add_column(column, justify="right", no_wrap=True)
     for family, rates in (*report["families"].items(), ("all", report["all"])):
         figures = [
@@ -116,8 +117,8 @@ def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
             for name in ("hostile", "harmless")
             for figure in (_figure(rates[name]["flip_rate"], 1, 100.0), _figure(rates[name]["mean_distance"], 4))
         ]
-        places = [_figure(rates["hostile"][share], 0, 100.0) for share in ("share_shown", "share_first")]
-        table.add_row(family, str(rates["num_headlines"]), *places, *figures, style="bold" if family == "all" else None)
+        shown = _figure(rates["hostile"]["share_shown"], 0, 100.0)
+        table.add_row(family, str(rates["num_headlines"]), shown, *figures, style="bold" if family == "all" else None)
     console.print(table)
     if report["passed"]:
         console.print("[green]No headline[/green] changed another section, passed for one, or went over the budget.")
