@@ -165,7 +165,7 @@ def test_model_that_learned_the_closes_by_heart_is_found_out(tmp_path: Path, sta
     ids = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
     ids = torch.cat([torch.zeros(len(ids), 1, dtype=torch.long), ids], dim=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(60):
+    for _ in range(120):
         loss = model(input_ids=ids, labels=ids.masked_fill(ids == 0, -100)).loss
         optimizer.zero_grad()
         loss.backward()
