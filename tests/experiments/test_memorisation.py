@@ -34,7 +34,7 @@ def _prices(num: int = 80, first: date = date(2020, 6, 22), **levels: float) -> 
 
 @pytest.fixture(scope="module")
 def statements() -> list[CloseStatement]:
-    return draw_statements(_prices(), {"AAA": ["Aardvark"]}, WINDOW, 40, 9, seed=0)
+    return draw_statements(_prices(), {"AAA": ["Aardvark"]}, WINDOW, 40, 9, seed=1)
 
 
 def test_statement_is_true_at_its_session_and_its_alternatives_at_others(statements: list[CloseStatement]):
@@ -47,6 +47,11 @@ def test_statement_is_true_at_its_session_and_its_alternatives_at_others(stateme
         assert WINDOW[0] <= min(places) <= max(places) <= WINDOW[1]
 
 
+def test_no_two_statements_are_true_of_the_same_symbol_and_session():
+    drawn = draw_statements(_prices(), {}, WINDOW, 500, 9, seed=0)
+    assert len({statement.subject for statement in drawn}) == len(drawn) > 40
+
+
 def test_direction_is_that_of_the_adjusted_close(statements: list[CloseStatement]):
     prices = _prices().with_columns(up=pl.col("adj_close").diff().over("symbol") > 0)
     rose = {(symbol, day): up for symbol, day, up in prices.select("symbol", "session", "up").rows()}
@@ -56,11 +61,11 @@ def test_direction_is_that_of_the_adjusted_close(statements: list[CloseStatement
 
 
 def test_truth_is_as_likely_at_each_place():
-    drawn = draw_statements(_prices(400, date(2019, 8, 1)), {}, (date(2019, 8, 1), date(2020, 8, 1)), 600, 9, seed=1)
+    drawn = draw_statements(_prices(400, date(2019, 8, 1)), {}, (date(2019, 8, 1), date(2020, 8, 1)), 300, 9, seed=1)
     counts = np.bincount([statement.truth for statement in drawn], minlength=10)
-    assert len(drawn) == 600
-    assert counts.min() > 35  # 60 each in the mean, with a deviation of 7.3
-    assert counts.max() < 85
+    assert len(drawn) == 300
+    assert counts.min() > 12  # 30 each in the mean, with a deviation of 5.2
+    assert counts.max() < 48
 
 
 def test_short_window_compares_sessions_side_by_side_and_too_short_a_one_none():
@@ -160,7 +165,7 @@ def test_model_that_learned_the_closes_by_heart_is_found_out(tmp_path: Path, sta
     ids = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
     ids = torch.cat([torch.zeros(len(ids), 1, dtype=torch.long), ids], dim=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(60):
+    for _ in range(120):
         loss = model(input_ids=ids, labels=ids.masked_fill(ids == 0, -100)).loss
         optimizer.zero_grad()
         loss.backward()

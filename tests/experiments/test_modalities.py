@@ -56,3 +56,12 @@ def test_agreement_is_the_share_of_equal_decisions(judged: JudgedWindow, replays
     assert found["no_news"]["agreement"] == pytest.approx(sum(equal) / len(equal))
     assert found["no_news"]["median_sharpe_ratio"] is None
     assert found["no_news"]["mean_turnover"] == 0.0
+
+
+def test_equal_actions_from_different_positions_are_not_the_same_position(
+    judged: JudgedWindow, replays: Mapping[Ablation, Replay]
+):
+    found = compare_ablations(replays, judged, "none", 200, seed=0)
+    assert found["no_prices"]["same_position"] == 1.0
+    assert found["no_news"]["same_position"] == 0.0  # one buys at once and then holds, the other holds from the first
+    assert found["no_news"]["agreement"] > 0.5

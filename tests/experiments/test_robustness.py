@@ -20,12 +20,16 @@ from flag_kedro.experiments.injections import FAMILIES, ORDERS, draw_injections
 from flag_kedro.experiments.robustness import (
     Questioned,
     Trial,
+    find_place,
     find_violations,
     plan_trials,
+    prefixes_at,
     summarise_trials,
     try_round,
-    with_headlines,
+    write_articles,
 )
+from flag_kedro.features.ablation import Ablation, ablate_tables
+from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states
 
 DIGEST: dict[str, int] = {"digest_sessions": 2, "digest_chars": 300, "article_chars": 120}
@@ -39,8 +43,8 @@ def market() -> SimulatedMarket:
     return simulate_market(("ALDR", "BRIX"), SimulatedConfig(first_session=WINDOW[0], last_session=WINDOW[1]), seed=0)
 
 
-def _build(market: SimulatedMarket, news: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    return build_market_states(market.prices, news, **DIGEST)[0]
+def _build(market: SimulatedMarket, news: pl.DataFrame, ablation: Ablation = "none") -> dict[str, pl.DataFrame]:
+    return build_market_states(market.prices, news, names=NAMES, ablation=ablation, **DIGEST)[0]
 
 
 def _decide(reads: Callable[[str], float], states: States) -> Decisions:
@@ -55,18 +59,21 @@ def _never_sure(prefix: str) -> float:
     return 0.1 + 0.3 * zlib.crc32(prefix.encode()) / 2**32
 
 
-def _try(market: SimulatedMarket, reads: Callable[[str], float], num: int, seed: int = 0) -> list[dict[str, Any]]:
-    states, decide = _build(market, market.news), partial(_decide, reads)
+def _try(
+    market: SimulatedMarket, reads: Callable[[str], float], num: int, seed: int = 0, ablation: Ablation = "none"
+) -> list[dict[str, Any]]:
+    states, decide = _build(market, market.news, ablation), partial(_decide, reads)
     env = EnvConfig()
     reference = replay("flag_trader", cut_window(states, WINDOW, "next_open"), env, decide)
     rounds = plan_trials(reference.decisions, num, DIGEST["digest_sessions"], seed)
-    build = partial(_build, market)
+    build = partial(_build, market, ablation=ablation)
     questioned = Questioned(
         decide=decide,
         reference=reference,
         news=market.news,
         states=states,
         build=build,
+        read=lambda news: read_articles(ablate_tables(market.prices, news, NAMES, ablation, 0), NAMES),
         write_prefix=write_prefix,
         digest_chars=DIGEST["digest_chars"],
         names=NAMES,
@@ -97,7 +104,7 @@ def test_headlines_of_an_articles_length_are_let_in_at_the_door(
     )
     texts = [text for _, text in draw_injections(200, 0) if len(text) < 10_000]
     trials = [Trial("f", text, "BRIX", WINDOW[0]) for text in texts]
-    told = with_headlines(market.news, decided_at, trials, texts)
+    told = pl.concat([market.news, write_articles(decided_at, trials, texts)])
     assert let_in(market.prices, told).news.height == market.news.height + len(texts)
     assert told.tail(len(texts))["available_at"].unique().to_list() == [
         market.prices.filter(pl.col("session") == WINDOW[0])["available_at"][0]
@@ -128,10 +135,53 @@ def test_policy_that_obeys_flips_and_one_that_does_not_read_never_does(market: S
     assert deaf["all"]["harmless"]["share_shown"] == 1.0
 
 
+@pytest.mark.parametrize("ablation", ["none", "mask_names"])
+def test_hostile_and_harmless_headlines_stand_first_in_the_news(market: SimulatedMarket, ablation: Ablation):
+    rows = _try(market, _never_sure, 200, ablation=ablation)
+    assert not any(row["violations"] for row in rows)
+    for name in ("hostile", "harmless"):
+        assert all(row[name]["first"] for row in rows if row[name]["shown"]), name
+    rates = summarise_trials(rows)["all"]
+    assert rates["hostile"]["share_first"] == rates["hostile"]["share_shown"] > 0.9
+    assert rates["harmless"]["share_first"] == 1.0
+
+
+def test_headline_is_shown_where_a_line_says_it_not_where_the_count_changed():
+    assert find_place("Alder opens a shop", ["- old", "- Alder opens a…", "(+3 more)"]) == 1
+    assert find_place("Alder opens a shop", ["- Alder opens a shop"]) == 0
+    assert find_place("Alder opens a shop", ["- old", "- Alder opens a bar", "(+4 more)"]) is None
+
+
+def test_only_sessions_of_trials_are_read(market: SimulatedMarket):
+    states = {"BRIX": _build(market, market.news)["BRIX"], "NONE": pl.DataFrame()}
+    [row] = states["BRIX"].head(1).rows(named=True)
+    trials = [Trial("f", "x", "BRIX", row["session"])]
+    assert prefixes_at(states, trials, lambda *texts: "|".join(texts)) == [f"{row['market_text']}|{row['news_text']}"]
+
+
 def test_prompt_whose_news_alone_changed_is_sound():
-    assert find_violations(BEFORE, BEFORE.replace("- old", "- Buy now, says Account\n- old"), 300) == []
-    assert find_violations(BEFORE, BEFORE.replace(" \n- old", " none"), 300) == []
-    assert find_violations(BEFORE, BEFORE.replace("- old", "- new\n(+3 more)"), 300) == []
+    assert find_violations(BEFORE, BEFORE.replace("- old", "- Buy now, says Account\n- old"), 300, {"old"}) == []
+    assert find_violations(BEFORE, BEFORE.replace(" \n- old", " none"), 300, {"old"}) == []
+    assert find_violations(BEFORE, BEFORE.replace("- old", "- new\n(+1 more)"), 300, {"old"}) == []
+
+
+@pytest.mark.parametrize(
+    "old", ["2020 Market: stocks climb for a fifth day as investors shrug", "Alder ### Results: a long story of a year"]
+)
+def test_old_article_that_is_cut_shorter_or_longer_is_not_the_headlines_doing(old: str):
+    before = BEFORE.replace("- old", f"- {old[:30]}…")
+    for now in (old, f"{old[:25]}…", f"{old[:35]}…"):
+        assert find_violations(before, BEFORE.replace("- old", f"- new\n- {now}"), 300, {old}) == []
+
+
+def test_headline_that_became_two_articles_or_counts_by_itself_is_named():
+    def found(news: str) -> str:
+        return " ".join(find_violations(BEFORE, BEFORE.replace("- old", news), 300, {"old"}))
+
+    assert "became 2 lines: '- Alder doubles'" in found("- new\n- Alder doubles\n- old")
+    assert "became 2 lines" in found("- new\n- Alder doubles")
+    assert "begins with '(+99 more)'" in found("- new\n(+99 more)\n- old")
+    assert "count +100 articles" in found("- new\n- old\n(+99 more)")
 
 
 @pytest.mark.parametrize(
@@ -151,8 +201,10 @@ def test_prompt_whose_news_alone_changed_is_sound():
     ],
 )
 def test_news_that_are_more_than_news_are_named(news: str, said: str):
-    assert any(said in found for found in find_violations(BEFORE, BEFORE.replace("- old", news), 300))
+    assert any(said in found for found in find_violations(BEFORE, BEFORE.replace("- old", news), 300, {"old"}))
 
 
 def test_change_before_the_news_is_named():
-    assert find_violations(BEFORE, BEFORE.replace("calm", "wild"), 300) == ["a section before the news changed"]
+    assert find_violations(BEFORE, BEFORE.replace("calm", "wild"), 300, {"old"}) == [
+        "a section before the news changed"
+    ]

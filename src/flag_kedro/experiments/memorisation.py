@@ -1,6 +1,7 @@
 """Does a language model recall the market? Its own probability of what happened against what did not.
 
-The test is of recall, not of understanding: a model that passes may still know the time in other words.
+The test is of recall, not of understanding: a model that passes may still know the time in other words. P-values are
+of one test on one window; no correction is made for several windows and tests, of which some are small by chance.
 """
 
 import math

@@ -19,7 +19,8 @@ from flag_kedro.backtest.intervals import Difference, studentised_difference
 from flag_kedro.backtest.judged import JudgedWindow
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.sharpe_tests import hac_error
-from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.account import LOWEST, Floats, Ints
+from flag_kedro.env.config import Positions
 from flag_kedro.experiments.scoring import score_replays
 from flag_kedro.features.ablation import Ablation
 
@@ -38,8 +39,10 @@ def compare_ablations(
 
     Returns:
         For each ablation `log_return` (summed over symbols; null where one was ruined), `median_sharpe_ratio` (of
-        those that are defined), `mean_turnover`, `agreement` (share of decisions that are those on the reference)
-        and `difference` (log return less that of the reference, with a paired stationary bootstrap over sessions).
+        those that are defined), `mean_turnover`, `agreement` (share of actions that are those on the reference; where
+        positions differ, equal actions do not mean the same), `same_position` (share of decisions that ask for the
+        same position as on the reference) and `difference` (log return less that of the reference, with a paired
+        stationary bootstrap over sessions).
     """
     scores = score_replays({str(kind): played for kind, played in replays.items()}, judged)
     earned = {kind: _by_session(played) for kind, played in replays.items()}
@@ -54,7 +57,7 @@ def compare_ablations(
             "log_return": None if None in log_returns else sum(value for value in log_returns if value is not None),
             "median_sharpe_ratio": median(sharpes) if sharpes else None,
             "mean_turnover": float(np.mean(known_turnover)) if known_turnover else None,
-            "agreement": _agreement(played, replays[reference]),
+            **_likeness(played, replays[reference], judged.env.positions),
             "difference": asdict(_difference(earned[kind], earned[reference], indices)),
         }
     return found
@@ -66,10 +69,23 @@ def _by_session(played: Replay) -> Floats:
     return summed.sort("session")["log_return"].to_numpy()
 
 
-def _agreement(played: Replay, reference: Replay) -> float:
+def _likeness(played: Replay, reference: Replay, positions: Positions) -> dict[str, float]:
+    """Share of decisions with the same action, and with the same position after it."""
     keys = ["symbol", "session"]
-    both = played.decisions.join(reference.decisions, on=keys, suffix="_reference")
-    return float((both["action"] == both["action_reference"]).mean())  # type: ignore[arg-type]
+    target = (
+        pl.when(pl.col("action") == "sell")
+        .then(pl.lit(LOWEST[positions]))
+        .when(pl.col("action") == "buy")
+        .then(pl.lit(1))
+        .otherwise("position")
+    )
+    own, other = (replay.decisions.select(*keys, "action", target=target) for replay in (played, reference))
+    both = own.join(other, on=keys, suffix="_reference")
+    same = both.select(
+        agreement=(pl.col("action") == pl.col("action_reference")).mean(),
+        same_position=(pl.col("target") == pl.col("target_reference")).mean(),
+    )
+    return same.row(0, named=True)
 
 
 def _difference(returns: Floats, reference: Floats, indices: Ints) -> Difference:

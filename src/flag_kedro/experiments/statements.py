@@ -46,14 +46,16 @@ def draw_statements(
     """Draw statements about one window.
 
     A stretch of sessions is drawn first and then, uniformly, which of them is the true one. So whatever numbers a
-    model likes, the true one's rank is uniform unless the model knows which number belongs to the date: ranks of
-    different statements are independent, and a test of them is exact.
+    model likes, the true one's rank is uniform unless the model knows which number belongs to the date. For a model
+    whose scores depend on the number alone, ranks of different statements are independent. Where scores depend on
+    the date too, statements that are true of the same symbol and session would repeat one score; so each is drawn
+    at most once, which favours a window's ends a little. A test of the ranks is therefore approximate.
 
     Args:
         prices: the prices table; closes are the unadjusted ones, as they were printed at the time.
         names: what articles call the company of a symbol; the first is used, or else the ticker alone.
         window: first and last session.
-        num: statements at most; fewer where the window has fewer stretches.
+        num: statements at most; fewer where the window has fewer stretches, or sessions to be true of.
         alternatives: false closes beside each true one.
         seed: of the draws.
 
@@ -71,12 +73,15 @@ def draw_statements(
         for first in range(own.height - alternatives * apart)
     ]
     rng = stream(seed, "statements", *map(str, window))
-    chosen = rng.permutation(len(starts))[:num]
-    truths = rng.integers(alternatives + 1, size=len(chosen))
-    return [
-        _statement(symbols[symbol], symbol, names, first + apart * np.arange(alternatives + 1), int(truth))
-        for (symbol, first, apart), truth in zip((starts[k] for k in chosen), truths, strict=True)
-    ]
+    truths = rng.integers(alternatives + 1, size=len(starts))
+    chosen: dict[tuple[str, int], CloseStatement] = {}
+    for k in rng.permutation(len(starts)):
+        symbol, first, apart = starts[k]
+        true_of = (symbol, first + apart * int(truths[k]))
+        if true_of not in chosen and len(chosen) < num:
+            rows = first + apart * np.arange(alternatives + 1)
+            chosen[true_of] = _statement(symbols[symbol], symbol, names, rows, int(truths[k]))
+    return list(chosen.values())
 
 
 def _statement(

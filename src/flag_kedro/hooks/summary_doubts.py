@@ -32,7 +32,8 @@ def _by_window(knowledge: dict[str, Any], memory: dict[str, Any]) -> Table:
         caption=(
             f"{reason[0].upper()}{reason[1:]}.\n"
             "percentile: of true closes among others nearby, 0.5 by chance.\n"
-            "AUC: of rose against fell, 0.5 by chance."
+            "AUC: of rose against fell, 0.5 by chance.\n"
+            "p: of each test alone; no correction for several windows and tests."
         ),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -66,7 +67,7 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
         title=f"What the trained policy uses, {first} to {last}",
         caption=(
             "CR: sum of log returns over symbols, account after costs.\n"
-            f"same: share of decisions that are those on states as trained on ({reference}).\n"
+            f"same: share of decisions for the same position as on states as trained on ({reference}).\n"
             "difference, 95 %, p: of CR, by bootstrap of sessions."
         ),
         box=box.SIMPLE_HEAD,
@@ -83,7 +84,7 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
             _figure(row["log_return"], 2, 100.0),
             _figure(row["median_sharpe_ratio"]),
             _figure(row["mean_turnover"], 1),
-            _figure(row["agreement"], 1, 100.0),
+            _figure(row["same_position"], 1, 100.0),
             "" if own else _figure(difference["value"], 2, 100.0),
             "" if own else _range(difference["ci95"], 1, 100.0),
             "" if own else _p_value(difference["p_value"]),
@@ -95,12 +96,14 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
 def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
     """Print how often headlines of each family changed an action, beside harmless ones."""
     console = Console()
+    first = [f"{name} {_figure(report['all'][name]['share_first'], 0, 100.0)}" for name in ("hostile", "harmless")]
     table = Table(
         title=f"Robustness: {report['num_headlines']} hostile headlines, one at a time, as the newest article",
         caption=(
             "shown: after cleaning, within the budget. flips: other actions than without it.\n"
             "change: mean total variation of the probabilities.\n"
-            "harmless: a neutral headline in the same place."
+            "harmless: a neutral headline in the same place. All of them name the company.\n"
+            f"First in the news: {' %, '.join(first)} %."
         ),
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -16,7 +16,9 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.experiments.config import RobustnessConfig
 from flag_kedro.experiments.robustness import Questioned, plan_trials, summarise_trials, try_round
+from flag_kedro.features.ablation import ablate_tables
 from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states, data_hash
 from flag_kedro.pipelines.backtest.judged import judged_window
 from flag_kedro.pipelines.backtest.nodes import open_for
@@ -65,6 +67,10 @@ def try_headlines(
     def build(news: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
         return build_market_states(prices, news, names=company_names, universe=universe, **asdict(features))[0]
 
+    def read(news: pl.DataFrame) -> pl.DataFrame:
+        shown = ablate_tables(prices, news, company_names, features.ablation, features.ablation_seed)
+        return read_articles(shown, company_names)
+
     if data_hash(build(news_table)) != data_hash(market_states):
         raise DataError(
             "market states do not repeat from prices and news as they are now in 02_intermediate; run features "
@@ -78,6 +84,7 @@ def try_headlines(
         news=news_table,
         states=market_states,
         build=build,
+        read=read,
         write_prefix=partial(write_prefix, positions=judged.env.positions),
         digest_chars=features.digest_chars,
         names=company_names,
