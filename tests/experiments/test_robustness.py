@@ -28,7 +28,7 @@ from flag_kedro.experiments.robustness import (
     try_round,
     write_articles,
 )
-from flag_kedro.features.ablation import Ablation, ablate_tables
+from flag_kedro.features.ablation import Ablation, ablate_articles
 from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states
 
@@ -73,7 +73,7 @@ def _try(
         news=market.news,
         states=states,
         build=build,
-        read=lambda news: read_articles(ablate_tables(market.prices, news, NAMES, ablation, 0), NAMES),
+        read=lambda news: ablate_articles(read_articles(news, NAMES), list(NAMES), NAMES, ablation, 0),
         write_prefix=write_prefix,
         digest_chars=DIGEST["digest_chars"],
         names=NAMES,

@@ -16,7 +16,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.experiments.config import RobustnessConfig
 from flag_kedro.experiments.robustness import Questioned, plan_trials, summarise_trials, try_round
-from flag_kedro.features.ablation import ablate_tables
+from flag_kedro.features.ablation import ablate_articles
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states, data_hash
@@ -68,8 +68,8 @@ def try_headlines(
         return build_market_states(prices, news, names=company_names, universe=universe, **asdict(features))[0]
 
     def read(news: pl.DataFrame) -> pl.DataFrame:
-        shown = ablate_tables(prices, news, company_names, features.ablation, features.ablation_seed)
-        return read_articles(shown, company_names)
+        articles = read_articles(news, company_names)
+        return ablate_articles(articles, list(market_states), company_names, features.ablation, features.ablation_seed)
 
     if data_hash(build(news_table)) != data_hash(market_states):
         raise DataError(
