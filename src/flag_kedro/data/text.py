@@ -44,7 +44,7 @@ _SURE_TAG = (
 """Tags and marks that would pass for the tickers below."""
 _CODE = r"<([A-Z]{1,5}(?:\.[A-Z]{1,2})?)>"
 """A ticker as Reuters writes it, which is no tag: <AAPL.O>."""
-_NUMBER = r"(\p{Nd})(\p{No})"
+_NUMBER = r"(\p{Decimal_Number})(\p{Other_Number})"
 """A fraction or a power behind a digit, of which NFKC would make one number: 5½, 10²."""
 _AMPERSAND = r"(?i)&(?:(?:amp|#0*38|#x0*26);)+"
 _ENTITY = r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});"
