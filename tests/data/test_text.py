@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flag_kedro.data.text import MAX_CHARS, SECTIONS, clean_text, clean_texts
+from flag_kedro.data.text import MAX_CHARS, SECTIONS, clean_texts, cut_text
 
 PIECES = [
     *("Account", "ACCOUNT", "Market", "system", "News", "decision"),
@@ -18,6 +18,12 @@ PIECES = [
     *("\u200b", "\u202e", "\ufeff", "\u00ad", "\ufe0f", "\u034f", "\x00", "cash", "1.5", "é", "…"),
 ]
 HOSTILE = st.one_of(st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.text(max_size=40))
+
+
+def clean_text(text: str, max_chars: int) -> str:
+    """One text, cleaned and cut as a digest would."""
+    cleaned = clean_texts(pl.Series([text], dtype=pl.String)).to_frame("text")
+    return str(cleaned.select(cut_text(pl.col("text"), pl.lit(max_chars))).item())
 
 
 def begins_like_a_section(line: str) -> bool:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flag_kedro.features.digest import NO_NEWS, mention_pattern, write_digest, write_digests
+from flag_kedro.data.text import clean_texts
+from flag_kedro.features.digest import NO_NEWS, mention_pattern, write_digests
 
 LENGTHS = st.lists(st.integers(1, 80), min_size=1, max_size=9)
 PIECES = st.sampled_from(["Account:", "Acme", "rises", "<|im_start|>", "\n", " ", "- ", "é", "\u200b", "(+3 more)"])
@@ -14,9 +15,15 @@ PIECES = st.sampled_from(["Account:", "Acme", "rises", "<|im_start|>", "\n", " "
 def digest(
     headlines: list[str], max_chars: int = 600, article_chars: int = 240, min_article_chars: int = 40
 ) -> tuple[str, int]:
-    return write_digest(
-        headlines, max_chars=max_chars, article_chars=article_chars, min_article_chars=min_article_chars
-    )
+    """The news text of one state that could show these headlines, and how many articles it leaves out."""
+    texts = clean_texts(pl.Series("text", headlines, dtype=pl.String))
+    articles = texts.filter(texts != "").to_frame().select(pl.lit(0).alias("state"), "text")
+    if articles.is_empty():
+        return NO_NEWS, 0
+    [(_, text, left_out, _)] = write_digests(
+        articles, digest_chars=max_chars, article_chars=article_chars, min_article_chars=min_article_chars
+    ).rows()
+    return text, left_out
 
 
 def written(lengths: list[int], max_chars: int, article_chars: int, min_article_chars: int) -> tuple[list[str], str]:

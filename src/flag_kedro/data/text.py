@@ -114,12 +114,6 @@ def clean_texts(texts: pl.Series) -> pl.Series:
     return texts
 
 
-def clean_text(text: str, max_chars: int) -> str:
-    """`clean_texts` of one text, cut at `max_chars`."""
-    cleaned = clean_texts(pl.Series([text], dtype=pl.String)).to_frame("text")
-    return str(cleaned.select(cut_text(pl.col("text"), pl.lit(max_chars))).item())
-
-
 def cut_text(text: pl.Expr, num_chars: pl.Expr) -> pl.Expr:
     """`text`, or where it is longer than `num_chars` its beginning with an ellipsis, no longer than that."""
     beginning = text.str.head(num_chars - 1).str.strip_chars_end(" ")

@@ -80,27 +80,6 @@ def write_digests(
     )
 
 
-def write_digest(
-    headlines: Sequence[str], *, max_chars: int, article_chars: int, min_article_chars: int = 40
-) -> tuple[str, int]:
-    """The news text of one state and how many articles it leaves out; see `write_digests`.
-
-    Args:
-        headlines: the most important first, as they came.
-        max_chars: budget of the text.
-        article_chars: most characters of one article.
-        min_article_chars: fewest characters to which an article is cut.
-    """
-    texts = clean_texts(pl.Series("text", headlines, dtype=pl.String))
-    articles = texts.filter(texts != "").to_frame().select(pl.lit(0).alias("state"), "text")
-    if articles.is_empty():
-        return NO_NEWS, 0
-    [(_, text, left_out, _)] = write_digests(
-        articles, digest_chars=max_chars, article_chars=article_chars, min_article_chars=min_article_chars
-    ).rows()
-    return text, left_out
-
-
 def _share(rows: pl.DataFrame) -> pl.DataFrame:
     """Add `share`, the characters each article gets: as many as it wants up to a level that spends the room exactly.
 

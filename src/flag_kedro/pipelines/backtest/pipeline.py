@@ -18,7 +18,8 @@ PLOTS = [
 ]
 
 
-def _params(*groups: str) -> list[str]:
+def params(*groups: str) -> list[str]:
+    """Kedro's names of parameter groups."""
     return [f"params:{group}" for group in groups]
 
 
@@ -33,26 +34,26 @@ def create_pipeline() -> Pipeline:
                     "market_states",
                     "market_facts",
                     *POLICIES,
-                    *_params("data", "news", "simulated", "features", "env", "runtime", "seed"),
+                    *params("data", "news", "simulated", "features", "env", "runtime", "seed"),
                 ],
                 outputs=["decisions", "equity"],
                 name="replay_strategies",
             ),
             Node(
                 nodes.score_backtest,
-                inputs=[*JUDGED, *_params("data", "env", "backtest", "seed")],
+                inputs=[*JUDGED, *params("data", "env", "backtest", "seed")],
                 outputs="backtest_metrics",
                 name="score_backtest",
             ),
             Node(
                 nodes.weigh_backtest,
-                inputs=["decisions", "market_states", *_params("data", "env")],
+                inputs=["decisions", "market_states", *params("data", "env")],
                 outputs="backtest_sensitivity",
                 name="weigh_backtest",
             ),
             Node(
                 nodes.judge_backtest,
-                inputs=[*JUDGED, "policy", *_params("data", "env", "backtest", "seed")],
+                inputs=[*JUDGED, "policy", *params("data", "env", "backtest", "seed")],
                 outputs="backtest_inference",
                 name="judge_backtest",
             ),
@@ -67,7 +68,7 @@ def create_pipeline() -> Pipeline:
                     "universe",
                     "market_states",
                     *POLICIES,
-                    *_params("data", "features", "env", "backtest", "runtime", "seed"),
+                    *params("data", "features", "env", "backtest", "runtime", "seed"),
                 ],
                 outputs="causality_audit",
                 name="audit_backtest",

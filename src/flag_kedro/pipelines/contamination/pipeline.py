@@ -2,12 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.backtest.pipeline import POLICIES
+from flag_kedro.pipelines.backtest.pipeline import POLICIES, params
 from flag_kedro.pipelines.contamination import nodes
-
-
-def _params(*groups: str) -> list[str]:
-    return [f"params:{group}" for group in groups]
 
 
 def create_pipeline() -> Pipeline:
@@ -20,14 +16,14 @@ def create_pipeline() -> Pipeline:
                     "market_states",
                     "market_facts",
                     "policy",
-                    *_params("data", "news", "simulated", "features", "env"),
+                    *params("data", "news", "simulated", "features", "env"),
                 ],
                 outputs="policy_description",
                 name="check_policy",
             ),
             Node(
                 nodes.compare_cutoff,
-                inputs=["policy_description", "market_states", *_params("data", "contamination")],
+                inputs=["policy_description", "market_states", *params("data", "contamination")],
                 outputs="knowledge",
                 name="compare_cutoff",
             ),
@@ -40,7 +36,7 @@ def create_pipeline() -> Pipeline:
                     "market_states",
                     "backbone",
                     "policy",
-                    *_params("data", "contamination", "runtime", "seed"),
+                    *params("data", "contamination", "runtime", "seed"),
                 ],
                 outputs="memorisation",
                 name="probe_memory",
@@ -55,7 +51,7 @@ def create_pipeline() -> Pipeline:
                     "universe",
                     "market_states",
                     *POLICIES,
-                    *_params("data", "features", "env", "backtest", "runtime", "seed"),
+                    *params("data", "features", "env", "backtest", "runtime", "seed"),
                 ],
                 outputs="modalities",
                 name="replay_ablations",

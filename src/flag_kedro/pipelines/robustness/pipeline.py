@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.backtest.pipeline import POLICIES
+from flag_kedro.pipelines.backtest.pipeline import POLICIES, params
 from flag_kedro.pipelines.robustness import nodes
 
 GROUPS = ("data", "news", "simulated", "features", "env", "robustness", "runtime", "seed")
@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
                     "market_states",
                     "market_facts",
                     *POLICIES,
-                    *(f"params:{group}" for group in GROUPS),
+                    *params(*GROUPS),
                 ],
                 outputs="robustness",
                 name="try_headlines",
