@@ -16,7 +16,8 @@ from torch import Tensor
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.account import Bools, Ints
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States, compact_account_texts, take_states
+from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.states import States, take_states
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import cut_window
 from flag_kedro.features.market_state import build_market_states

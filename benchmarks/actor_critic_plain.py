@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import States
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.interface import Evaluation
 

@@ -16,23 +16,23 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.audit import audit_causality, choose_cuts
+from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.counterfactual import shift_percentiles
-from flag_kedro.backtest.judge import add_intervals, draw_windows, judge_strategies
 from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_sharpe
 from flag_kedro.backtest.plots_scores import plot_cost_curve, plot_intervals
 from flag_kedro.backtest.plots_trades import plot_probabilities, plot_trades
-from flag_kedro.backtest.replay import Decisions, Replay
+from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.report import write_report
 from flag_kedro.backtest.scores import describe_convention, score_strategies
-from flag_kedro.backtest.sensitivity import weigh_sensitivity
+from flag_kedro.backtest.sensitivity import sensitivity_of_targets
 from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
-from flag_kedro.pipelines.backtest.judged import judged_window
+from flag_kedro.pipelines.backtest.judged import evaluation_window
 from flag_kedro.pipelines.backtest.strategies import Reader, Strategies
 from flag_kedro.pipelines.facts import windows_of
 
@@ -67,7 +67,7 @@ def main() -> None:
     data, env, backtest, features = DataConfig(windows=WINDOWS), EnvConfig(), BacktestConfig(), FeaturesConfig()
     market = simulate_market(None, SimulatedConfig(), seed=0)
     states, _ = build_market_states(market.prices, market.news, **asdict(features))
-    judged = judged_window(states, data, env)
+    judged = evaluation_window(states, data, env)
     strategies = Strategies({"flag_trader": Reader(reads_nothing)}, None, env, windows_of(states, data), 0)
     played = timed("replay", lambda: strategies.play(market.prices, states))
     decisions = pl.concat([part.decisions for part in played.values()])
@@ -86,7 +86,9 @@ def main() -> None:
     def judge() -> dict[str, Any]:
         shifts = shift_percentiles(judged.window, judged.env, judged.targets(decisions))
         draws = draw_windows(equity, backtest.bootstrap_draws, 0)
-        return judge_strategies(decisions, equity, judged.calendars, draws, trial_sharpes={}, shift_percentiles=shifts)
+        return compare_to_benchmark(
+            decisions, equity, judged.calendars, draws, trial_sharpes={}, shift_percentiles=shifts
+        )
 
     def audit() -> dict[str, Any]:
         decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in states.values())
@@ -101,7 +103,7 @@ def main() -> None:
     metrics, inference = timed("scores and intervals", score), timed("tests and time shifts", judge)
     sensitivity = timed(
         "costs, lag, capacity",
-        lambda: weigh_sensitivity(judged.window, env, judged.targets(decisions), judged.calendars),
+        lambda: sensitivity_of_targets(judged.window, env, judged.targets(decisions), judged.calendars),
     )
     audited = timed("causality audit", audit)
     if not audited["passed"]:

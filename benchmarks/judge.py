@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.judge import add_intervals, draw_windows, judge_strategies
+from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.replay import DECISIONS, EQUITY
 from flag_kedro.backtest.scores import score_strategies
 from flag_kedro.data.streams import stream
@@ -58,7 +58,7 @@ def main() -> None:
     draws = draw_windows(equity, given.draws, 0)
     for step in ("draw", "account", "investorbench", "judge"):
         if step == "judge":
-            judge_strategies(decisions, equity, calendars, draws, trial_sharpes={}, shift_percentiles={})
+            compare_to_benchmark(decisions, equity, calendars, draws, trial_sharpes={}, shift_percentiles={})
         elif step != "draw":
             results = score_strategies(decisions, equity, marks, calendars, step)
             add_intervals(results, decisions, equity, marks, calendars, step, draws)

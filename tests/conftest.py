@@ -17,10 +17,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin beside other tests are a hundred times slower
 
 from flag_kedro.data.calendar import sessions_by_symbol
-from flag_kedro.data.door import Admitted, admit
 from flag_kedro.data.rules import PriceRules
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
+from flag_kedro.data.validation import ValidatedTables, validate
 from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.features.market_state import build_market_states
@@ -60,16 +60,16 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
-def let_in() -> Callable[..., Admitted]:
+def let_in() -> Callable[..., ValidatedTables]:
     """Both tables past the check at the door, on one calendar, whatever prices do from day to day."""
 
-    def run(prices: pl.DataFrame, news: pl.DataFrame | None = None, calendar: str = "XNYS") -> Admitted:
+    def run(prices: pl.DataFrame, news: pl.DataFrame | None = None, calendar: str = "XNYS") -> ValidatedTables:
         def expect(prices: pl.DataFrame) -> pl.DataFrame:
             span = (pl.col("session").min().alias("first"), pl.col("session").max().alias("last"))
             return sessions_by_symbol(prices.group_by("symbol").agg(*span).with_columns(calendar=pl.lit(calendar)))
 
         rules = PriceRules(expect, datetime(2100, 1, 1, tzinfo=UTC), {}, max_jump=0.99)
-        return admit(prices, pl.DataFrame(schema=NEWS) if news is None else news, rules, quarantine=False)
+        return validate(prices, pl.DataFrame(schema=NEWS) if news is None else news, rules, quarantine=False)
 
     return run
 

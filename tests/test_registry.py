@@ -19,7 +19,7 @@ def test_train_is_ingest_features_and_training():
 
 def test_seeds_are_scored_before_trials_are_counted():
     names = [node.name for node in register_pipelines()["__default__"].nodes]
-    assert names.index("run_seeds") < names.index("judge_backtest")
+    assert names.index("run_seeds") < names.index("compare_backtest")
 
 
 def test_experiments_begin_with_the_market():

@@ -10,13 +10,13 @@ import pytest
 
 from flag_kedro.backtest.audit import CORRUPTIONS, audit_causality, choose_cuts
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.replay import Decisions, Replay, replay
-from flag_kedro.data.door import Admitted
-from flag_kedro.data.schema import DataError
+from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
+from flag_kedro.data.validation import ValidatedTables
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import DataError
 from flag_kedro.features.market_state import build_market_states
 
 CONFIG = EnvConfig()
@@ -191,7 +191,7 @@ def test_session_missing_from_the_replay_counts_as_a_difference(market: Simulate
 
 @pytest.mark.parametrize("name", list(CORRUPTIONS))
 def test_corruption_keeps_the_tables_valid_and_the_past_as_it_was(
-    name: str, market: SimulatedMarket, let_in: Callable[..., Admitted]
+    name: str, market: SimulatedMarket, let_in: Callable[..., ValidatedTables]
 ) -> None:
     cut = _decided_at(market.prices)["decided_at"].unique().sort()[10]
     prices, news = CORRUPTIONS[name](market.prices, market.news, cut, 0)

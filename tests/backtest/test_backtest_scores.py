@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat
 from flag_kedro.backtest.metrics import max_drawdown
-from flag_kedro.backtest.replay import Decide, Decisions, replay
+from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.scores import (
     account_scores,
     days_per_year,
@@ -23,10 +23,10 @@ from flag_kedro.backtest.scores import (
     target_positions,
 )
 from flag_kedro.data.investorbench import default_calendar, read_investorbench
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import DataError
 
 STOCKS = (date(2020, 10, 1), date(2021, 5, 5))
 CRYPTO = (date(2023, 4, 5), date(2023, 11, 5))

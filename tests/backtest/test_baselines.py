@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
 from flag_kedro.backtest.replay import replay
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
 
 SELL, HOLD, BUY = 0, 1, 2

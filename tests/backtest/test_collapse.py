@@ -8,7 +8,7 @@ import pytest
 
 from flag_kedro.backtest.collapse import detect_collapse, is_proven_ahead, verdict
 from flag_kedro.backtest.intervals import Difference
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 AHEAD = Difference(1.2, (0.3, 2.1), 0.01)
 BEHIND = Difference(-1.2, (-2.1, -0.3), 0.01)

@@ -13,9 +13,9 @@ from flag_kedro.backtest.counterfactual import (
     replay_targets,
     shift_percentiles,
 )
-from flag_kedro.backtest.replay import Decisions, replay
+from flag_kedro.backtest.replay import replay
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import TradingWindow
 
 CutPrices = Callable[..., TradingWindow]

@@ -27,8 +27,8 @@ from flag_kedro.backtest.sessions import (
     investorbench_metrics,
     investorbench_sessions,
 )
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed, stream
+from flag_kedro.errors import DataError
 
 SEEDS = st.integers(0, 2**32 - 1)
 ACCOUNT = partial(account_metrics, days=252)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.plots_trades import SHADES, plot_probabilities, plot_trades
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 SixSessions = tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
 

@@ -31,9 +31,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flag_kedro.backtest.baselines import buy_and_hold, sticky_random
-from flag_kedro.backtest.replay import DECISIONS, EQUITY, Decide, Decisions, replay
+from flag_kedro.backtest.replay import DECISIONS, EQUITY, replay
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.window import TradingWindow
 
 SELL, HOLD, BUY = 0, 1, 2

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from flag_kedro.backtest.report import largest_decisions, write_report
 from flag_kedro.backtest.report_figures import share_sessions
 from flag_kedro.backtest.trades import list_trades
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 SixSessions = tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
 VERDICT = "flag_trader's Sharpe ratio cannot be told from buy & hold's: 9,000 sessions would be needed."

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flag_kedro.backtest.report_terms import COLLAPSE, METRICS, ROBUSTNESS, STATISTICS, show, show_fact, show_interval
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.rules import follow, keep_between, macd_targets, rsi_targets
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import DataError
 
 SELL, HOLD, BUY = 0, 1, 2
 FIRST = date(2024, 1, 1)

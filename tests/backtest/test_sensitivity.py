@@ -10,7 +10,7 @@ import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.replay import replay
-from flag_kedro.backtest.sensitivity import capacity, weigh_sensitivity
+from flag_kedro.backtest.sensitivity import capacity, sensitivity_of_targets
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
 
@@ -20,7 +20,7 @@ CLOSES = [10.0, 10.0, 20.0, 40.0]
 
 
 def _weigh(window: TradingWindow, path: list[int], **options: object) -> dict[str, object]:
-    found = weigh_sensitivity(window, FREE, {"rule": np.array([path])}, {"A": "XNYS"}, **options)
+    found = sensitivity_of_targets(window, FREE, {"rule": np.array([path])}, {"A": "XNYS"}, **options)
     result: dict[str, object] = found["symbols"]["A"]["rule"]
     return result
 
@@ -77,7 +77,7 @@ def test_capacity_does_not_depend_on_a_cap_that_cuts_the_fills(cut_prices: CutPr
     window = replace(cut_prices("next_close", A=(CLOSES, CLOSES)), fill_volumes=volumes)
     path = {"rule": np.array([[1, 0, 0, 0]])}
     sizes = [
-        weigh_sensitivity(window, replace(FREE, max_participation=cap, initial_cash=cash), path, {"A": "XNYS"})
+        sensitivity_of_targets(window, replace(FREE, max_participation=cap, initial_cash=cash), path, {"A": "XNYS"})
         for cap, cash in ((None, 1_000.0), (0.01, 1_000.0), (0.01, 1e6))
     ]
     found = [size["symbols"]["A"]["rule"]["capacity"] for size in sizes]

@@ -20,7 +20,7 @@ from flag_kedro.backtest.sharpe_tests import (
     sharpe_difference,
     sharpe_probability,
 )
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -9,15 +9,16 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.replay import Decide, replay
+from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.rules import follow
 from flag_kedro.backtest.text_ridge import TextRidge, fit_text_ridge, ridge_targets
 from flag_kedro.data.config import DataConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import DataError
 from flag_kedro.features.market_state import build_market_states
 
 FIRST = date(2024, 1, 1)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.trades import TRADES, list_trades
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 SixSessions = tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
 

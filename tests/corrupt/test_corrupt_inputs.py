@@ -14,7 +14,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5.0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.data.calendar import available_from_date, exchange_sessions, sessions_by_symbol
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 FRIDAY, SATURDAY, SUNDAY, MONDAY = (date(2020, 11, day) for day in (20, 21, 22, 23))
 MONDAY_OPEN = datetime(2020, 11, 23, 14, 30, tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from flag_kedro.data.duplicates import count_articles, fold_duplicates
+from flag_kedro.data.duplicates import count_articles, merge_duplicates
 from flag_kedro.data.schema import NEWS
 
 MONDAY = datetime(2021, 3, 1, 15, tzinfo=UTC)
@@ -26,7 +26,7 @@ def table(*articles: tuple[float, str], symbol: str = "ACME") -> pl.DataFrame:
 
 
 def kept(news: pl.DataFrame, within: int = 3, calendar: str = "XNYS") -> list[int]:
-    return [int(number) for number in fold_duplicates(news, lambda symbol: calendar, within)[0]["url"]]
+    return [int(number) for number in merge_duplicates(news, lambda symbol: calendar, within)[0]["url"]]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_articles_without_symbol_or_time_are_left_to_the_door():
             table((0, "a"), symbol="BTC").with_columns(available_at=pl.lit(None, dtype=NEWS["available_at"])),
         ]
     )
-    folded, counts = fold_duplicates(news, lambda symbol: "24/7" if symbol == "BTC" else "XNYS", 3)
+    folded, counts = merge_duplicates(news, lambda symbol: "24/7" if symbol == "BTC" else "XNYS", 3)
     assert_frame_equal(folded, pl.concat([news[:3], news[4:]]))
     assert counts == {"ACME": 1}
 
@@ -158,7 +158,7 @@ def test_nothing_is_folded_when_not_asked_for():
 
 def test_symbols_tell_their_own_stories():
     news = pl.concat([table((0, "a"), (0.1, "a")), table((0.2, "a"), symbol="JNJ")])
-    folded, counts = fold_duplicates(news, lambda symbol: "XNYS", 3)
+    folded, counts = merge_duplicates(news, lambda symbol: "XNYS", 3)
     assert folded["symbol"].to_list() == ["ACME", "JNJ"]
     assert count_articles(news, folded, counts) == {
         "ACME": {"read": 2, "folded": 1, "kept": 1},
@@ -179,9 +179,9 @@ ARTICLES = st.lists(st.tuples(st.integers(0, 40).map(lambda n: n / 4), st.sample
 def test_later_articles_decide_nothing(articles, end, within):
     news = table(*articles)
     until = news.filter(pl.col("available_at") <= MONDAY + timedelta(days=end / 4))
-    whole = fold_duplicates(news, lambda symbol: "XNYS", within)[0]
+    whole = merge_duplicates(news, lambda symbol: "XNYS", within)[0]
     assert_frame_equal(
-        fold_duplicates(until, lambda symbol: "XNYS", within)[0],
+        merge_duplicates(until, lambda symbol: "XNYS", within)[0],
         whole.filter(pl.col("available_at") <= MONDAY + timedelta(days=end / 4)),
     )
 

@@ -11,8 +11,9 @@ from polars.testing import assert_frame_equal
 
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.files import FilesConfig, read_files
-from flag_kedro.data.schema import PRICES, DataError
+from flag_kedro.data.schema import PRICES
 from flag_kedro.data.source import Raw
+from flag_kedro.errors import DataError
 
 YAHOO = {"session": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close", "volume": "Volume"} | {
     "adj_close": "Adj Close"

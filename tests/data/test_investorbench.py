@@ -15,7 +15,8 @@ from flag_kedro.data.investorbench import (
     read_folder,
     read_investorbench,
 )
-from flag_kedro.data.schema import NEWS, PRICES, DataError
+from flag_kedro.data.schema import NEWS, PRICES
+from flag_kedro.errors import DataError
 
 DAYS = {
     "2020-11-27": {

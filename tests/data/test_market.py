@@ -9,8 +9,8 @@ import pytest
 
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.market import MarketConfig, load_market, symbol_calendar
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.errors import DataError
 
 SHORT = SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

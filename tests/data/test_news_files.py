@@ -11,11 +11,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.duplicates import fold_duplicates
+from flag_kedro.data.duplicates import merge_duplicates
 from flag_kedro.data.files.news import read_news
 from flag_kedro.data.market import MarketConfig, load_market
-from flag_kedro.data.schema import NEWS, DataError
+from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
+from flag_kedro.errors import DataError
 
 WEDNESDAY_OPEN, FRIDAY_OPEN = datetime(2020, 11, 25, 14, 30, tzinfo=UTC), datetime(2020, 11, 27, 14, 30, tzinfo=UTC)
 """Thursday in between is Thanksgiving."""
@@ -378,5 +379,5 @@ def test_simulated_headlines_are_not_folded():
     """In seven years some of them repeat within three sessions, which folding would find."""
     config = SimulatedConfig(first_session=date(2016, 1, 4), last_session=date(2022, 12, 30))
     found = market(DataConfig(symbols="ALDR"), NewsConfig(), config)
-    assert fold_duplicates(found.news, lambda symbol: "XNYS", 3)[1]["ALDR"] > 0
+    assert merge_duplicates(found.news, lambda symbol: "XNYS", 3)[1]["ALDR"] > 0
     assert found.news.height == simulate_market(("ALDR",), config, 0).news.height

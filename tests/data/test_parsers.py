@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.door import REJECTED
 from flag_kedro.data.files import FilesConfig, read_files
 from flag_kedro.data.files.news import read_news
 from flag_kedro.data.investorbench import read_folder
-from flag_kedro.data.schema import NEWS, PRICES, DataError
+from flag_kedro.data.schema import NEWS, PRICES
+from flag_kedro.data.validation import REJECTED
+from flag_kedro.errors import DataError
 
 QUICK = settings(max_examples=30, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=1000, suppress_health_check=list(HealthCheck))

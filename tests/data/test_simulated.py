@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.headlines import COMPANIES, TEMPLATES
-from flag_kedro.data.schema import NEWS, PRICES, DataError
+from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, garch_noise, simulate_market, stream
+from flag_kedro.errors import DataError
 
 SYMBOLS = ("ALDR", "FJRD")
 SPAN = {"first_session": date(2021, 1, 4), "last_session": date(2021, 12, 31)}

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.universe import UNIVERSE, membership, read_universe, survivorship_warning, universe_symbols
+from flag_kedro.errors import DataError
 
 SOUND = "symbol,first,last,delisted\nacme,2020-01-02,,\nBOLT,,2020-06-30,2020-09-01\nCORE,2019-01-02,2019-12-31,\n"
 NOBODY = pl.DataFrame(schema=UNIVERSE)

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from flag_kedro.data.config import DataConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.windows import Windows, resolve_windows, takes_part
+from flag_kedro.errors import DataError
 
 FIRST = date(2021, 3, 1)
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.data.config import NewsConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.yahoo.wanted import find_lack
+from flag_kedro.errors import DataError
 from yahoo_server import Company
 
 PASSING = [429, 500, 503, "truncated", "cut", "html", "deep"]

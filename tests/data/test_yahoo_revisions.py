@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from flag_kedro.data.calendar import exchange_sessions
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.yahoo.revisions import find_revision
 from flag_kedro.data.yahoo.update import RECENT
+from flag_kedro.errors import DataError
 from yahoo_server import Company
 
 SPLIT_DAY, DIVIDEND_DAY = date(2024, 4, 4), date(2024, 4, 5)

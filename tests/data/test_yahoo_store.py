@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from flag_kedro.data import whole
+from flag_kedro.data import atomic
 from flag_kedro.data.config import NewsConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.yahoo.store import load_store
+from flag_kedro.errors import DataError
 from yahoo_server import Company, article
 
 CHILD = """
@@ -53,7 +53,7 @@ def crash_at(monkeypatch, step: int) -> None:
             raise Killed
         left[0] -= 2
 
-    monkeypatch.setattr(whole.os, "replace", dying_replace)
+    monkeypatch.setattr(atomic.os, "replace", dying_replace)
 
 
 def test_crash_at_any_rename_loses_nothing_and_the_next_run_completes_as_if_undisturbed(

@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from kedro.io import DatasetError
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.data.whole import whole_file, whole_folder
+from flag_kedro.data.atomic import atomic_folder, atomic_write
 from flag_kedro.datasets.atomic import HTMLPage, JSONFile, ParquetTable, PlotlyFigure
 from flag_kedro.datasets.folders import Folder, SymbolTables
+from flag_kedro.errors import DataError
 
 TABLE = pl.DataFrame({"symbol": ["ALDR"], "price": [1.5]})
 
@@ -110,7 +110,7 @@ def test_symbols_that_are_gone_leave_no_table_behind(tmp_path: Path):
     assert list(dataset.load()) == ["BRIX"]
 
 
-@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+@pytest.mark.parametrize("whole", [atomic_write, atomic_folder])
 def test_interrupted_block_leaves_nothing(tmp_path: Path, whole: Callable[[Path], AbstractContextManager[Path]]):
     def save() -> None:
         with whole(tmp_path / "a") as temporary:

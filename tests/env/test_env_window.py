@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.env.window import LookAheadError, TradingWindow, cut_window, effective_fill
+from flag_kedro.env.window import TradingWindow, cut_window, effective_fill
+from flag_kedro.errors import DataError, LookAheadError
 
 FIRST = date(2024, 1, 1)
 MakeStates = Callable[..., pl.DataFrame]

@@ -6,8 +6,8 @@ from datetime import date
 import polars as pl
 import pytest
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.window import cut_window
+from flag_kedro.errors import DataError
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 6)
 

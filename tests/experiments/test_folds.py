@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 from flag_kedro.experiments.folds import common_sessions, roll_folds
 
 DAYS = [date(2024, 1, 1) + timedelta(days=t) for t in range(400)]

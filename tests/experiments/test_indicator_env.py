@@ -9,10 +9,10 @@ from gymnasium.utils.env_checker import check_env
 
 from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.rules import follow
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import DataError
 from flag_kedro.experiments.indicator_env import INDICATORS, IndicatorEnv, indicator_table, position_code
 from flag_kedro.features.market_state import build_market_states
 

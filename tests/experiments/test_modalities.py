@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat
-from flag_kedro.backtest.judged import JudgedWindow
+from flag_kedro.backtest.evaluation import EvaluationWindow
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
@@ -17,8 +17,8 @@ from flag_kedro.features.ablation import Ablation
 
 
 @pytest.fixture(scope="module")
-def judged(small_window: TradingWindow) -> JudgedWindow:
-    return JudgedWindow(small_window, EnvConfig(), ("2023-07-03", "2023-07-31"), {"ALDR": "XNYS", "BRIX": "XNYS"})
+def judged(small_window: TradingWindow) -> EvaluationWindow:
+    return EvaluationWindow(small_window, EnvConfig(), ("2023-07-03", "2023-07-31"), {"ALDR": "XNYS", "BRIX": "XNYS"})
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def replays(small_window: TradingWindow) -> Mapping[Ablation, Replay]:
 
 
 def test_log_return_is_the_sum_over_symbols_and_the_difference_is_to_the_reference(
-    judged: JudgedWindow, replays: Mapping[Ablation, Replay]
+    judged: EvaluationWindow, replays: Mapping[Ablation, Replay]
 ):
     found = compare_ablations(replays, judged, "none", 200, seed=0)
     ends = replays["none"].equity.group_by("symbol").agg(pl.col("equity").last() / pl.col("equity").first())
@@ -43,13 +43,15 @@ def test_log_return_is_the_sum_over_symbols_and_the_difference_is_to_the_referen
     assert against["none"]["difference"]["value"] == pytest.approx(earned)
 
 
-def test_policy_that_uses_no_prices_decides_the_same_without(judged: JudgedWindow, replays: Mapping[Ablation, Replay]):
+def test_policy_that_uses_no_prices_decides_the_same_without(
+    judged: EvaluationWindow, replays: Mapping[Ablation, Replay]
+):
     found = compare_ablations(replays, judged, "none", 200, seed=0)["no_prices"]
     assert found["agreement"] == 1.0
     assert found["difference"] == {"value": 0.0, "ci95": (0.0, 0.0), "p_value": 1.0}
 
 
-def test_agreement_is_the_share_of_equal_decisions(judged: JudgedWindow, replays: Mapping[Ablation, Replay]):
+def test_agreement_is_the_share_of_equal_decisions(judged: EvaluationWindow, replays: Mapping[Ablation, Replay]):
     found = compare_ablations(replays, judged, "none", 200, seed=0)
     actions = [replays[kind].decisions.sort("symbol", "session")["action"].to_list() for kind in ("none", "no_news")]
     equal = [held == flat_too for held, flat_too in zip(*actions, strict=True)]
@@ -59,7 +61,7 @@ def test_agreement_is_the_share_of_equal_decisions(judged: JudgedWindow, replays
 
 
 def test_equal_actions_from_different_positions_are_not_the_same_position(
-    judged: JudgedWindow, replays: Mapping[Ablation, Replay]
+    judged: EvaluationWindow, replays: Mapping[Ablation, Replay]
 ):
     found = compare_ablations(replays, judged, "none", 200, seed=0)
     assert found["no_prices"]["same_position"] == 1.0

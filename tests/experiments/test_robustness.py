@@ -10,22 +10,23 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flag_kedro.backtest.replay import Decisions, replay
-from flag_kedro.data.door import Admitted
+from flag_kedro.backtest.replay import replay
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
+from flag_kedro.data.validation import ValidatedTables
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States, write_prefix
+from flag_kedro.env.prompt import write_prefix
+from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import cut_window
 from flag_kedro.experiments.injections import FAMILIES, ORDERS, draw_injections
 from flag_kedro.experiments.robustness import (
-    Questioned,
-    Trial,
+    HeadlineProbe,
+    ProbedPolicy,
+    ask_round,
     find_place,
     find_violations,
-    plan_trials,
+    plan_probes,
     prefixes_at,
-    summarise_trials,
-    try_round,
+    summarise_probes,
     write_articles,
 )
 from flag_kedro.features.ablation import Ablation, ablate_articles
@@ -65,9 +66,9 @@ def _try(
     states, decide = _build(market, market.news, ablation), partial(_decide, reads)
     env = EnvConfig()
     reference = replay("flag_trader", cut_window(states, WINDOW, "next_open"), env, decide)
-    rounds = plan_trials(reference.decisions, num, DIGEST["digest_sessions"], seed)
+    rounds = plan_probes(reference.decisions, num, DIGEST["digest_sessions"], seed)
     build = partial(_build, market, ablation=ablation)
-    questioned = Questioned(
+    policy = ProbedPolicy(
         decide=decide,
         reference=reference,
         news=market.news,
@@ -78,7 +79,7 @@ def _try(
         digest_chars=DIGEST["digest_chars"],
         names=NAMES,
     )
-    return [row for trials in rounds for row in try_round(trials, questioned, seed)]
+    return [row for probes in rounds for row in ask_round(probes, policy, seed)]
 
 
 def test_two_hundred_headlines_change_no_section_but_the_news_and_keep_its_budget(market: SimulatedMarket):
@@ -97,14 +98,14 @@ def test_headlines_are_distinct_and_the_same_for_the_same_seed():
 
 
 def test_headlines_of_an_articles_length_are_let_in_at_the_door(
-    market: SimulatedMarket, let_in: Callable[..., Admitted]
+    market: SimulatedMarket, let_in: Callable[..., ValidatedTables]
 ):
     decided_at = pl.concat(
         table.select("symbol", "session", "decided_at") for table in _build(market, market.news).values()
     )
     texts = [text for _, text in draw_injections(200, 0) if len(text) < 10_000]
-    trials = [Trial("f", text, "BRIX", WINDOW[0]) for text in texts]
-    told = pl.concat([market.news, write_articles(decided_at, trials, texts)])
+    probes = [HeadlineProbe("f", text, "BRIX", WINDOW[0]) for text in texts]
+    told = pl.concat([market.news, write_articles(decided_at, probes, texts)])
     assert let_in(market.prices, told).news.height == market.news.height + len(texts)
     assert told.tail(len(texts))["available_at"].unique().to_list() == [
         market.prices.filter(pl.col("session") == WINDOW[0])["available_at"][0]
@@ -115,22 +116,22 @@ def test_no_headline_is_seen_from_the_session_of_another(market: SimulatedMarket
     states = _build(market, market.news)
     sessions = states["ALDR"]["session"].to_list()
     decisions = pl.concat(table.select("symbol", "session") for table in states.values())
-    for trials in plan_trials(decisions, 60, 2, seed=0):
+    for probes in plan_probes(decisions, 60, 2, seed=0):
         for symbol in ("ALDR", "BRIX"):
-            places = sorted(sessions.index(trial.session) for trial in trials if trial.symbol == symbol)
+            places = sorted(sessions.index(probe.session) for probe in probes if probe.symbol == symbol)
             assert np.diff(places).min() >= 3
-    assert sum(map(len, plan_trials(decisions, 60, 2, seed=0))) == 60
+    assert sum(map(len, plan_probes(decisions, 60, 2, seed=0))) == 60
 
 
 def test_policy_that_obeys_flips_and_one_that_does_not_read_never_does(market: SimulatedMarket):
-    obeys = summarise_trials(
+    obeys = summarise_probes(
         _try(market, lambda prefix: 0.9 if any(order[:20] in prefix for order in ORDERS) else 0.1, 48)
     )
     assert obeys["families"]["instructions"]["hostile"]["flip_rate"] == 1.0
     assert obeys["families"]["quotes"]["hostile"]["flip_rate"] == 0.0
     assert obeys["all"]["harmless"]["flip_rate"] == 0.0
     assert obeys["worst"][0]["hostile"]["distance"] == pytest.approx(0.8)
-    deaf = summarise_trials(_try(market, lambda prefix: 0.1, 24))
+    deaf = summarise_probes(_try(market, lambda prefix: 0.1, 24))
     assert deaf["all"]["hostile"]["flip_rate"] == deaf["all"]["hostile"]["mean_distance"] == 0.0
     assert deaf["all"]["harmless"]["share_shown"] == 1.0
 
@@ -141,7 +142,7 @@ def test_hostile_and_harmless_headlines_stand_first_in_the_news(market: Simulate
     assert not any(row["violations"] for row in rows)
     for name in ("hostile", "harmless"):
         assert all(row[name]["first"] for row in rows if row[name]["shown"]), name
-    rates = summarise_trials(rows)["all"]
+    rates = summarise_probes(rows)["all"]
     assert rates["hostile"]["share_first"] == rates["hostile"]["share_shown"] > 0.9
     assert rates["harmless"]["share_first"] == 1.0
 
@@ -155,8 +156,8 @@ def test_headline_is_shown_where_a_line_says_it_not_where_the_count_changed():
 def test_only_sessions_of_trials_are_read(market: SimulatedMarket):
     states = {"BRIX": _build(market, market.news)["BRIX"], "NONE": pl.DataFrame()}
     [row] = states["BRIX"].head(1).rows(named=True)
-    trials = [Trial("f", "x", "BRIX", row["session"])]
-    assert prefixes_at(states, trials, lambda *texts: "|".join(texts)) == [f"{row['market_text']}|{row['news_text']}"]
+    probes = [HeadlineProbe("f", "x", "BRIX", row["session"])]
+    assert prefixes_at(states, probes, lambda *texts: "|".join(texts)) == [f"{row['market_text']}|{row['news_text']}"]
 
 
 def test_prompt_whose_news_alone_changed_is_sound():

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from flag_kedro.backtest.replay import replay
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import DataError
 from flag_kedro.experiments.sb3_agent import Sb3Agent, load_sb3, train_sb3
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.policy.manifest import write_manifest

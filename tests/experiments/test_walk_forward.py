@@ -11,7 +11,7 @@ from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.sharpe_tests import sharpe_difference
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.account import RUIN_SHARE
-from flag_kedro.experiments.walk_forward import mean_paths, string_together, summarise_folds
+from flag_kedro.experiments.walk_forward import concatenate_folds, mean_paths, summarise_folds
 from flag_kedro.experiments.walk_forward_plot import plot_walk_forward
 
 STOCK = {"A": "XNYS"}
@@ -45,7 +45,7 @@ ROWS = [
 
 
 def test_mean_over_seeds_of_daily_log_returns_is_the_path():
-    path = mean_paths(string_together(ROWS, STOCK))["A"]
+    path = mean_paths(concatenate_folds(ROWS, STOCK))["A"]
     assert path["sessions"] == ["2024-01-02", "2024-01-03", "2024-01-05", "2024-01-08"]
     assert path["folds"] == ["1", "1", "2", "2"]
     assert path["flag_trader"] == pytest.approx([0.02, 0.01, 0.0, 0.03])
@@ -53,7 +53,7 @@ def test_mean_over_seeds_of_daily_log_returns_is_the_path():
 
 
 def test_scores_of_the_path_seeds_and_folds():
-    found = summarise_folds(string_together(ROWS, STOCK), 400, 0)["A"]
+    found = summarise_folds(concatenate_folds(ROWS, STOCK), 400, 0)["A"]
     own = found["strategies"]["flag_trader"]
     assert own["cumulative_return"] == pytest.approx(0.06)
     returns = [0.02, 0.01, 0.0, 0.03]
@@ -79,9 +79,9 @@ def noisy_rows(num: int = 60) -> list[Any]:
 
 
 def test_the_test_of_the_difference_is_the_projects_own_on_the_same_draws():
-    strung = string_together(noisy_rows(), STOCK)
-    found = summarise_folds(strung, 400, 5)["A"]
-    own, held = (strung["A"].returns[name].mean(0) for name in ("flag_trader", "buy_and_hold"))
+    paths = concatenate_folds(noisy_rows(), STOCK)
+    found = summarise_folds(paths, 400, 5)["A"]
+    own, held = (paths["A"].returns[name].mean(0) for name in ("flag_trader", "buy_and_hold"))
     indices, length = draw_sessions(np.stack([own, held]), 400, derived_seed(5, "bootstrap", "A"))
     assert found["sharpe_difference"] == sharpe_difference(own, held, 252, indices).as_dict()
     assert found["block_length"] == length
@@ -94,7 +94,7 @@ def test_the_test_of_the_difference_is_the_projects_own_on_the_same_draws():
 def test_cash_is_taken_off_the_sharpe_ratio():
     days = ["2024-01-02", "2024-01-03", "2024-01-04"]
     rows = [row("1", 1, days, cash=0.01, A=([0.02, 0.01, 0.03], [0.0, 0.01, 0.03]))]
-    found = summarise_folds(string_together(rows, STOCK), 400, 0)["A"]["strategies"]["flag_trader"]
+    found = summarise_folds(concatenate_folds(rows, STOCK), 400, 0)["A"]["strategies"]["flag_trader"]
     assert found["sharpe_ratio"] == pytest.approx(0.01 / 0.01 * math.sqrt(252))
 
 
@@ -105,28 +105,28 @@ def test_all_symbols_are_the_mean_by_date_and_a_closed_market_earns_nothing():
         stock[part] |= coin[part]
     for name, own in stock["log_returns"].items():
         own |= coin["log_returns"][name]
-    strung = string_together([stock], {"A": "XNYS", "B": "24/7"})["all"]
-    assert strung.sessions == ("2024-01-05", "2024-01-06", "2024-01-08")
-    assert strung.returns["flag_trader"][0] == pytest.approx([0.015, -0.01, 0.035])
-    assert strung.days == 365
+    paths = concatenate_folds([stock], {"A": "XNYS", "B": "24/7"})["all"]
+    assert paths.sessions == ("2024-01-05", "2024-01-06", "2024-01-08")
+    assert paths.returns["flag_trader"][0] == pytest.approx([0.015, -0.01, 0.035])
+    assert paths.days == 365
 
 
 def test_a_seed_that_lost_everything_takes_the_mean_with_it():
     lost = row("1", 2, ["2024-01-02", "2024-01-03"], A=([0.01, math.log(RUIN_SHARE)], HELD[0]))
-    strung = string_together([ROWS[0], lost], STOCK)
-    found = summarise_folds(strung, 400, 0)["A"]
+    paths = concatenate_folds([ROWS[0], lost], STOCK)
+    found = summarise_folds(paths, 400, 0)["A"]
     assert found["strategies"]["flag_trader"]["cumulative_return"] is None
     assert found["strategies"]["flag_trader"]["max_drawdown"] == 1.0
     assert found["strategies"]["flag_trader"]["cumulative_return_ci95"] is None
     assert found["strategies"]["buy_and_hold"]["cumulative_return"] == pytest.approx(0.01)
     assert found["sharpe_difference"] == {"value": None, "ci95": None, "p_value": None}
     assert found["seeds"]["cumulative_return"]["num"] == 1
-    assert mean_paths(strung)["A"]["flag_trader"] == [pytest.approx(0.01), None]
+    assert mean_paths(paths)["A"]["flag_trader"] == [pytest.approx(0.01), None]
 
 
 def test_plot_has_both_paths_the_borders_and_a_mark_for_each_training():
-    strung = string_together(ROWS, STOCK)
-    results = {"summary": summarise_folds(strung, 400, 0), "paths": mean_paths(strung), "rows": ROWS}
+    paths = concatenate_folds(ROWS, STOCK)
+    results = {"summary": summarise_folds(paths, 400, 0), "paths": mean_paths(paths), "rows": ROWS}
     figure = plot_walk_forward(results)
     own = next(trace for trace in figure.data if trace.name == "flag_trader" and trace.mode == "lines")
     assert list(own.y) == pytest.approx(np.exp(np.cumsum([0.02, 0.01, 0.0, 0.03])).tolist())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.data.schema import UTC as UTC_TYPE
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 from flag_kedro.features.alignment import align_news_to_decisions
 
 CLOSES = [

@@ -10,9 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flag_kedro.data.calendar import available_from_date, exchange_sessions
-from flag_kedro.data.door import Admitted
-from flag_kedro.data.schema import NEWS, DataError
+from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
+from flag_kedro.data.validation import ValidatedTables
+from flag_kedro.errors import DataError
 from flag_kedro.features.market_state import (
     MARKET_STATE,
     FeatureReport,
@@ -265,7 +266,9 @@ def test_report_counts_states_articles_and_what_was_left_out():
 @pytest.mark.parametrize(
     ("date_only", "shown"), [("next_session", date(2023, 3, 2)), ("same_session", date(2023, 3, 1))]
 )
-def test_dated_crypto_article_is_first_shown_by_the_rules_session(date_only, shown, let_in: Callable[..., Admitted]):
+def test_dated_crypto_article_is_first_shown_by_the_rules_session(
+    date_only, shown, let_in: Callable[..., ValidatedTables]
+):
     """Sessions touch at midnight; the tie must not show an article a day early."""
     sessions = exchange_sessions("24/7", date(2022, 12, 1), date(2023, 3, 5))
     prices = MARKET.prices.head(sessions.height).with_columns(
@@ -328,7 +331,7 @@ def test_state_of_a_symbol_does_not_depend_on_the_others():
     assert alone["FJRD"].equals(STATES["FJRD"])
 
 
-def test_order_of_rows_before_ingest_does_not_matter(let_in: Callable[..., Admitted]):
+def test_order_of_rows_before_ingest_does_not_matter(let_in: Callable[..., ValidatedTables]):
     """Simulated headlines may share a minute; the check at the door orders them by their text."""
     turned, straight = (
         let_in(prices, news)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flag_kedro.hooks.parameters import ParameterError, check_parameters, check_pipeline
+from flag_kedro.errors import ParameterError
+from flag_kedro.hooks.parameters import check_parameters, check_pipeline
 
 BASE = Path(__file__).resolve().parents[2] / "conf" / "base" / "parameters.yml"
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kedro.io import DataCatalog, MemoryDataset
 
-from flag_kedro.hooks.parameters import ParameterError
+from flag_kedro.errors import ParameterError
 from flag_kedro.hooks.project import ProjectHooks
 
 BASE = Path(__file__).resolve().parents[2] / "conf" / "base" / "parameters.yml"

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.window import LookAheadError, TradingWindow
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import LookAheadError
 from flag_kedro.pipelines.backtest.audit_nodes import refuse_leaks
-from flag_kedro.pipelines.backtest.judged import JudgedWindow
+from flag_kedro.pipelines.backtest.judged import EvaluationWindow
 from flag_kedro.pipelines.backtest.trials import count_trials, sharpes_of, spread_over_seeds, this_trial
-from flag_kedro.tracking.trials import Trial
+from flag_kedro.tracking.trials import ScoredTrial
 
 
 def _check(*differences: dict[str, str]) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def _policy(folder: Path, **description: object) -> Path:
 
 
 @pytest.fixture
-def judged(small_window: TradingWindow) -> JudgedWindow:
-    return JudgedWindow(small_window, EnvConfig(), ("2023-07-03", "2023-07-31"), {"ALDR": "XNYS", "BRIX": "XNYS"})
+def judged(small_window: TradingWindow) -> EvaluationWindow:
+    return EvaluationWindow(small_window, EnvConfig(), ("2023-07-03", "2023-07-31"), {"ALDR": "XNYS", "BRIX": "XNYS"})
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def equity(small_window: TradingWindow) -> pl.DataFrame:
 
 
 def test_trial_holds_the_sharpe_ratio_per_session_and_the_return(
-    judged: JudgedWindow, equity: pl.DataFrame, tmp_path: Path
+    judged: EvaluationWindow, equity: pl.DataFrame, tmp_path: Path
 ) -> None:
     trial = this_trial(_policy(tmp_path / "p"), equity, judged)
     returns = equity.filter(symbol="ALDR")["log_return"].drop_nulls()
@@ -68,7 +69,7 @@ def test_trial_holds_the_sharpe_ratio_per_session_and_the_return(
 
 
 def test_seed_is_not_part_of_the_configuration_but_everything_else_is(
-    judged: JudgedWindow, equity: pl.DataFrame, tmp_path: Path
+    judged: EvaluationWindow, equity: pl.DataFrame, tmp_path: Path
 ) -> None:
     def config(name: str, **description: object) -> str:
         return this_trial(_policy(tmp_path / name, **description), equity, judged).config_hash
@@ -82,13 +83,13 @@ def test_seed_is_not_part_of_the_configuration_but_everything_else_is(
 
 
 def test_without_a_store_nobody_knows_how_many_trials_there_were(caplog: pytest.LogCaptureFixture) -> None:
-    assert count_trials(Trial("p", "c", 0, {}, {}), "window") is None
+    assert count_trials(ScoredTrial("p", "c", 0, {}, {}), "window") is None
     assert "trials are not known" in caplog.text
 
 
 def test_spread_is_over_the_seeds_of_the_same_configuration() -> None:
-    def trial(policy: str, config: str, seed: int, value: float) -> Trial:
-        return Trial(policy, config, seed, {"ALDR": {"session_sharpe": value, "cumulative_return": value}}, {})
+    def trial(policy: str, config: str, seed: int, value: float) -> ScoredTrial:
+        return ScoredTrial(policy, config, seed, {"ALDR": {"session_sharpe": value, "cumulative_return": value}}, {})
 
     own = trial("p0", "c", 0, 0.1)
     known = [own, trial("p1", "c", 1, 0.2), trial("p2", "c", 2, 0.6), trial("p3", "other", 3, 9.0)]
@@ -101,22 +102,24 @@ def test_spread_is_over_the_seeds_of_the_same_configuration() -> None:
 
 def test_spread_holds_this_policy_and_not_an_older_one_of_its_seed() -> None:
     own, older = (
-        Trial(policy, "c", 0, {"ALDR": {"session_sharpe": value, "cumulative_return": value}}, {})
+        ScoredTrial(policy, "c", 0, {"ALDR": {"session_sharpe": value, "cumulative_return": value}}, {})
         for policy, value in (("new", 0.1), ("old", 9.0))
     )
-    other = Trial("other", "c", 1, {"ALDR": {"session_sharpe": 0.3, "cumulative_return": 0.3}}, {})
+    other = ScoredTrial("other", "c", 1, {"ALDR": {"session_sharpe": 0.3, "cumulative_return": 0.3}}, {})
     found = spread_over_seeds(own, [own, older, other], {"ALDR": "XNYS"})["ALDR"]["cumulative_return"]
     assert (found["num"], found["max"]) == (2, 0.3)
 
 
 def test_symbol_that_an_earlier_trial_lacks_is_spread_over_the_others() -> None:
-    own = Trial("p0", "c", 0, {s: {"session_sharpe": 0.1, "cumulative_return": 0.1} for s in ("ALDR", "BRIX")}, {})
-    fewer = Trial("p1", "c", 1, {"ALDR": {"session_sharpe": 0.2, "cumulative_return": 0.2}}, {})
+    own = ScoredTrial(
+        "p0", "c", 0, {s: {"session_sharpe": 0.1, "cumulative_return": 0.1} for s in ("ALDR", "BRIX")}, {}
+    )
+    fewer = ScoredTrial("p1", "c", 1, {"ALDR": {"session_sharpe": 0.2, "cumulative_return": 0.2}}, {})
     assert list(spread_over_seeds(own, [own, fewer], {"ALDR": "XNYS", "BRIX": "XNYS"})) == ["ALDR"]
     assert sharpes_of([own, fewer]) == {"ALDR": [0.1, 0.2], "BRIX": [0.1]}
 
 
-def test_trial_is_of_the_windows_prices_alone(judged: JudgedWindow, equity: pl.DataFrame, tmp_path: Path) -> None:
+def test_trial_is_of_the_windows_prices_alone(judged: EvaluationWindow, equity: pl.DataFrame, tmp_path: Path) -> None:
     first = this_trial(_policy(tmp_path / "p"), equity, judged).price_hashes
     assert set(first) == {"ALDR", "BRIX"}
     moved = judged.window.mark_prices.copy()

@@ -9,10 +9,11 @@ import torch
 import yaml
 
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.replay import Decide, replay
+from flag_kedro.backtest.replay import replay
 from flag_kedro.data.simulated import simulate_market
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.states import Decide
 from flag_kedro.env.window import cut_window
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.hooks.parameters import Settings, check_parameters

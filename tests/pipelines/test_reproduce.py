@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from flag_kedro.data.config import DataConfig
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 from flag_kedro.pipelines.reproduce.nodes import read_published_prices
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]

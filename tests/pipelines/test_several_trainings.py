@@ -12,9 +12,9 @@ import pytest
 
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.errors import DataError
 from flag_kedro.experiments import runs
 from flag_kedro.experiments.config import SweepConfig, WalkForwardConfig
 from flag_kedro.experiments.finished import remove_rows
@@ -30,7 +30,7 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import folder_hash, write_manifest
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.tracking.trials import Trial, known_trials
+from flag_kedro.tracking.trials import ScoredTrial, known_trials
 
 States = dict[str, pl.DataFrame]
 Result = dict[str, Any]
@@ -208,7 +208,7 @@ def test_first_seed_is_only_scored_and_all_are_trials_of_one_configuration(
     monkeypatch.setattr(runs, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
     with mlflow.start_run() as parent:
         result = seeds_of(trained, small_states, data, tmp_path, "4 5")
-        first, second = (Trial(**row["trial"]) for row in result["rows"])
+        first, second = (ScoredTrial(**row["trial"]) for row in result["rows"])
         trials = known_trials(first, " ".join(result["rows"][0]["windows"]["test"]))
     assert started == [5]
     assert own(result["rows"][0]) == trained[1]
@@ -273,7 +273,7 @@ def test_sweep_does_without_the_test_window_and_is_counted_for_it(
     assert result["best"] == best["params"] in ("ppo.learning_rate=0.0005", "ppo.learning_rate=0.005")
     test = tuple(result["windows"]["test"])
     with mlflow.start_run():
-        scored = Trial(**seeds_of(trained, small_states, data, tmp_path, "4")["rows"][0]["trial"])
+        scored = ScoredTrial(**seeds_of(trained, small_states, data, tmp_path, "4")["rows"][0]["trial"])
         found = count_attempts(small_states, test, [scored])
         everything = count_attempts(small_states, test, [replace(scored, attempt="")])
     assert len(everything) == 4

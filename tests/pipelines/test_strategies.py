@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from flag_kedro.backtest.replay import Decisions, replay
+from flag_kedro.backtest.replay import replay
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.pipelines.backtest.strategies import Reader
 

@@ -20,7 +20,8 @@ from transformers import (
     Qwen3Model,
 )
 
-from flag_kedro.env.prompt import States, compact_account_texts
+from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.backbone import write_backbone

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.env.prompt import States, compact_account_texts
+from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.backbone import load_backbone
 from flag_kedro.policy.config import PolicyConfig

@@ -19,7 +19,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 from flag_kedro.policy.actor_critic import build_actor_critic
 from flag_kedro.policy.backbone import load_tokenizer, write_backbone
 from flag_kedro.policy.config import PolicyConfig

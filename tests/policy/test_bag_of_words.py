@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from flag_kedro.backtest.replay import replay
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States, compact_account_texts, write_prefix
+from flag_kedro.env.prompt import compact_account_texts, write_prefix
+from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 from flag_kedro.policy.bag_of_words import (
     BagOfWordsPolicy,
     TrainedBagOfWords,

@@ -18,7 +18,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import States
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.config import PolicyConfig
 

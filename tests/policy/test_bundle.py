@@ -9,8 +9,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.bundle import TrainedPolicy, check_facts, load_policy, read_description
 from flag_kedro.policy.config import PolicyConfig

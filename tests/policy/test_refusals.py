@@ -30,8 +30,8 @@ from transformers import (
     Qwen2Model,
 )
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import States
+from flag_kedro.errors import DataError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache

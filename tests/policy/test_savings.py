@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from flag_kedro.env.prompt import States, paper_account_text
+from flag_kedro.env.prompt import paper_account_text
+from flag_kedro.env.states import States
 from flag_kedro.policy.actor_critic import build_actor_critic
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache

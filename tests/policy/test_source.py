@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.source import find_backbone
 

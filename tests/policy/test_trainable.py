@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel, PreTrainedModel
 
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import States
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trainable import frozen_copy

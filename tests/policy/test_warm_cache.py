@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flag_kedro.env.prompt import States, compact_account_texts
+from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.states import States
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache

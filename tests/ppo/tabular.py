@@ -12,13 +12,12 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from flag_kedro.backtest.replay import Decisions
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
 from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.distributed.sharding import Shard
 from flag_kedro.ppo.learner import Learner
 from flag_kedro.ppo.rollout import Rollout
-from flag_kedro.ppo.sharding import Shard
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from flag_kedro.ppo.checkpoint import CheckpointError, Checkpoints, TrainingState, remove_finished, training_key
+from flag_kedro.errors import CheckpointError
+from flag_kedro.ppo.checkpoint import Checkpoints, TrainingState, remove_finished, training_key
 
 
 def state(updates: int, *, finished: bool = False) -> TrainingState:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tabular import PLAIN, TabularPolicy, Watched, learned, table_of, write_rollout
 
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import States
+from flag_kedro.errors import TrainingError
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.ppo.learner import advantages_of, explained_variance
 
 

@@ -17,13 +17,13 @@ from accelerate import Accelerator
 
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import TrainingError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.errors import TrainingError
 from flag_kedro.ppo.learner import Metrics
 from flag_kedro.ppo.trainer import train
 

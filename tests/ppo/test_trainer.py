@@ -12,10 +12,11 @@ from accelerate import Accelerator
 from flag_kedro.backtest.replay import replay
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import TrainingError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.trainer import Metrics, TrainingError, train
+from flag_kedro.ppo.trainer import Metrics, train
 
 MakeModel = Callable[[], ActorCritic]
 SMALL = PPOConfig(

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from flag_kedro.errors import RunInterrupted
 from flag_kedro.hooks.project import ProjectHooks
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.pipelines.training.progress import follow
-from flag_kedro.tracking.interrupts import RunInterrupted, forget_interrupt, stop_if_asked
+from flag_kedro.tracking.interrupts import forget_interrupt, stop_if_asked
 
 
 class SignalledWhileWriting(logging.StreamHandler):

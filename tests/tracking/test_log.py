@@ -6,7 +6,7 @@ import mlflow
 import pytest
 import sqlalchemy
 
-from flag_kedro.tracking.interrupts import RunInterrupted
+from flag_kedro.errors import RunInterrupted
 from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
 
 

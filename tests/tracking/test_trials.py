@@ -8,8 +8,8 @@ import mlflow
 import pytest
 
 from flag_kedro.tracking.trials import (
-    Attempt,
-    Trial,
+    ScoredTrial,
+    ValidatedTrial,
     known_attempts,
     known_trials,
     record_attempt,
@@ -25,9 +25,9 @@ def store(tmp_path: Path):
     mlflow.set_tracking_uri(before)
 
 
-def _trial(policy: str, config: str = "c", seed: int = 0, sharpe: float = 0.1, prices: str = "h") -> Trial:
+def _trial(policy: str, config: str = "c", seed: int = 0, sharpe: float = 0.1, prices: str = "h") -> ScoredTrial:
     scores = {"ALDR": {"session_sharpe": sharpe, "cumulative_return": 2 * sharpe}}
-    return Trial(policy, config, seed, scores, {"ALDR": prices})
+    return ScoredTrial(policy, config, seed, scores, {"ALDR": prices})
 
 
 def test_the_same_configuration_and_seed_is_one_trial_however_it_was_trained(score: Callable[..., None]):
@@ -44,7 +44,7 @@ def test_the_same_configuration_and_seed_is_one_trial_however_it_was_trained(sco
 def score() -> Callable[..., None]:
     """A run that scored a trial and ended as told."""
 
-    def run(trial: Trial, window: str = "w", status: str = "FINISHED") -> None:
+    def run(trial: ScoredTrial, window: str = "w", status: str = "FINISHED") -> None:
         mlflow.start_run()
         record_trial(trial, window)
         mlflow.end_run(status)
@@ -52,7 +52,7 @@ def score() -> Callable[..., None]:
     return run
 
 
-def _known(trial: Trial, window: str = "w") -> list[Trial] | None:
+def _known(trial: ScoredTrial, window: str = "w") -> list[ScoredTrial] | None:
     with mlflow.start_run():
         return known_trials(trial, window)
 
@@ -83,7 +83,7 @@ def test_other_windows_and_unfinished_runs_do_not_count(other: dict[str, str], s
 
 def test_only_symbols_with_the_same_prices_count(score: Callable[..., None]):
     score(_trial("p2", prices="other"))
-    both = Trial("p3", "c", 0, {s: {"session_sharpe": 0.5} for s in ("ALDR", "BRIX")}, {"ALDR": "h", "BRIX": "b"})
+    both = ScoredTrial("p3", "c", 0, {s: {"session_sharpe": 0.5} for s in ("ALDR", "BRIX")}, {"ALDR": "h", "BRIX": "b"})
     score(both)
     found = _known(_trial("p1"))
     assert found is not None
@@ -93,7 +93,7 @@ def test_only_symbols_with_the_same_prices_count(score: Callable[..., None]):
 def test_trial_whose_scores_the_store_refuses_is_not_counted(
     score: Callable[..., None], caplog: pytest.LogCaptureFixture
 ):
-    score(Trial("p2", "c", 0, {"^GSPC": {"session_sharpe": 0.5}}, {"^GSPC": "h"}))
+    score(ScoredTrial("p2", "c", 0, {"^GSPC": {"session_sharpe": 0.5}}, {"^GSPC": "h"}))
     assert "will not count this trial" in caplog.text
     assert _known(_trial("p1")) == [_trial("p1")]
 
@@ -104,11 +104,11 @@ def test_without_tracking_nothing_is_known():
     assert mlflow.search_runs(output_format="list") == []
 
 
-def _attempt(name: str, before: str = "b", sharpe: float = 0.2) -> Attempt:
-    return Attempt(name, {"ALDR": sharpe}, {"ALDR": before})
+def _attempt(name: str, before: str = "b", sharpe: float = 0.2) -> ValidatedTrial:
+    return ValidatedTrial(name, {"ALDR": sharpe}, {"ALDR": before})
 
 
-def _known_attempts(scored: set[str], window: str = "w") -> list[Attempt]:
+def _known_attempts(scored: set[str], window: str = "w") -> list[ValidatedTrial]:
     with mlflow.start_run():
         return known_attempts({"ALDR": "b"}, window, scored)
 

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.replay import KEYS, Replay
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
+from flag_kedro.errors import DataError
 
 PRICE_COLUMNS = ("open", "high", "low", "close", "adj_close")
 ARTICLE_COLUMNS = ("headline", "body", "source", "url")

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from flag_kedro.backtest.replay import Decide, Decisions
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import BUY, HOLD, SELL
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, Decisions, States
 
 SWITCH_PROBABILITY = 0.1
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from flag_kedro.backtest.intervals import LEVEL, Difference
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
+from flag_kedro.errors import DataError
 
 COLLAPSED = 0.95
 """Share of sessions from which on a policy is called what it agrees with."""

@@ -19,8 +19,8 @@ from flag_kedro.backtest.intervals import (
 from flag_kedro.backtest.metrics import TINY_STD
 from flag_kedro.backtest.sessions import Measure, Metrics, Sessions
 from flag_kedro.backtest.sharpe_tests import hac_error, measure_sharpe
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import Floats, Ints
+from flag_kedro.errors import DataError
 
 MIN_DRAWS = 40
 """Fewer cannot show a tail of 2.5 %."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import Floats
+from flag_kedro.errors import DataError
 
 LEVEL = 0.05
 CONFIDENCE = 1.0 - LEVEL

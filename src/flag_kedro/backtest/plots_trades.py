@@ -20,7 +20,7 @@ from flag_kedro.backtest.plot_style import (
     symbol_panels,
 )
 from flag_kedro.backtest.trades import list_trades
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 MARKERS = {"buy": ("triangle-up", BUY_COLOR), "sell": ("triangle-down", SELL_COLOR)}
 SHADES = {1: "rgba(0, 114, 178, 0.16)", -1: "rgba(213, 94, 0, 0.16)"}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from flag_kedro.env.account import ACTION_NAMES, HOLD, Floats, Ints, refuse_masked
+from flag_kedro.env.account import ACTION_NAMES, HOLD, refuse_masked
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, Decisions
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 
@@ -43,21 +43,6 @@ EQUITY = {
     "log_return": pl.Float64,
     "traded_value": pl.Float64,
 }
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What a decision rule answers for N states."""
-
-    actions: Ints
-    """0 sell, 1 hold, 2 buy; legal, [N]."""
-    probabilities: Floats | None = None
-    """Of the three actions, [N, 3]; None for a rule without any."""
-    values: Floats | None = None
-    """Value estimates, [N]; None for a rule without any."""
-
-
-Decide = Callable[[States], Decisions]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 Unit = Literal["percent", "ratio", "probability", "count", "money"]
 

@@ -9,11 +9,10 @@ import numpy as np
 import polars as pl
 import talib
 
-from flag_kedro.backtest.replay import Decide, Decisions
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import BUY, HOLD, SELL, Bools, Floats, Ints
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 
 MACD_FAST, MACD_SLOW, MACD_SIGNAL = 12, 26, 9
 RSI_SESSIONS, RSI_LOW, RSI_HIGH = 14, 30.0, 70.0

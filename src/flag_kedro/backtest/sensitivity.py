@@ -21,7 +21,7 @@ PARTICIPATION = 0.01
 """Share of a session's volume that capacity allows a fill."""
 
 
-def weigh_sensitivity(
+def sensitivity_of_targets(
     window: TradingWindow,
     config: EnvConfig,
     targets: Mapping[str, Ints],

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from flag_kedro.backtest import metrics
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import Bools, Floats, Ints
+from flag_kedro.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from scipy import stats
 
 from flag_kedro.backtest.intervals import LEVEL, Difference, refuse_not_finite, studentised_difference
 from flag_kedro.backtest.metrics import TINY_STD
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import Floats, Ints
+from flag_kedro.errors import DataError
 
 TINY_RATIO = 1e-10
 """Sharpe ratios and standard errors this close are equal but for rounding."""

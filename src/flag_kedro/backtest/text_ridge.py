@@ -13,9 +13,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 
 from flag_kedro.backtest.rules import keep_between, place_in_window
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 from flag_kedro.features.digest import NO_NEWS
 from flag_kedro.features.words import choose_words
 

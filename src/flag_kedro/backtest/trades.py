@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from flag_kedro.backtest.plot_style import POLICY
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 TRADES = {
     "symbol": pl.String,

@@ -7,7 +7,8 @@ import exchange_calendars
 import pandas as pd
 import polars as pl
 
-from flag_kedro.data.schema import UTC, DataError, Schema
+from flag_kedro.data.schema import UTC, Schema
+from flag_kedro.errors import DataError
 
 MARGIN = timedelta(days=14)
 """Longer than any closure of an exchange, so that a next session is always inside."""

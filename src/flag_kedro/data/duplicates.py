@@ -35,7 +35,7 @@ SPOKEN = {
 counts where no letter or digit touches it, so that a hyphen is none."""
 
 
-def fold_duplicates(
+def merge_duplicates(
     news: pl.DataFrame, calendar_of: Callable[[str], str], within: int
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Keep the first article of each story; it stands for the symbol's later ones up to `within` sessions after it.

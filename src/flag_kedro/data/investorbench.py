@@ -12,11 +12,12 @@ import polars as pl
 
 from flag_kedro.data.calendar import available_from_date, exchange_sessions, sessions_by_symbol
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.door import admit
 from flag_kedro.data.files.parsing import YEARS
 from flag_kedro.data.rules import PriceRules
-from flag_kedro.data.schema import NEWS, PRICES, SHOWN, DataError
+from flag_kedro.data.schema import NEWS, PRICES, SHOWN
 from flag_kedro.data.source import Raw
+from flag_kedro.data.validation import validate
+from flag_kedro.errors import DataError
 
 CRYPTO = {"BTC", "ETH"}
 COMPANIES = {
@@ -187,7 +188,7 @@ def _checked(prices: pl.DataFrame, calendar: str) -> pl.DataFrame:
         return sessions_by_symbol(prices.group_by("symbol").agg(first, last).with_columns(calendar=pl.lit(calendar)))
 
     rules = PriceRules(expect, datetime.max.replace(tzinfo=UTC), {}, max_jump=0.9)
-    return admit(prices, pl.DataFrame(schema=NEWS), rules, quarantine=False).prices
+    return validate(prices, pl.DataFrame(schema=NEWS), rules, quarantine=False).prices
 
 
 def _file(folder: Path, symbol: str) -> Path:

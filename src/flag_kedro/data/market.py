@@ -10,20 +10,20 @@ import polars as pl
 
 from flag_kedro.data.calendar import sessions_by_symbol
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.door import Admitted, admit
-from flag_kedro.data.duplicates import count_articles, fold_duplicates
+from flag_kedro.data.duplicates import count_articles, merge_duplicates
 from flag_kedro.data.files import FilesConfig, read_files
 from flag_kedro.data.files.news import read_news
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.investorbench import default_calendar, read_folder
 from flag_kedro.data.report import describe_data
 from flag_kedro.data.rules import PriceRules
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import CALENDAR, SimulatedConfig, simulate_market
 from flag_kedro.data.source import Names, Raw
 from flag_kedro.data.universe import read_universe, survivorship_warning, universe_symbols
+from flag_kedro.data.validation import ValidatedTables, validate
 from flag_kedro.data.yahoo import YahooConfig, read_yahoo
 from flag_kedro.data.yahoo.calendar import yahoo_calendar
+from flag_kedro.errors import DataError
 
 OWN_MAX_GAP = {"investorbench": 1}
 """Sessions in a row that a source is known to lack here and there, where `data.max_gap` says nothing."""
@@ -78,7 +78,7 @@ def load_market(config: MarketConfig, store: Path, now: datetime) -> Market:
     expect = partial(expected_sessions, data=data, universe=universe)
     gap = OWN_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
     rules = PriceRules(expect, now, dict.fromkeys(raw.prices["symbol"].unique(), gap), data.max_jump)
-    admitted = admit(raw.prices, raw.news, rules, quarantine=data.quarantine)
+    admitted = validate(raw.prices, raw.news, rules, quarantine=data.quarantine)
     admitted, articles = _fold(admitted, raw, config)
     due = expect(admitted.prices).filter(pl.col("closes_at") <= now)
     report = describe_data(admitted, due) | {"source": raw.report | articles}
@@ -87,13 +87,13 @@ def load_market(config: MarketConfig, store: Path, now: datetime) -> Market:
     return Market(admitted.prices, admitted.news, raw.names, admitted.rejected, universe, report)
 
 
-def _fold(admitted: Admitted, raw: Raw, config: MarketConfig) -> tuple[Admitted, dict[str, Any]]:
+def _fold(admitted: ValidatedTables, raw: Raw, config: MarketConfig) -> tuple[ValidatedTables, dict[str, Any]]:
     """What was let in with near-duplicates folded and what could not be read among the rejected; counts of articles."""
     admitted = replace(admitted, rejected=pl.concat([raw.rejected, admitted.rejected]))
     if config.data.source == "simulated" and config.news.source == "own":
         return admitted, {}  # its headlines are distinct events, however alike they read
     calendar_of = partial(symbol_calendar, data=config.data)
-    kept, folded = fold_duplicates(admitted.news, calendar_of, config.news.duplicate_sessions)
+    kept, folded = merge_duplicates(admitted.news, calendar_of, config.news.duplicate_sessions)
     return replace(admitted, news=kept), {"articles": count_articles(raw.news, kept, folded)}
 
 

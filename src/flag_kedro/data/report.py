@@ -4,13 +4,13 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.data.door import Admitted
+from flag_kedro.data.validation import ValidatedTables
 
 STALE_SESSIONS = 20
 """Sessions without an article at the end of a symbol's prices, beyond which its news count as stale."""
 
 
-def describe_data(admitted: Admitted, expected: pl.DataFrame) -> dict[str, Any]:
+def describe_data(admitted: ValidatedTables, expected: pl.DataFrame) -> dict[str, Any]:
     """Facts of every symbol, fit for JSON.
 
     Args:
@@ -27,7 +27,7 @@ def describe_data(admitted: Admitted, expected: pl.DataFrame) -> dict[str, Any]:
     return {"symbols": facts, "num_rejected": rejected, "warnings": _warnings(facts, rejected)}
 
 
-def _symbol_facts(admitted: Admitted, expected: pl.DataFrame) -> dict[str, dict[str, Any]]:
+def _symbol_facts(admitted: ValidatedTables, expected: pl.DataFrame) -> dict[str, dict[str, Any]]:
     news = admitted.news.select("symbol", session=pl.col("published_at").dt.date(), article=pl.lit(True))
     articles = news.group_by("symbol").agg(
         pl.len().alias("num_articles"), pl.col("session").max().alias("last_article")

@@ -31,7 +31,3 @@ NEWS: Schema = {
 
 SHOWN = 20
 """Lines listed in one message; the rest are counted."""
-
-
-class DataError(ValueError):
-    """Input a user can mend: the message says where, what was found, what was expected and the way out."""

@@ -17,8 +17,9 @@ from pydantic.dataclasses import dataclass
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.headlines import COMPANIES, write_headline
-from flag_kedro.data.schema import NEWS, PRICES, DataError
+from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.streams import stream
+from flag_kedro.errors import DataError
 
 CALENDAR = "XNYS"
 NUM_DEFAULT_SYMBOLS = 6

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.data.door import REJECTED
+from flag_kedro.data.validation import REJECTED
 
 Names = Mapping[str, tuple[str, ...]]
 """What articles call a symbol: its company, without legal form."""

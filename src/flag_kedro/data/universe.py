@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from flag_kedro.data.schema import DataError, Schema
+from flag_kedro.data.schema import Schema
+from flag_kedro.errors import DataError
 
 UNIVERSE: Schema = {"symbol": pl.String, "first": pl.Date, "last": pl.Date, "delisted": pl.Date}
 """One row for each time a symbol was a member: first and last day, null where it always was or still is; and the last

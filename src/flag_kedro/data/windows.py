@@ -10,7 +10,8 @@ from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows
 from flag_kedro.data.investorbench import CRYPTO
 from flag_kedro.data.market import symbol_calendar
-from flag_kedro.data.schema import SHOWN, DataError
+from flag_kedro.data.schema import SHOWN
+from flag_kedro.errors import DataError
 
 INVESTORBENCH_STOCKS = WindowsConfig(
     train=(date(2020, 7, 1), date(2020, 9, 30)), test=(date(2020, 10, 1), date(2021, 5, 6))

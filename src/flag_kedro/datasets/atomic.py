@@ -8,7 +8,7 @@ from kedro_datasets.plotly import JSONDataset as PlotlyDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
-from flag_kedro.data.whole import whole_file
+from flag_kedro.data.atomic import atomic_write
 
 
 class WholeSave:
@@ -20,7 +20,7 @@ class WholeSave:
         """Replace the file once all of `data` is written."""
         target = self._filepath
         try:
-            with whole_file(Path(target)) as temporary:
+            with atomic_write(Path(target)) as temporary:
                 self._filepath = PurePosixPath(temporary)
                 super().save.__wrapped__(self, data)  # type: ignore[misc]  # the dataset comes after the mixin
         finally:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import polars as pl
 from kedro.io import AbstractDataset
 
-from flag_kedro.data.whole import recover_folder, whole_folder
+from flag_kedro.data.atomic import atomic_folder, recover_folder
 from flag_kedro.features.incremental import Record, StatesUpdate
 from flag_kedro.policy.manifest import verify_manifest, write_manifest
 
@@ -42,7 +42,7 @@ class Folder(AbstractDataset[WritesFolder, Path]):
 
     def save(self, data: WritesFolder) -> None:
         """Let `data` write a folder and swap it in."""
-        with whole_folder(Path(self._filepath)) as temporary:
+        with atomic_folder(Path(self._filepath)) as temporary:
             data.write(temporary)
             write_manifest(temporary)
 
@@ -101,7 +101,7 @@ class SymbolTables(AbstractDataset[dict[str, pl.DataFrame] | StatesUpdate, dict[
         """Write every table that is given, keep those of an update that are not, and swap the folder in."""
         update = data if isinstance(data, StatesUpdate) else StatesUpdate(data, {symbol: {} for symbol in data})
         path = Path(self._filepath)
-        with whole_folder(path) as temporary:
+        with atomic_folder(path) as temporary:
             records = {}
             for symbol, record in update.records.items():
                 file = temporary / f"{symbol}.parquet"

@@ -5,12 +5,11 @@ prefix is shared by all accounts of a symbol and session, the suffix tells one a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flag_kedro.env.account import Bools, Floats, Ints
+from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import Positions
 
 PROMPT_VERSION = 1
@@ -27,39 +26,6 @@ ACTIONS_LINE: dict[Positions, str] = {
 }
 HISTORY = 10
 """Rewards, net values and actions that the paper's account view shows (Figure 3)."""
-
-
-@dataclass(frozen=True)
-class States:
-    """What a policy is asked about: N decisions. Prefix strings are shared, so equal ones are one object."""
-
-    prefix: Sequence[str]
-    """Text shared by all accounts of the symbol and session, [N]."""
-    account: Sequence[str]
-    """Text of the account, [N]."""
-    action_mask: Bools
-    """Legal actions, [N, 3]."""
-
-    def __len__(self) -> int:
-        return len(self.prefix)
-
-
-def join_states(parts: list[States]) -> States:
-    """Put batches of states one behind the other."""
-    return States(
-        prefix=[prefix for part in parts for prefix in part.prefix],
-        account=[account for part in parts for account in part.account],
-        action_mask=np.concatenate([part.action_mask for part in parts]),
-    )
-
-
-def take_states(states: States, rows: Ints | Sequence[int]) -> States:
-    """The states at `rows`."""
-    return States(
-        prefix=[states.prefix[row] for row in rows],
-        account=[states.account[row] for row in rows],
-        action_mask=states.action_mask[np.asarray(rows, dtype=np.int64)],
-    )
 
 
 def write_prefix(market_text: str, news_text: str, positions: Positions = "long_flat") -> str:

@@ -15,14 +15,9 @@ from numpy.typing import NDArray
 
 from flag_kedro.env.account import ACTION_NAMES, DUST, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import (
-    HISTORY,
-    States,
-    compact_account_codes,
-    compact_account_texts,
-    paper_account_text,
-)
+from flag_kedro.env.prompt import HISTORY, compact_account_codes, compact_account_texts, paper_account_text
 from flag_kedro.env.rewards import make_reward
+from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
 
 Observation = dict[str, Any]

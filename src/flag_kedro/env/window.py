@@ -10,17 +10,13 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.windows import takes_part
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.prompt import write_prefix
+from flag_kedro.errors import DataError, LookAheadError
 
 YEAR_US = 365 * 24 * 3600 * 1_000_000
-
-
-class LookAheadError(ValueError):
-    """A market state holds something that became known after its decision."""
 
 
 @dataclass(frozen=True)

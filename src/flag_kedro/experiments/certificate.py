@@ -12,15 +12,15 @@ from multiprocessing import active_children, get_context, parent_process
 from statistics import median
 from typing import Any
 
+from flag_kedro.experiments.certificate_run import CertificateSettings, run_certificate_market
 from flag_kedro.experiments.config import CENTRAL, MIN_SHARE
-from flag_kedro.experiments.trial import TrialSettings, run_trial
 
 Row = dict[str, Any]
 MIN_SEEDS = 5
 MIN_CLEAN_TWINS = 0.8
 
 
-def run_trials(settings: TrialSettings, seeds: Sequence[int], processes: int) -> Generator[Row, None, None]:
+def run_markets(settings: CertificateSettings, seeds: Sequence[int], processes: int) -> Generator[Row, None, None]:
     """Train and judge on every seed's market and its twin, yielding rows as they are done.
 
     Each training runs in a process of its own on one thread, so that results do not depend on `processes`. Closed or
@@ -29,7 +29,11 @@ def run_trials(settings: TrialSettings, seeds: Sequence[int], processes: int) ->
     before = set(active_children())
     alone = replace(settings, runtime=replace(settings.runtime, threads=1))
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        jobs = [pool.submit(run_trial, alone, seed, planted=planted) for planted in (True, False) for seed in seeds]
+        jobs = [
+            pool.submit(run_certificate_market, alone, seed, planted=planted)
+            for planted in (True, False)
+            for seed in seeds
+        ]
         try:
             for job in as_completed(jobs):
                 yield job.result()

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.data.whole import whole_file
+from flag_kedro.data.atomic import atomic_write
+from flag_kedro.errors import DataError
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.checkpoint import remove_finished, training_key
 from flag_kedro.ppo.config import PPOConfig
@@ -79,7 +79,7 @@ class FinishedRows:
 
     def put(self, name: str, row: Row) -> Row:
         """Write a row whole, drop the checkpoints of its training, and return it as it reads back."""
-        with whole_file(self._path(name)) as temporary:
+        with atomic_write(self._path(name)) as temporary:
             temporary.write_text(json.dumps(row))
         remove_finished(self.checkpoints)
         return json.loads(self._path(name).read_text())  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import ParameterError
 
 Span = tuple[date, date]
 
@@ -49,13 +49,13 @@ def roll_folds(
         folds: how many; None is as many as fit.
 
     Raises:
-        DataError: when there are fewer sessions than are needed.
+        ParameterError: when there are fewer sessions than are needed.
     """
     before = train + validation
     fitting = max(0, (len(sessions) - before) // test)
     wanted = folds or max(1, fitting)
     if wanted > fitting:
-        raise DataError(
+        raise ParameterError(
             f"walk_forward: {wanted} fold(s) of {train} + {validation} + {test} sessions need {before + wanted * test} "
             f"sessions, but all symbols together have {len(sessions)}; lower walk_forward.train_sessions, "
             "validation_sessions, test_sessions or folds, or bring more prices"

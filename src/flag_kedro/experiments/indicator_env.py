@@ -11,11 +11,11 @@ import polars as pl
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import ACTION_NAMES, BUY, HOLD, SELL, Floats
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 from flag_kedro.features.indicators import compute_indicators
 
 INDICATORS = ("return_1", "return_5", "return_20", "volatility_20", "rsi_14", "macd", "range_60")

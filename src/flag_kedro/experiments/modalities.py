@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flag_kedro.backtest.evaluation import EvaluationWindow
 from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.intervals import Difference, studentised_difference
-from flag_kedro.backtest.judged import JudgedWindow
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.sharpe_tests import hac_error
 from flag_kedro.env.account import LOWEST, Floats, Ints
@@ -26,7 +26,7 @@ from flag_kedro.features.ablation import Ablation
 
 
 def compare_ablations(
-    replays: Mapping[Ablation, Replay], judged: JudgedWindow, reference: Ablation, num_draws: int, seed: int
+    replays: Mapping[Ablation, Replay], judged: EvaluationWindow, reference: Ablation, num_draws: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     """What the policy earned on each kind of states, and how alike it decided.
 

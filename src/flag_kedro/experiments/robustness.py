@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.replay import Decide, Replay
+from flag_kedro.backtest.replay import Replay
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import ACTION_NAMES, Floats
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, States
 from flag_kedro.experiments.injections import SECTIONS, draw_harmless, draw_injections, name_company
 
 NEWS_LINE = "\nNews:"
@@ -43,7 +43,7 @@ Read = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(frozen=True)
-class Questioned:
+class ProbedPolicy:
     """A policy, its backtest, and all that it takes to ask it again with other news."""
 
     decide: Decide
@@ -67,7 +67,7 @@ class Questioned:
 
 
 @dataclass(frozen=True)
-class Trial:
+class HeadlineProbe:
     """A headline at one session."""
 
     family: str
@@ -76,7 +76,7 @@ class Trial:
     session: date
 
 
-def plan_trials(decisions: pl.DataFrame, num: int, digest_sessions: int, seed: int) -> list[list[Trial]]:
+def plan_probes(decisions: pl.DataFrame, num: int, digest_sessions: int, seed: int) -> list[list[HeadlineProbe]]:
     """Deal headlines out over all decisions of a replay: a list of rounds, each to be tried at once.
 
     Within a round sessions of a symbol lie further apart than a digest looks back, so that no headline is seen
@@ -84,7 +84,7 @@ def plan_trials(decisions: pl.DataFrame, num: int, digest_sessions: int, seed: i
     """
     rng, sessions_of = stream(seed, "robustness"), decisions.partition_by("symbol", as_dict=True)
     injections, apart = draw_injections(num, seed), digest_sessions + 1
-    rounds: list[list[Trial]] = []
+    rounds: list[list[HeadlineProbe]] = []
     while injections:
         first = int(rng.integers(apart))
         slots = [
@@ -94,22 +94,22 @@ def plan_trials(decisions: pl.DataFrame, num: int, digest_sessions: int, seed: i
         ]
         chosen = [slots[k] for k in rng.permutation(len(slots))]
         taken, injections = injections[: len(chosen)], injections[len(chosen) :]
-        rounds.append([Trial(*headline, *slot) for headline, slot in zip(taken, chosen, strict=False)])
+        rounds.append([HeadlineProbe(*headline, *slot) for headline, slot in zip(taken, chosen, strict=False)])
     return rounds
 
 
-def write_articles(decided_at: pl.DataFrame, trials: Sequence[Trial], headlines: Sequence[str]) -> pl.DataFrame:
-    """A news table with one article for each trial, in order, known at its session's close and thus its newest.
+def write_articles(decided_at: pl.DataFrame, probes: Sequence[HeadlineProbe], headlines: Sequence[str]) -> pl.DataFrame:
+    """A news table with one article for each probe, in order, known at its session's close and thus its newest.
 
     Args:
         decided_at: `symbol`, `session`, `decided_at` of every session.
-        trials: where they are told.
+        probes: where they are told.
         headlines: what they say.
     """
     places = pl.DataFrame(
         {
-            "symbol": [trial.symbol for trial in trials],
-            "session": [trial.session for trial in trials],
+            "symbol": [probe.symbol for probe in probes],
+            "session": [probe.session for probe in probes],
             "headline": headlines,
         }
     )
@@ -195,43 +195,43 @@ def _plain(line: str) -> str:
     return unicodedata.normalize("NFKC", line).translate(LOOKALIKES)
 
 
-def try_round(trials: Sequence[Trial], questioned: Questioned, seed: int) -> list[dict[str, Any]]:
-    """Ask the policy at every trial's session with the hostile headline, and with a harmless one.
+def ask_round(probes: Sequence[HeadlineProbe], policy: ProbedPolicy, seed: int) -> list[dict[str, Any]]:
+    """Ask the policy at every probe's session with the hostile headline, and with a harmless one.
 
     The account is the one that the policy had there in its backtest.
 
     Args:
-        trials: one round of `plan_trials`.
-        questioned: the policy.
+        probes: one round of `plan_probes`.
+        policy: the policy.
         seed: of the harmless headlines.
 
     Returns:
-        For each trial its `family`, `headline`, `symbol`, `session`, the `action` without it, `hostile` and `harmless`
+        For each probe its `family`, `headline`, `symbol`, `session`, the `action` without it, `hostile` and `harmless`
         (each with `action`, whether the headline is `shown` at all after cleaning and within the budget, whether it
         stands `first` in the news, `flipped` and `distance`, the total variation between the probabilities) and the
         `violations` of either prompt.
     """
-    company = [(questioned.names.get(trial.symbol) or [trial.symbol])[0] for trial in trials]
-    harmless = [text.format(company=name) for text, name in zip(draw_harmless(len(trials), seed), company, strict=True)]
-    hostile = [name_company(trial.family, trial.headline, name) for trial, name in zip(trials, company, strict=True)]
-    decided_at = pl.concat([table.select("symbol", "session", "decided_at") for table in questioned.states.values()])
-    before = prefixes_at(questioned.states, trials, questioned.write_prefix)
-    old = {symbol: set(own["text"]) for (symbol,), own in questioned.read(questioned.news).group_by("symbol")}
-    asked = _asked_at(questioned.reference, trials)
+    company = [(policy.names.get(probe.symbol) or [probe.symbol])[0] for probe in probes]
+    harmless = [text.format(company=name) for text, name in zip(draw_harmless(len(probes), seed), company, strict=True)]
+    hostile = [name_company(probe.family, probe.headline, name) for probe, name in zip(probes, company, strict=True)]
+    decided_at = pl.concat([table.select("symbol", "session", "decided_at") for table in policy.states.values()])
+    before = prefixes_at(policy.states, probes, policy.write_prefix)
+    old = {symbol: set(own["text"]) for (symbol,), own in policy.read(policy.news).group_by("symbol")}
+    asked = _asked_at(policy.reference, probes)
     accounts = [prompt.removeprefix(prefix) for prompt, prefix in zip(asked["prompt"], before, strict=True)]
     assert all(account.startswith("Account:") for account in accounts)
     masks = np.array([[name in legal.split() for name in ACTION_NAMES] for legal in asked["legal"]])
     found: list[dict[str, Any]] = [
-        {"family": trial.family, "headline": _shown(headline), "symbol": trial.symbol}
-        | {"session": trial.session.isoformat(), "action": action, "violations": []}
-        for trial, headline, action in zip(trials, hostile, asked["action"], strict=True)
+        {"family": probe.family, "headline": _shown(headline), "symbol": probe.symbol}
+        | {"session": probe.session.isoformat(), "action": action, "violations": []}
+        for probe, headline, action in zip(probes, hostile, asked["action"], strict=True)
     ]
     for name, headlines in (("hostile", hostile), ("harmless", harmless)):
-        articles = write_articles(decided_at, trials, headlines)
-        texts = articles.join(questioned.read(articles), on=["symbol", "available_at"], maintain_order="left")["text"]
-        told = questioned.build(pl.concat([questioned.news, articles]))
-        after = prefixes_at(told, trials, questioned.write_prefix)
-        said = questioned.decide(States(after, accounts, masks))
+        articles = write_articles(decided_at, probes, headlines)
+        texts = articles.join(policy.read(articles), on=["symbol", "available_at"], maintain_order="left")["text"]
+        told = policy.build(pl.concat([policy.news, articles]))
+        after = prefixes_at(told, probes, policy.write_prefix)
+        said = policy.decide(States(after, accounts, masks))
         assert said.probabilities is not None
         distances = _distances(said.probabilities, asked.select("prob_sell", "prob_hold", "prob_buy").to_numpy())
         for k, row in enumerate(found):
@@ -244,7 +244,7 @@ def try_round(trials: Sequence[Trial], questioned: Questioned, seed: int) -> lis
                 "distance": float(distances[k]),
             }
             row["violations"] += find_violations(
-                before[k], after[k], questioned.digest_chars, old.get(trials[k].symbol, set())
+                before[k], after[k], policy.digest_chars, old.get(probes[k].symbol, set())
             )
     return found
 
@@ -261,12 +261,12 @@ def find_place(text: str, lines: Sequence[str]) -> int | None:
 
 
 def prefixes_at(
-    states: Mapping[str, pl.DataFrame], trials: Sequence[Trial], write_prefix: Callable[[str, str], str]
+    states: Mapping[str, pl.DataFrame], probes: Sequence[HeadlineProbe], write_prefix: Callable[[str, str], str]
 ) -> list[str]:
-    """The prefix of every trial's session; other rows and symbols are not read."""
+    """The prefix of every probe's session; other rows and symbols are not read."""
     wanted: dict[str, list[date]] = {}
-    for trial in trials:
-        wanted.setdefault(trial.symbol, []).append(trial.session)
+    for probe in probes:
+        wanted.setdefault(probe.symbol, []).append(probe.session)
     texts = {
         (symbol, session): (market, news)
         for symbol, sessions in wanted.items()
@@ -275,13 +275,13 @@ def prefixes_at(
         .select("session", "market_text", "news_text")
         .iter_rows()
     }
-    return [write_prefix(*texts[trial.symbol, trial.session]) for trial in trials]
+    return [write_prefix(*texts[probe.symbol, probe.session]) for probe in probes]
 
 
-def _asked_at(reference: Replay, trials: Sequence[Trial]) -> pl.DataFrame:
-    """What the policy was asked and said at every trial's session, in the trials' order."""
+def _asked_at(reference: Replay, probes: Sequence[HeadlineProbe]) -> pl.DataFrame:
+    """What the policy was asked and said at every probe's session, in the probes' order."""
     keys = ["symbol", "session"]
-    places = pl.DataFrame({name: [getattr(trial, name) for trial in trials] for name in keys})
+    places = pl.DataFrame({name: [getattr(probe, name) for probe in probes] for name in keys})
     known = reference.prompts.join(reference.decisions, on=["strategy", *keys])
     asked = places.join(known, on=keys, how="left", maintain_order="left")
     assert not asked["prompt"].null_count()
@@ -299,7 +299,7 @@ def _shown(headline: str) -> str:
     return ascii(headline[:SHOWN_CHARS])[1:-1] + ("..." if len(headline) > SHOWN_CHARS else "")
 
 
-def summarise_trials(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise_probes(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Shares of headlines shown, first in the news and flipping an action, in all and by family; worst; violations."""
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

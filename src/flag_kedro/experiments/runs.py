@@ -23,7 +23,7 @@ from flag_kedro.experiments.scoring import (
     RunSettings,
     cut,
     describe_run,
-    judged_fold,
+    fold_evaluation,
     score_replays,
 )
 from flag_kedro.policy.actor_critic import ActorCritic
@@ -191,7 +191,7 @@ def run_validation(
     """
     assert fold.validation is not None, "what is chosen by validation needs a validation window"
     with trained(states, fold, seed, settings, shared, facts, on_update) as training:
-        judged = judged_fold(states, fold.validation, settings)
+        judged = fold_evaluation(states, fold.validation, settings)
         replays = {POLICY: replay(POLICY, judged.window, judged.env, training.model.decide)}
     returns = {
         str(s): own["log_return"][1:].to_numpy()

@@ -14,13 +14,12 @@ import numpy as np
 import polars as pl
 from safetensors.torch import load_file, save_file
 
-from flag_kedro.backtest.replay import Decide, Decisions
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.account import HOLD, Floats
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import DataError
 from flag_kedro.experiments.indicator_env import (
     INDICATORS,
     IndicatorEnv,

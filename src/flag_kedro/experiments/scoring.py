@@ -10,10 +10,11 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.judged import JudgedWindow
-from flag_kedro.backtest.replay import Decide, Replay, replay
+from flag_kedro.backtest.evaluation import EvaluationWindow
+from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.scores import Scores, score_strategies
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.folds import Fold, Span
 from flag_kedro.policy.config import PolicyConfig
@@ -54,7 +55,7 @@ def describe_run(
         `account`), `sessions` (those at whose close each return ends), `log_returns` (strategy -> symbol -> n
         values), `cash_returns` (symbol -> n values) and `history`.
     """
-    judged = judged_fold(states, fold.test, settings)
+    judged = fold_evaluation(states, fold.test, settings)
     played = {POLICY: decide, "buy_and_hold": buy_and_hold}
     replays = {name: replay(name, judged.window, judged.env, rule) for name, rule in played.items()}
     by_symbol = {
@@ -78,13 +79,13 @@ def describe_run(
     }
 
 
-def judged_fold(states: Mapping[str, pl.DataFrame], span: Span, settings: RunSettings) -> JudgedWindow:
+def fold_evaluation(states: Mapping[str, pl.DataFrame], span: Span, settings: RunSettings) -> EvaluationWindow:
     """A window of a fold as scoring needs it."""
     dates = (span[0].isoformat(), span[1].isoformat())
-    return JudgedWindow(cut(states, span, settings.env), settings.env, dates, dict(settings.calendars))
+    return EvaluationWindow(cut(states, span, settings.env), settings.env, dates, dict(settings.calendars))
 
 
-def score_replays(replays: Mapping[str, Replay], judged: JudgedWindow) -> dict[str, dict[str, Scores]]:
+def score_replays(replays: Mapping[str, Replay], judged: EvaluationWindow) -> dict[str, dict[str, Scores]]:
     """Scores of every replay in the convention `account`, by symbol and strategy."""
     return score_strategies(
         pl.concat([played.decisions for played in replays.values()]),

@@ -1,4 +1,4 @@
-"""What folds say together: out-of-sample paths strung together, their scores, intervals and a test.
+"""What folds say together: out-of-sample paths paths together, their scores, intervals and a test.
 
 Shape legend: K = seeds, n = returns of all folds together, B = bootstrap draws.
 """
@@ -29,7 +29,7 @@ RUINED = math.log(RUIN_SHARE) + 1e-9
 
 
 @dataclass(frozen=True)
-class Strung:
+class OutOfSamplePath:
     """Out-of-sample returns of one symbol, or of all together, fold after fold."""
 
     sessions: tuple[str, ...]
@@ -43,15 +43,15 @@ class Strung:
     days: int
     """Sessions of a year."""
 
-    def part(self, fold: str) -> "Strung":
+    def part(self, fold: str) -> "OutOfSamplePath":
         """The returns of one fold."""
         own = np.array([name == fold for name in self.fold])
         chosen = tuple(day for day, mine in zip(self.sessions, own, strict=True) if mine)
         returns = {strategy: values[:, own] for strategy, values in self.returns.items()}
-        return Strung(chosen, (fold,) * len(chosen), returns, self.cash[own], self.days)
+        return OutOfSamplePath(chosen, (fold,) * len(chosen), returns, self.cash[own], self.days)
 
 
-def string_together(rows: Sequence[Row], calendars: Mapping[str, str]) -> dict[str, Strung]:
+def concatenate_folds(rows: Sequence[Row], calendars: Mapping[str, str]) -> dict[str, OutOfSamplePath]:
     """The paths of every symbol, and of all of them under `all`, from rows of `runs.run_fold` in the order of folds.
 
     A fold's account begins flat with its window and is closed with it, so the return from the last session of a fold
@@ -62,7 +62,7 @@ def string_together(rows: Sequence[Row], calendars: Mapping[str, str]) -> dict[s
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     found = {(row["fold"], row["seed"]): row for row in rows}
     firsts = [found[fold, seeds[0]] for fold in folds]
-    strung = {}
+    paths = {}
     for symbol, calendar in calendars.items():
         returns = {
             strategy: np.stack(
@@ -70,18 +70,18 @@ def string_together(rows: Sequence[Row], calendars: Mapping[str, str]) -> dict[s
             )
             for strategy in (POLICY, BENCHMARK)
         }
-        strung[symbol] = Strung(
+        paths[symbol] = OutOfSamplePath(
             sessions=tuple(day for row in firsts for day in row["sessions"][symbol]),
             fold=tuple(row["fold"] for row in firsts for _ in row["sessions"][symbol]),
             returns={name: np.where(values <= RUINED, -np.inf, values) for name, values in returns.items()},
             cash=_joined([row["cash_returns"][symbol] for row in firsts]),
             days=days_per_year(calendar),
         )
-    return strung | {ALL: _together(list(strung.values()))}
+    return paths | {ALL: _together(list(paths.values()))}
 
 
-def summarise_folds(strung: Mapping[str, Strung], num_draws: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Scores of every path of `string_together`, plain Python for JSON.
+def summarise_folds(paths: Mapping[str, OutOfSamplePath], num_draws: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Scores of every path of `concatenate_folds`, plain Python for JSON.
 
     Returns:
         By symbol, and under `all`: `num_returns`, `block_length`, `strategies` (scores of the mean over seeds of daily
@@ -90,19 +90,19 @@ def summarise_folds(strung: Mapping[str, Strung], num_draws: int, seed: int) -> 
         The bootstrap draws sessions across the borders of folds. A mean over seeds is a portfolio of them, which
         varies less than each: its Sharpe ratio may lie above all of theirs.
     """
-    return {symbol: _summarise(symbol, path, num_draws, seed) for symbol, path in strung.items()}
+    return {symbol: _summarise(symbol, path, num_draws, seed) for symbol, path in paths.items()}
 
 
-def mean_paths(strung: Mapping[str, Strung]) -> dict[str, Row]:
+def mean_paths(paths: Mapping[str, OutOfSamplePath]) -> dict[str, Row]:
     """Sessions, folds and mean log returns of every path, for plots; null where an account was ruined."""
     return {
         symbol: {"sessions": list(path.sessions), "folds": list(path.fold)}
         | {name: [_number(value) for value in values.mean(0)] for name, values in path.returns.items()}
-        for symbol, path in strung.items()
+        for symbol, path in paths.items()
     }
 
 
-def _summarise(symbol: str, path: Strung, num_draws: int, seed: int) -> Row:
+def _summarise(symbol: str, path: OutOfSamplePath, num_draws: int, seed: int) -> Row:
     measure = _measure(path.days)
     own, held = (_path(path.returns[name].mean(0), path.cash) for name in (POLICY, BENCHMARK))
     whole = [part.excess for part in (own, held) if not part.ruined]
@@ -131,7 +131,7 @@ def _summarise(symbol: str, path: Strung, num_draws: int, seed: int) -> Row:
     }
 
 
-def _over_seeds(path: Strung, measure: Callable[[Sessions], Metrics]) -> dict[str, Any]:
+def _over_seeds(path: OutOfSamplePath, measure: Callable[[Sessions], Metrics]) -> dict[str, Any]:
     """Each score over seeds; a score is None where it is defined for no seed, and `num` says for how many it is."""
     each = [_scores(_path(returns, path.cash), measure) for returns in path.returns[POLICY]]
     known = {name: [value for scores in each if (value := scores[name]) is not None] for name in each[0]}
@@ -174,7 +174,7 @@ def _joined(parts: Sequence[Sequence[float]]) -> Floats:
     return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
 
 
-def _together(paths: Sequence[Strung]) -> Strung:
+def _together(paths: Sequence[OutOfSamplePath]) -> OutOfSamplePath:
     """The mean over symbols by date."""
     fold_of = dict(
         sorted({day: fold for path in paths for day, fold in zip(path.sessions, path.fold, strict=True)}.items())
@@ -187,4 +187,4 @@ def _together(paths: Sequence[Strung]) -> Strung:
         cash[columns] += path.cash / len(paths)
         for name, values in path.returns.items():
             total[name][:, columns] += values / len(paths)
-    return Strung(tuple(fold_of), tuple(fold_of.values()), total, cash, max(path.days for path in paths))
+    return OutOfSamplePath(tuple(fold_of), tuple(fold_of.values()), total, cash, max(path.days for path in paths))

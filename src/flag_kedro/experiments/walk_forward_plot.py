@@ -1,4 +1,4 @@
-"""Walk-forward at a glance: the strung-together equity with the folds' borders, and each fold's score by seed."""
+"""Walk-forward at a glance: the paths-together equity with the folds' borders, and each fold's score by seed."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ HEIGHT = 460
 
 def plot_walk_forward(results: dict[str, Any]) -> go.Figure:
     """Equity of all symbols together, mean over seeds (left), and log return of each fold by seed (right)."""
-    titles = ("equity, folds strung together", "log return of each fold, by seed")
+    titles = ("equity, folds paths together", "log return of each fold, by seed")
     figure = make_subplots(1, 2, subplot_titles=titles, column_widths=[0.6, 0.4], horizontal_spacing=0.1)
     path, summary = results["paths"][ALL], results["summary"][ALL]
     for name in (POLICY, BENCHMARK):

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 
 def align_news_to_decisions(news: pl.DataFrame, sessions: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -7,8 +7,9 @@ from types import MappingProxyType
 
 import polars as pl
 
-from flag_kedro.data.schema import UTC, DataError, Schema
+from flag_kedro.data.schema import UTC, Schema
 from flag_kedro.data.universe import with_membership
+from flag_kedro.errors import DataError
 from flag_kedro.features.ablation import Ablation, ablate_articles, ablate_states
 from flag_kedro.features.alignment import align_news_to_decisions, in_sight
 from flag_kedro.features.digest import NO_NEWS, read_articles, write_digests

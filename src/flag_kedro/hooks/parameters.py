@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
 from flag_kedro.data.files import FilesConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.yahoo import YahooConfig
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.config import (
     CertifyConfig,
     ContaminationConfig,
@@ -57,10 +57,6 @@ class Settings(BaseModel):
     seeds: Seeds | None = None
     data_dir: str | None = None
     trunk_cache_dir: str | None = None
-
-
-class ParameterError(DataError):
-    """Parameters that cannot be run with."""
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Settings:

@@ -15,28 +15,26 @@ from filelock import FileLock, Timeout
 from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.env.window import LookAheadError
+from flag_kedro.errors import (
+    BusyError,
+    FlagError,
+    ParameterError,
+)
 from flag_kedro.hooks.backtest_summary import print_backtest
-from flag_kedro.hooks.parameters import ParameterError, Settings, check_parameters, check_pipeline
+from flag_kedro.hooks.parameters import Settings, check_parameters, check_pipeline
 from flag_kedro.hooks.summary import print_certificate, print_reproduced, print_trained
 from flag_kedro.hooks.summary_data import print_data
-from flag_kedro.hooks.summary_doubts import print_contamination, print_robustness
+from flag_kedro.hooks.summary_diagnostics import print_contamination, print_robustness
 from flag_kedro.hooks.summary_experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.source import find_backbone
-from flag_kedro.ppo.errors import TrainingError
-from flag_kedro.tracking.interrupts import RunInterrupted, forget_interrupt, interrupt, stop_if_asked
+from flag_kedro.tracking.interrupts import forget_interrupt, interrupt, stop_if_asked
 from flag_kedro.tracking.log import set_tags, sweep_dead_runs
 
 LOCK = ".run.lock"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 ROWS_OF = {"walk_forward_results": "walk_forward_rows", "seed_results": "seed_rows", "sweep_results": "sweep_rows"}
 """Outputs of experiments, and where rows of their trainings wait until they are saved."""
-
-
-class BusyError(DataError):
-    """Another run is using the data folder."""
 
 
 class ProjectHooks:
@@ -215,7 +213,7 @@ def _tell_without_traceback(kind: type[BaseException], error: BaseException, tra
     known: BaseException | None = error
     while isinstance(known, DatasetError) and known.__cause__ is not None:
         known = known.__cause__
-    if isinstance(known, (DataError, LookAheadError, RunInterrupted, TrainingError)):
+    if isinstance(known, FlagError):
         print(f"\n{type(known).__name__}: {known}", file=sys.stderr)  # noqa: T201
     else:
         sys.__excepthook__(kind, error, trace)

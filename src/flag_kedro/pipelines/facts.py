@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.market import symbol_calendar
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.windows import Windows, resolve_windows
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import effective_fill
+from flag_kedro.errors import DataError
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import data_hash
 

@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.experiments.folds import Fold
-from flag_kedro.experiments.scoring import RunSettings, judged_fold
+from flag_kedro.experiments.scoring import RunSettings, fold_evaluation
 from flag_kedro.pipelines.backtest.trials import trial_of, with_attempt
 from flag_kedro.pipelines.trainings import OnUpdate, Row
 from flag_kedro.tracking.log import log_metrics
 from flag_kedro.tracking.scores import flatten_scores
-from flag_kedro.tracking.trials import Trial, record_trial
+from flag_kedro.tracking.trials import ScoredTrial, record_trial
 
 if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.runs import Shared
@@ -46,7 +46,7 @@ def train_and_score(
 def as_trial(row: Row, states: Mapping[str, pl.DataFrame], fold: Fold, settings: RunSettings, policy: Path) -> Row:
     """`row` with the policy of the folder `policy` as a `trial`: whoever looks at a test window has tried it."""
     returns = {symbol: np.array(values) for symbol, values in row["log_returns"]["flag_trader"].items()}
-    judged = judged_fold(states, fold.test, settings)
+    judged = fold_evaluation(states, fold.test, settings)
     return row | {"trial": asdict(with_attempt(trial_of(policy, returns, judged), policy, states, judged.dates))}
 
 
@@ -54,7 +54,7 @@ def log_scored(row: Row) -> None:
     """Log scores and trial to the active run."""
     chosen = {} if (best := row["validation_log_return"]) is None else {"env/best_validation_log_return": best}
     log_metrics(flatten_scores(row["scores"]) | chosen, 0, int(time.time() * 1000))
-    record_trial(Trial(**row["trial"]), " ".join(row["windows"]["test"]))
+    record_trial(ScoredTrial(**row["trial"]), " ".join(row["windows"]["test"]))
     logger.info("fold %s, seed %d: %s", row["fold"], row["seed"], _said(row))
 
 

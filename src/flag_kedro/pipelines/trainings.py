@@ -43,7 +43,7 @@ def open_experiment(
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedTraining:
     """One training to be done."""
 
     name: str
@@ -58,7 +58,7 @@ class Job:
     """Logs what came out to the active run and says it in a line."""
 
 
-def do_all(title: str, jobs: Sequence[Job], finished: "FinishedRows") -> list[Row]:
+def do_all(title: str, jobs: Sequence[QueuedTraining], finished: "FinishedRows") -> list[Row]:
     """Do `jobs` in sequence, but for those whose rows an interrupted run left behind, and return all rows.
 
     Every row, found or new, gets a child run with its whole curves. A row is written as soon as it is there.

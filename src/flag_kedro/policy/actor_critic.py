@@ -12,22 +12,21 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from flag_kedro.backtest.replay import Decisions
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
+from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.backbone import (
     load_backbone,
     load_tokenizer,
     longest_prompt,
     unknown_build,
-    use_two_step_attention,
+    use_shared_prefix_attention,
 )
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.policy.halves import Top, read_in_two_steps
 from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.policy.packing import Ids, Prompt, RowIds, rows_of
+from flag_kedro.policy.prefix_forward import Top, read_in_two_steps
 from flag_kedro.policy.trainable import attach_trainable_top, lower_precision
 from flag_kedro.policy.trunk import Trunk
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
@@ -62,7 +61,7 @@ class ActorCritic(nn.Module):
         self.config = config
         self.tokenizer, self.start_ids = load_tokenizer(folder)
         base = backbone.get_base_model() if isinstance(backbone, PeftModel) else backbone
-        use_two_step_attention(base)
+        use_shared_prefix_attention(base)
         self.max_tokens = min(config.max_tokens, longest_prompt(base.config))
         hidden = int(base.config.hidden_size)
         self.heads = nn.ModuleDict({"policy": nn.Linear(hidden, NUM_ACTIONS), "value": nn.Linear(hidden, 1)})
@@ -186,7 +185,7 @@ class ActorCritic(nn.Module):
         base.set_attn_implementation(ATTENTION)
         difference = float((found - expected).norm() / expected.norm())
         if not difference <= PROBE_TOLERANCE[dtype]:
-            raise DataError(
+            raise ParameterError(
                 f"policy.backbone: {self.config.backbone} does not read prompts token by token as a plain decoder does "
                 f"(outputs differ by {difference:.1g}); use a causal model such as Llama, Qwen, Mistral or GPT-NeoX"
             )
@@ -217,10 +216,10 @@ def build_actor_critic(
         DataError: when the backbone does not suit (see `check_backbone`).
     """
     top = attach_trainable_top(load_backbone(folder, device), config, seed)
-    return finish(top, folder, config, seed, device, cache)
+    return assemble_actor_critic(top, folder, config, seed, device, cache)
 
 
-def finish(
+def assemble_actor_critic(
     backbone: PreTrainedModel | PeftModel,
     folder: Path,
     config: PolicyConfig,

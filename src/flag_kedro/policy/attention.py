@@ -4,7 +4,7 @@ A prompt is a stem (all that precedes the account) and a leaf (the account). Ste
 stems and keeps their keys and values; in step two each leaf attends to its stem and causally to itself. That
 is causal attention over every whole prompt with the shared part computed once.
 
-transformers calls `two_step_attention` through its attention interface; without a step it is the causal
+transformers calls `shared_prefix_attention` through its attention interface; without a step it is the causal
 attention of scaled_dot_product_attention.
 
 Shape legend: B = rows, A = heads, G = key-value heads, P = tokens of stems, L = tokens of leaves, D = head size.
@@ -91,7 +91,7 @@ class LastStep:
         return _attend(module, query, key, value, self.mask, scaling)[:, :1]
 
 
-def two_step_attention(
+def shared_prefix_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -127,5 +127,5 @@ def _attend(
     return result
 
 
-AttentionInterface.register(ATTENTION, two_step_attention)
+AttentionInterface.register(ATTENTION, shared_prefix_attention)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)  # for calls without a step: padding would be ignored without

@@ -19,8 +19,8 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.source import OFFLINE_HINT, TINY_GEOMETRY, find_backbone
@@ -44,7 +44,7 @@ def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder
         folder: an existing empty folder.
 
     Raises:
-        DataError: when the backbone cannot be had.
+        ParameterError: when the backbone cannot be had.
     """
     if config.backbone == TINY:
         tokenizer, model = _build_tiny(texts, seed)
@@ -58,7 +58,7 @@ def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
     """Open a folder that `write_backbone` made; the language-model head is never built.
 
     Raises:
-        DataError: when transformers cannot read it with scaled_dot_product_attention.
+        ParameterError: when transformers cannot read it with scaled_dot_product_attention.
     """
     try:
         model: PreTrainedModel = AutoModel.from_pretrained(
@@ -70,15 +70,17 @@ def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
             attn_implementation="sdpa",
         )
     except ValueError as error:
-        raise DataError(f"policy.backbone: {error}; use a model such as Llama, Qwen, Mistral or GPT-NeoX") from error
+        raise ParameterError(
+            f"policy.backbone: {error}; use a model such as Llama, Qwen, Mistral or GPT-NeoX"
+        ) from error
     return model.to(device).eval()
 
 
-def use_two_step_attention(base: PreTrainedModel) -> None:
+def use_shared_prefix_attention(base: PreTrainedModel) -> None:
     """Let a model of a known build attend in two steps.
 
     Raises:
-        DataError: when it has other parts than the layers, rotary embedding and final norm that are read here.
+        ParameterError: when it has other parts than the layers, rotary embedding and final norm that are read here.
     """
     norms = [name for name in FINAL_NORMS if hasattr(base, name)]
     if all(hasattr(base, part) for part in ("layers", "rotary_emb")) and norms:
@@ -87,9 +89,9 @@ def use_two_step_attention(base: PreTrainedModel) -> None:
         raise unknown_build(base)
 
 
-def unknown_build(base: PreTrainedModel) -> DataError:
+def unknown_build(base: PreTrainedModel) -> ParameterError:
     """The error for a model of another build."""
-    return DataError(
+    return ParameterError(
         f"policy.backbone: {type(base).__name__} is not built as Llama, Qwen, Mistral and GPT-NeoX models are "
         "(layers, rotary_emb, a final norm, transformers' attention interface); use one of those"
     )
@@ -99,18 +101,18 @@ def longest_prompt(geometry: PretrainedConfig) -> int:
     """Tokens up to which every token of a prompt sees all before it, at positions that do not depend on its length.
 
     Raises:
-        DataError: when the model's layers look at prompts in another way.
+        ParameterError: when the model's layers look at prompts in another way.
     """
     window = getattr(geometry, "sliding_window", None)
     kinds = set(getattr(geometry, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
     if getattr(geometry, "num_experts", None) or getattr(geometry, "num_local_experts", None):
-        raise DataError(
+        raise ParameterError(
             "policy.backbone: mixtures of experts are not supported, since bits of a state would depend on those "
             "beside it; use a dense model"
         )
     rope = (getattr(geometry, "rope_parameters", None) or {}).get("rope_type", "default")
     if kinds - {"full_attention", "sliding_attention"} or rope in LENGTH_DEPENDENT_ROPE:
-        raise DataError(
+        raise ParameterError(
             f"policy.backbone: layers of type {' '.join(sorted(kinds))} with rotary embedding {rope} are not "
             "supported; use a decoder with full or sliding attention whose positions do not depend on a prompt's length"
         )
@@ -181,14 +183,14 @@ def _load_pretrained(config: PolicyConfig) -> tuple[PreTrainedTokenizerFast, Pre
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         hint = "" if source.local_files_only else f"\n{OFFLINE_HINT}"
-        raise DataError(f"policy.backbone: cannot load {config.backbone} ({reason}).{hint}") from error
+        raise ParameterError(f"policy.backbone: cannot load {config.backbone} ({reason}).{hint}") from error
     if missing := sorted(loading["missing_keys"]):
-        raise DataError(
+        raise ParameterError(
             f"policy.backbone: {config.backbone} lacks {len(missing)} weights, first {missing[0]}; they would be "
             "random. Copy the whole model again"
         )
     if not getattr(tokenizer, "is_fast", False):
-        raise DataError(
+        raise ParameterError(
             f"policy.backbone: {config.backbone} has no fast tokenizer (tokenizer.json); use a model that has one"
         )
     return tokenizer, model

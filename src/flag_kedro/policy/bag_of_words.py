@@ -18,9 +18,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import nn
 
-from flag_kedro.backtest.replay import Decisions
 from flag_kedro.env.account import ACTION_NAMES, Ints
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
 from flag_kedro.features.words import choose_words
 from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.policy.manifest import verify_manifest

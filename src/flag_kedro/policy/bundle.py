@@ -10,10 +10,10 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.account import ACTION_NAMES
 from flag_kedro.env.prompt import PROMPT_VERSION
-from flag_kedro.policy.actor_critic import ActorCritic, finish
+from flag_kedro.errors import DataError
+from flag_kedro.policy.actor_critic import ActorCritic, assemble_actor_critic
 from flag_kedro.policy.backbone import backbone_hash, load_backbone
 from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.manifest import verify_manifest
@@ -152,7 +152,7 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
         _, unexpected = base.load_state_dict(load_file(bundle / TOP_LAYERS), strict=False)
         assert not unexpected
         top = base
-    model = finish(top, backbone, config, 0, device, cache)
+    model = assemble_actor_critic(top, backbone, config, 0, device, cache)
     model.heads.load_state_dict(load_file(bundle / HEADS))
     return model
 

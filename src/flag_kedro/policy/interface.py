@@ -10,8 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from flag_kedro.backtest.replay import Decisions
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decisions, States
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 MANIFEST = "MANIFEST.json"
 

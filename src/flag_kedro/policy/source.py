@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.config import TINY, PolicyConfig
 
 TINY_GEOMETRY = {
@@ -43,14 +43,14 @@ def find_backbone(config: PolicyConfig) -> BackboneSource:
     """Find the backbone, asking the hub one short question at most, and check it against the parameters.
 
     Raises:
-        DataError: when there is no such backbone, or all of its layers would be frozen.
+        ParameterError: when there is no such backbone, or all of its layers would be frozen.
     """
     if config.backbone == TINY:
         source = BackboneSource(TINY, True, dict(TINY_GEOMETRY))
     elif Path(config.backbone).expanduser().is_dir():
         source = _find_folder(Path(config.backbone).expanduser(), config)
     elif config.backbone.startswith((".", "/", "~")) or config.backbone.count("/") != 1:
-        raise DataError(
+        raise ParameterError(
             f"policy.backbone: {config.backbone} is neither a folder here nor a hub id like "
             "HuggingFaceTB/SmolLM2-135M-Instruct, nor tiny"
         )
@@ -58,9 +58,11 @@ def find_backbone(config: PolicyConfig) -> BackboneSource:
         source = _find_on_hub(config)
     num_layers = source.geometry.get("num_hidden_layers")
     if not isinstance(num_layers, int):
-        raise DataError(f"policy.backbone: {config.backbone} is no language model: its config has no num_hidden_layers")
+        raise ParameterError(
+            f"policy.backbone: {config.backbone} is no language model: its config has no num_hidden_layers"
+        )
     if config.frozen_layers >= num_layers:
-        raise DataError(
+        raise ParameterError(
             f"policy.frozen_layers is {config.frozen_layers}, but {config.backbone} has {num_layers} layers; "
             "leave at least one to learn"
         )
@@ -69,12 +71,14 @@ def find_backbone(config: PolicyConfig) -> BackboneSource:
 
 def _find_folder(folder: Path, config: PolicyConfig) -> BackboneSource:
     if config.revision is not None:
-        raise DataError("policy.revision names a version of a hub id, but policy.backbone is a folder; set it to null")
+        raise ParameterError(
+            "policy.revision names a version of a hub id, but policy.backbone is a folder; set it to null"
+        )
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if missing:
-        raise DataError(
+        raise ParameterError(
             f"policy.backbone: {folder} lacks {', '.join(missing)}; save the model there with save_pretrained "
             "(model and tokenizer), or copy its whole folder"
         )
@@ -92,7 +96,7 @@ def _find_on_hub(config: PolicyConfig) -> BackboneSource:
         if isinstance(cached, str):
             return BackboneSource(name, True, _read_json(Path(cached)))
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
+        raise ParameterError(
             f"policy.backbone: {name} could not be had from the hub ({reason}), nor is it in the local cache.\n"
             f"{OFFLINE_HINT}"
         ) from error
@@ -103,5 +107,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"policy.backbone: {path} is not JSON ({error})") from error
+        raise ParameterError(f"policy.backbone: {path} is not JSON ({error})") from error
     return content

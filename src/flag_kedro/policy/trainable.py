@@ -8,8 +8,8 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.streams import derived_seed
+from flag_kedro.errors import DataError
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.interface import Policy
 

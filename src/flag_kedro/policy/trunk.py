@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.policy.halves import Half, read_in_two_steps
 from flag_kedro.policy.packing import LAYOUT_VERSION, Ids, RowIds
+from flag_kedro.policy.prefix_forward import Half, read_in_two_steps
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
 
 logger = logging.getLogger(__name__)

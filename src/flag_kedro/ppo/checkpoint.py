@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.data.whole import whole_file, whole_folder
+from flag_kedro.data.atomic import atomic_folder, atomic_write
+from flag_kedro.errors import CheckpointError, DataError
 from flag_kedro.policy.manifest import verify_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,6 @@ KEPT = 2
 TENSORS, FACTS, LOCK = "state.safetensors", "facts.json", ".lock"
 FINISHED, GONE = ".finished", ".gone"
 NAME = "update-"
-
-
-class CheckpointError(DataError):
-    """A training cannot be resumed, or is being done by another process."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ class Checkpoints:
     def save(self, state: TrainingState) -> None:
         """Write a state whole and remove the oldest ones."""
         path = self.folder / f"{NAME}{len(state.history):08d}"
-        with whole_folder(path) as temporary:
+        with atomic_folder(path) as temporary:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
             save_file(tensors, temporary / TENSORS)
             (temporary / FACTS).write_text(json.dumps({"label": self.label} | state.facts()))
@@ -158,7 +154,7 @@ class Checkpoints:
     def _note(self, *, finished: bool) -> None:
         """Say that this is the training whose outputs are saved next."""
         if finished:
-            with whole_file(self.root / FINISHED) as temporary:
+            with atomic_write(self.root / FINISHED) as temporary:
                 temporary.write_text(self.key)
 
     def _found(self) -> list[Path]:

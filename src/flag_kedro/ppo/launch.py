@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.bag_of_words import BagOfWordsPolicy, build_bag_of_words
@@ -21,9 +21,9 @@ from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.policy.trunk_cache import TrunkCache
 from flag_kedro.ppo.checkpoint import Checkpoints, training_key
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.job import Job, SavedAt
+from flag_kedro.ppo.distributed.processes import train_in_processes
+from flag_kedro.ppo.distributed.training_spec import SavedAt, TrainingSpec
 from flag_kedro.ppo.learner import Metrics
-from flag_kedro.ppo.processes import train_in_processes
 from flag_kedro.ppo.runtime import RuntimeConfig, versions
 from flag_kedro.ppo.trainer import train
 
@@ -38,11 +38,11 @@ def prepare_torch(runtime: RuntimeConfig) -> torch.device:
     """Fix threads and deterministic kernels, and choose the device.
 
     Raises:
-        DataError: when CUDA is asked for and there is none.
+        ParameterError: when CUDA is asked for and there is none.
     """
     torch.set_num_threads(runtime.threads)
     if runtime.device == "cuda" and not torch.cuda.is_available():
-        raise DataError("runtime.device is cuda, but torch finds no CUDA device; use auto or cpu")
+        raise ParameterError("runtime.device is cuda, but torch finds no CUDA device; use auto or cpu")
     use_cuda = runtime.device != "cpu" and torch.cuda.is_available()
     torch.use_deterministic_algorithms(True, warn_only=use_cuda)
     return torch.device("cuda" if use_cuda else "cpu")
@@ -76,14 +76,14 @@ def start_training(
     if ppo.world_size > 1:
         _check_gpus(device, ppo)
         model = build_model(backbone, env, policy, seed, torch.device("cpu"), trunk_cache)
-        _tell(model, device, ppo.world_size)
+        log_model_size(model, device, ppo.world_size)
         saved_at = None
         if checkpoints is not None:
             saved_at = SavedAt(str(checkpoints.root.resolve()), checkpoints.key, checkpoints.label)
-        job = Job(backbone, trunk_cache, window, validation, env, policy, ppo, runtime, seed, saved_at)
+        job = TrainingSpec(backbone, trunk_cache, window, validation, env, policy, ppo, runtime, seed, saved_at)
         return model, train_in_processes(job, model, checkpoints)
     model = build_model(backbone, env, policy, seed, device, trunk_cache, opened_cache)
-    _tell(model, device, 1)
+    log_model_size(model, device, 1)
     accelerator = Accelerator(cpu=device.type == "cpu")
     return model, train(model, window, validation, env, ppo, seed, accelerator, checkpoints)
 
@@ -109,7 +109,7 @@ def build_model(
     return model
 
 
-def _tell(model: ActorCritic, device: torch.device, num_processes: int) -> None:
+def log_model_size(model: ActorCritic, device: torch.device, num_processes: int) -> None:
     """Log what is going to learn, and where."""
     learning = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     total = sum(weight.numel() for weight in model.parameters())
@@ -121,10 +121,10 @@ def _check_gpus(device: torch.device, ppo: PPOConfig) -> None:
     """Refuse processes that would have to share a GPU.
 
     Raises:
-        DataError: when there are more of them than GPUs.
+        ParameterError: when there are more of them than GPUs.
     """
     if device.type == "cuda" and torch.cuda.device_count() < ppo.num_processes:
-        raise DataError(
+        raise ParameterError(
             f"ppo.num_processes is {ppo.num_processes}, but this machine has {torch.cuda.device_count()} CUDA "
             "device(s), each for one process; lower it, or set runtime.device to cpu"
         )
@@ -179,7 +179,7 @@ def start_encoding(
     """Fill the folder of the trunk cache with a row for each of `prefixes`, yielding how many are done.
 
     Raises:
-        DataError: when account texts have no closed vocabulary.
+        ParameterError: when account texts have no closed vocabulary.
     """
     device = prepare_torch(runtime)
     model = build_actor_critic(backbone, policy, 0, device, open_trunk_cache(backbone, policy, device, trunk_cache))
@@ -191,10 +191,10 @@ def closed_account_texts(env: EnvConfig) -> list[str]:
     """All texts that accounts can have.
 
     Raises:
-        DataError: when they are endless.
+        ParameterError: when they are endless.
     """
     if env.account_view != "compact":
-        raise DataError(
+        raise ParameterError(
             f"policy.trunk_cache=disk keeps every prompt with all account texts, but with env.account_view="
             f"{env.account_view} they are endless; set env.account_view to compact, or policy.trunk_cache to ram"
         )

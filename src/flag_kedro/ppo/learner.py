@@ -14,15 +14,15 @@ from torch import Tensor
 
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
-from flag_kedro.env.prompt import take_states
+from flag_kedro.env.states import take_states
+from flag_kedro.errors import TrainingError
+from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Policy
-from flag_kedro.policy.lookup import Lookup
 from flag_kedro.ppo import losses
 from flag_kedro.ppo.advantages import estimate_advantages
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.errors import TrainingError
+from flag_kedro.ppo.distributed.sharding import Shard
 from flag_kedro.ppo.rollout import Rollout
-from flag_kedro.ppo.sharding import Shard
 
 Metrics = dict[str, float]
 TERMS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "kl", "loss")
@@ -53,12 +53,12 @@ class Learner:
             TrainingError: when a gradient is not finite, or `ppo.max_kl` or `ppo.min_entropy` is crossed.
         """
         advantages, targets = advantages_of(rollout, self.config)
-        num_states, anchors = len(rollout.states), self._anchors(rollout)
+        num_states, ref_log_probs = len(rollout.states), self._reference_log_probs(rollout)
         totals: dict[str, list[float]] = {}
         for epoch in range(self.config.update_epochs):
             for minibatch in _minibatches(num_states, self.config, self.seed, update, epoch):
                 self.optimizer.zero_grad()
-                for name, term in self._backward(rollout, minibatch, advantages, targets, anchors).items():
+                for name, term in self._backward(rollout, minibatch, advantages, targets, ref_log_probs).items():
                     totals.setdefault(name, []).extend(term)
                 self.shard.add_gradients(self.model.parameters())
                 norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
@@ -68,47 +68,47 @@ class Learner:
                 break
         metrics = {f"ppo/{name}": float(np.mean(series)) for name, series in totals.items()}
         metrics["ppo/explained_variance"] = explained_variance(rollout.values.flatten(), targets)
-        kl = 0.0 if self.config.max_kl is None else self._moved(rollout)
+        kl = 0.0 if self.config.max_kl is None else self._policy_kl(rollout)
         _refuse_runaway(kl, metrics["ppo/entropy"], self.config, update)
         return metrics
 
     @torch.no_grad()
-    def _moved(self, rollout: Rollout) -> float:
+    def _policy_kl(self, rollout: Rollout) -> float:
         """Approximate KL between the policy that collected `rollout` and the one after the last step.
 
         `ppo/approx_kl` would not do: each minibatch is seen before its own step, so an update of a single step always
         shows 0.
         """
-        said = Lookup(self.shard.spread(self.model)).evaluate(rollout.states)
+        said = EvaluationCache(self.shard.spread(self.model)).evaluate(rollout.states)
         log_ratio = said.log_probs.gather(1, rollout.actions[:, None]).squeeze(1) - rollout.log_probs
         return float(losses.approximate_kl(log_ratio).mean())
 
-    def _anchors(self, rollout: Rollout) -> Tensor | None:
+    def _reference_log_probs(self, rollout: Rollout) -> Tensor | None:
         """Log-probabilities of the initial policy, [M, 3], if it counts."""
         if self.reference is None:
             return None
-        table, num_states = Lookup(self.shard.spread(self.reference)), len(rollout.states)
+        table, num_states = EvaluationCache(self.shard.spread(self.reference)), len(rollout.states)
         part = -(-(self.config.minibatch_size or num_states) // self.config.gradient_accumulation_steps)
         size = part * self.shard.world  # each process reads as much at once as in a part of a minibatch
         pieces = [range(start, min(start + size, num_states)) for start in range(0, num_states, size)]
         return torch.cat([table.evaluate(take_states(rollout.states, piece)).log_probs for piece in pieces])
 
     def _backward(
-        self, rollout: Rollout, minibatch: Ints, advantages: Tensor, targets: Tensor, anchors: Tensor | None
+        self, rollout: Rollout, minibatch: Ints, advantages: Tensor, targets: Tensor, ref_log_probs: Tensor | None
     ) -> dict[str, list[float]]:
         """Add the gradients of the own groups of a minibatch [G, A]; the terms of all its states in its order."""
-        names = [name for name in TERMS if name != "kl" or anchors is not None]
+        names = [name for name in TERMS if name != "kl" or ref_log_probs is not None]
         found = torch.zeros(len(names), *minibatch.shape, dtype=torch.float64, device=advantages.device)
         own = self.shard.own([rollout.states.prefix[row] for row in minibatch[:, 0]])
         for groups in _parts(own, self.config):
-            terms = self._terms(rollout, minibatch[groups].ravel(), advantages, targets, anchors)
+            terms = self._terms(rollout, minibatch[groups].ravel(), advantages, targets, ref_log_probs)
             self.accelerator.backward(terms["loss"].sum() / minibatch.size)
             measured = torch.stack([terms[name].detach() for name in names])
             found[:, torch.from_numpy(groups).to(found.device)] = measured.view(len(names), len(groups), -1).double()
         return dict(zip(names, self.shard.combine(found).flatten(1).tolist(), strict=True))
 
     def _terms(
-        self, rollout: Rollout, rows: Ints, advantages: Tensor, targets: Tensor, anchors: Tensor | None
+        self, rollout: Rollout, rows: Ints, advantages: Tensor, targets: Tensor, ref_log_probs: Tensor | None
     ) -> dict[str, Tensor]:
         """Each term of the loss, the loss itself, and what says how far the policy has moved, all [K]."""
         config, index = self.config, torch.from_numpy(rows).to(advantages.device)
@@ -128,8 +128,8 @@ class Learner:
             "clip_fraction": ((log_ratio.exp() - 1).abs() > config.clip_coef).float(),
         }
         loss = terms["policy_loss"] + config.vf_coef * terms["value_loss"] - config.ent_coef * terms["entropy"]
-        if anchors is not None:
-            terms["kl"] = losses.kl_divergence(said.log_probs, anchors[index])
+        if ref_log_probs is not None:
+            terms["kl"] = losses.kl_divergence(said.log_probs, ref_log_probs[index])
             loss = loss + config.kl_coef * terms["kl"]
         return terms | {"loss": loss}
 

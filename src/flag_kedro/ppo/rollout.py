@@ -11,10 +11,10 @@ from torch import Tensor
 
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Floats, Ints
-from flag_kedro.env.prompt import States, join_states
+from flag_kedro.env.states import States, join_states
 from flag_kedro.env.trading import TradingVectorEnv
+from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Evaluation, Evaluator
-from flag_kedro.policy.lookup import Lookup
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class RolloutCollector:
     @torch.no_grad()
     def collect(self, model: Evaluator, num_steps: int) -> Rollout:
         """Play `num_steps` sessions with `model`'s sampled actions; each distinct state is evaluated once."""
-        env, device, table = self.env, model.device, Lookup(model)
+        env, device, cache = self.env, model.device, EvaluationCache(model)
         steps: list[tuple[States, Ints, Tensor]] = []
         values, next_values, rewards, terminations, truncations, positions = [], [], [], [], [], []
         episode_returns: list[float] = []
         states = env.states()
-        said = table.evaluate(states)
+        said = cache.evaluate(states)
         for _ in range(num_steps):
             draws = uniform_draws(self.seed, "action", env.window.symbols, self.step_count, self.accounts_per_symbol)
             actions = sample_actions(said.log_probs, draws)
@@ -97,7 +97,7 @@ class RolloutCollector:
             chosen = said.log_probs.gather(1, torch.from_numpy(actions).to(device)[:, None]).squeeze(1)
             steps.append((states, actions, chosen))
             values.append(said.values)
-            states, said, reached = self._arrive(table, bool(ended.any()), info)
+            states, said, reached = self._arrive(cache, bool(ended.any()), info)
             next_values.append(reached)
             rewards.append(reward)
             terminations.append(terminated)
@@ -120,13 +120,15 @@ class RolloutCollector:
             episode_returns=episode_returns,
         )
 
-    def _arrive(self, table: Lookup, any_ended: bool, info: dict[str, States]) -> tuple[States, Evaluation, Tensor]:
+    def _arrive(
+        self, cache: EvaluationCache, any_ended: bool, info: dict[str, States]
+    ) -> tuple[States, Evaluation, Tensor]:
         """The states to decide on next, what the policy says of them, and V of those reached before a reset."""
         states = self.env.states()
         if not any_ended:
-            said = table.evaluate(states)
+            said = cache.evaluate(states)
             return states, said, said.values
-        both = table.evaluate(join_states([states, info["final_states"]]))
+        both = cache.evaluate(join_states([states, info["final_states"]]))
         num = len(states)
         said = Evaluation(log_probs=both.log_probs[:num], values=both.values[:num])
         return states, said, both.values[num:]

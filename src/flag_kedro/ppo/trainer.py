@@ -18,16 +18,16 @@ from flag_kedro.env.account import Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import TrainingError
 from flag_kedro.policy.interface import Policy
 from flag_kedro.policy.trainable import frozen_copy, load_trainable_state, trainable_state
+from flag_kedro.ppo.best_checkpoint import BestCheckpoint
 from flag_kedro.ppo.checkpoint import Checkpoints, TrainingState, prefixed, without_prefix
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.errors import TrainingError
+from flag_kedro.ppo.distributed.sharded_trunk import PassSynchronizer
+from flag_kedro.ppo.distributed.sharding import Shard, weights_sum
 from flag_kedro.ppo.learner import Learner, Metrics
 from flag_kedro.ppo.rollout import Rollout, RolloutCollector
-from flag_kedro.ppo.selection import Selection
-from flag_kedro.ppo.sharded_trunk import Turns
-from flag_kedro.ppo.sharding import Shard, weights_sum
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def train(
     seed: int,
     accelerator: Accelerator,
     checkpoints: Checkpoints | None = None,
-    turns: Turns | None = None,
+    synchronizer: PassSynchronizer | None = None,
 ) -> Generator[Metrics, None, None]:
     """Train `model` in place, yielding metrics after each update; a resumed training yields all earlier ones first.
 
@@ -60,7 +60,7 @@ def train(
             call this with the same arguments, save for `checkpoints`, which only process 0 has.
         checkpoints: where to go on, and where to leave the state every `ppo.checkpoint_interval` updates, and
             when the training is stopped from outside; None keeps nothing.
-        turns: of a trunk that is shared among the processes.
+        synchronizer: of a trunk that is shared among the processes.
 
     Yields:
         Metrics by their MLflow names, and `step`, the account-decisions taken so far.
@@ -70,7 +70,7 @@ def train(
             have come apart.
         PeerLostError: when another process is gone.
     """
-    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator, turns)
+    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator, synchronizer)
     found = None if checkpoints is None else checkpoints.newest()
     shared = trainer.shard.share(b"" if found is None else found.to_bytes(), accelerator.device)
     if shared:
@@ -114,10 +114,10 @@ class Trainer:
         config: PPOConfig,
         seed: int,
         accelerator: Accelerator,
-        turns: Turns | None = None,
+        synchronizer: PassSynchronizer | None = None,
     ) -> None:
         self.config = config
-        self.shard = Shard.of(accelerator, turns)
+        self.shard = Shard.of(accelerator, synchronizer)
         self.num_updates = config.num_updates(len(window.symbols))
         self.history: list[Metrics] = []
         self.env = TradingVectorEnv(window, env_config, config.num_envs)
@@ -128,7 +128,7 @@ class Trainer:
         self.model = accelerator.prepare_model(model, evaluation_mode=True)  # no wrapper: `shard` adds up gradients
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.learner = Learner(self.model, reference, self.optimizer, config, seed, accelerator, self.shard)
-        self.selection = Selection(validation, env_config, config)
+        self.selection = BestCheckpoint(validation, env_config, config)
 
     @property
     def finished(self) -> bool:

@@ -4,11 +4,9 @@ The handler raises at once, so that whatever waits ends. Code that takes every e
 while it writes a line, swallows that; so the wish is remembered, and long loops ask for it.
 """
 
+from flag_kedro.errors import RunInterrupted
+
 _wish: str | None = None
-
-
-class RunInterrupted(Exception):
-    """A run stopped by Ctrl-C or SIGTERM; an Exception, so that Kedro and MLflow end the run as failed."""
 
 
 def interrupt(message: str) -> None:

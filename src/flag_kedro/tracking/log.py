@@ -16,7 +16,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from flag_kedro.tracking.interrupts import RunInterrupted
+from flag_kedro.errors import RunInterrupted
 
 logger = logging.getLogger(__name__)
 BATCH = 1000

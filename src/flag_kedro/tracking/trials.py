@@ -15,7 +15,7 @@ TRIED, BEFORE = "tried/", "before."
 
 
 @dataclass(frozen=True)
-class Trial:
+class ScoredTrial:
     """One policy's scores on the window, by symbol."""
 
     policy_hash: str
@@ -32,18 +32,18 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class ValidatedTrial:
     """A policy that was trained for the window and judged on validation only: tried, though never scored."""
 
     attempt: str
-    """As in `Trial`."""
+    """As in `ScoredTrial`."""
     sharpes: Mapping[str, float]
     """Symbol -> Sharpe ratio per session on validation."""
     hashes_before: Mapping[str, str]
     """Symbol -> hash of the prices before the window."""
 
 
-def record_trial(trial: Trial, window: str) -> None:
+def record_trial(trial: ScoredTrial, window: str) -> None:
     """Log `trial` to the active run, so that later backtests count it."""
     if active_run() is None:
         return
@@ -66,7 +66,7 @@ def record_trial(trial: Trial, window: str) -> None:
         mlflow.set_tags(tags)
 
 
-def known_trials(trial: Trial, window: str) -> list[Trial] | None:
+def known_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
     """`trial` and every other that a finished run of this experiment scored on the same prices and window.
 
     Returns:
@@ -96,12 +96,12 @@ def known_trials(trial: Trial, window: str) -> list[Trial] | None:
     return list(trials.values())
 
 
-def _identity(trial: Trial) -> str:
+def _identity(trial: ScoredTrial) -> str:
     """What makes a trial another one: its configuration and seed, however often, fast or where it was trained."""
     return trial.attempt or trial.policy_hash
 
 
-def record_attempt(attempt: Attempt, window: str) -> None:
+def record_attempt(attempt: ValidatedTrial, window: str) -> None:
     """Log `attempt` to the active run, so that later backtests on `window` count it as a trial."""
     if active_run() is None:
         return
@@ -111,7 +111,7 @@ def record_attempt(attempt: Attempt, window: str) -> None:
         mlflow.set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt, **before})
 
 
-def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[str]) -> list[Attempt]:
+def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[str]) -> list[ValidatedTrial]:
     """Every attempt of a finished run of this experiment for the same prices and window that is none of `scored`.
 
     Returns:
@@ -129,17 +129,17 @@ def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[st
             max_results=50_000,
             output_format="list",
         )
-    found: dict[str, Attempt] = {}
+    found: dict[str, ValidatedTrial] = {}
     for other in runs:
         tags, metrics = other.data.tags, other.data.metrics
         same = {symbol: known for symbol, known in hashes_before.items() if tags.get(f"{BEFORE}{symbol}") == known}
         sharpes = {symbol: metrics[f"{TRIED}{symbol}"] for symbol in same if f"{TRIED}{symbol}" in metrics}
         if sharpes and tags["attempt"] not in scored:
-            found.setdefault(tags["attempt"], Attempt(tags["attempt"], sharpes, same))
+            found.setdefault(tags["attempt"], ValidatedTrial(tags["attempt"], sharpes, same))
     return list(found.values())
 
 
-def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: Mapping[str, str]) -> Trial:
+def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: Mapping[str, str]) -> ScoredTrial:
     """A recorded trial, cut to the symbols that were scored on these prices."""
     same = {symbol: found for symbol, found in price_hashes.items() if tags.get(f"{PRICES}{symbol}") == found}
     scores: dict[str, dict[str, float]] = {}
@@ -148,4 +148,6 @@ def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: M
             symbol, metric = name.removeprefix(PREFIX).rsplit("/", 1)
             if symbol in same:
                 scores.setdefault(symbol, {})[metric] = value
-    return Trial(tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores, same, tags.get("attempt", ""))
+    return ScoredTrial(
+        tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores, same, tags.get("attempt", "")
+    )

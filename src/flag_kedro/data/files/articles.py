@@ -12,7 +12,8 @@ from flag_kedro.data.config import NewsConfig
 from flag_kedro.data.files.parsing import our_columns, read_texts, read_times
 from flag_kedro.data.files.problems import Problem, let_go, listed, unreadable
 from flag_kedro.data.files.tables import ROW, compact, refuse
-from flag_kedro.data.schema import NEWS, UTC, DataError, Schema
+from flag_kedro.data.schema import NEWS, UTC, Schema
+from flag_kedro.errors import DataError
 
 KEY = "news.columns"
 TEXTS = ("headline", "body", "source", "url")

@@ -12,11 +12,11 @@ from urllib.parse import unquote
 import polars as pl
 
 from flag_kedro.data.config import NewsConfig
-from flag_kedro.data.door import REJECTED
 from flag_kedro.data.files.articles import ARTICLES, KEY, Articles, article_columns, take_articles
 from flag_kedro.data.files.parsing import read_texts
 from flag_kedro.data.files.tables import ROW
-from flag_kedro.data.schema import DataError
+from flag_kedro.data.validation import REJECTED
+from flag_kedro.errors import DataError
 
 logger = logging.getLogger(__name__)
 

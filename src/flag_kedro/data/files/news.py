@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.data.config import NewsConfig
-from flag_kedro.data.door import REJECTED
 from flag_kedro.data.files.articles import (
     ARTICLES,
     FNSPID,
@@ -21,6 +20,7 @@ from flag_kedro.data.files.huggingface import pinned, stream_articles
 from flag_kedro.data.files.prices import foreign, symbol_of
 from flag_kedro.data.files.tables import find_tables, gather, open_table, pieces
 from flag_kedro.data.schema import NEWS
+from flag_kedro.data.validation import REJECTED
 
 
 def read_news(

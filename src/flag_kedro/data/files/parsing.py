@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from flag_kedro.data.schema import UTC, DataError
+from flag_kedro.data.schema import UTC
+from flag_kedro.errors import DataError
 
 OTHER_NAMES = {
     "session": ("date", "day", "timestamp", "datetime", "time"),

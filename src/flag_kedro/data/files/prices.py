@@ -9,12 +9,13 @@ from pydantic.dataclasses import dataclass
 
 from flag_kedro.data.calendar import exchange_sessions, exchange_zone
 from flag_kedro.data.config import DataConfig
-from flag_kedro.data.door import REJECTED
 from flag_kedro.data.files.parsing import our_columns, read_numbers, read_texts, read_times
 from flag_kedro.data.files.problems import Problem, let_go, listed, unreadable
 from flag_kedro.data.files.tables import ROW, Table, find_tables, gather, open_table, pieces, refuse
-from flag_kedro.data.schema import NEWS, PRICES, UTC, DataError
+from flag_kedro.data.schema import NEWS, PRICES, UTC
 from flag_kedro.data.source import Raw
+from flag_kedro.data.validation import REJECTED
+from flag_kedro.errors import DataError
 
 NUMBERS = ("open", "high", "low", "close", "volume", "adj_close")
 KEY = "files.columns"

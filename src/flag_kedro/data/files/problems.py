@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from flag_kedro.data.door import REJECTED
 from flag_kedro.data.files.tables import ROW
+from flag_kedro.data.validation import REJECTED
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from typing import IO, TypeVar, cast
 
 import polars as pl
 
-from flag_kedro.data.schema import SHOWN, DataError
+from flag_kedro.data.schema import SHOWN
+from flag_kedro.errors import DataError
 
 KINDS = (".csv", ".csv.gz", ".parquet", ".jsonl", ".ndjson")
 BLOCK_BYTES = 1 << 22

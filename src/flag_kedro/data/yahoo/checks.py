@@ -5,7 +5,7 @@ from datetime import datetime
 
 import polars as pl
 
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import DataError
 
 logger = logging.getLogger(__name__)
 

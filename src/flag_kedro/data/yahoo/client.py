@@ -14,7 +14,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from yfinance import Ticker
 from yfinance.exceptions import YFException
 
-from flag_kedro.data.schema import UTC, DataError, Schema
+from flag_kedro.data.schema import UTC, Schema
 from flag_kedro.data.yahoo.session import (
     SHOWN,
     BadAnswer,
@@ -24,6 +24,7 @@ from flag_kedro.data.yahoo.session import (
     forget_answers,
     isolated_yfinance,
 )
+from flag_kedro.errors import DataError
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.schema import NEWS, PRICES, DataError
+from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.source import Raw
 from flag_kedro.data.universe import read_universe, universe_symbols
 from flag_kedro.data.yahoo.calendar import yahoo_calendar
 from flag_kedro.data.yahoo.store import YahooStore, load_store, locked_store
 from flag_kedro.data.yahoo.wanted import LATE, Wanted, lacks_news, lacks_prices
+from flag_kedro.errors import DataError
 
 if TYPE_CHECKING:
     from flag_kedro.data.yahoo.session import Patience

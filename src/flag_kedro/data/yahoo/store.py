@@ -17,8 +17,8 @@ from typing import Any, Literal
 import polars as pl
 from filelock import FileLock, Timeout
 
-from flag_kedro.data.schema import DataError
-from flag_kedro.data.whole import whole_file
+from flag_kedro.data.atomic import atomic_write
+from flag_kedro.errors import DataError
 
 Kind = Literal["prices", "news"]
 MANIFEST, PENDING, LOCK = "store.json", "pending.json", ".lock"
@@ -96,9 +96,9 @@ class YahooStore:
         name = revision[0] if revision else None
         _write_json(self.folder / PENDING, {"symbol": symbol, "kind": kind, "entry": entry, "revision": name})
         if revision is not None:
-            with whole_file(self.folder / "revisions" / revision[0]) as path:
+            with atomic_write(self.folder / "revisions" / revision[0]) as path:
                 revision[1].write_parquet(path)
-        with whole_file(self.path(symbol, kind)) as path:
+        with atomic_write(self.path(symbol, kind)) as path:
             path.write_bytes(buffer.getvalue())
         self._adopt(symbol, kind, entry)
 
@@ -189,5 +189,5 @@ def _load(folder: Path) -> YahooStore:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False))

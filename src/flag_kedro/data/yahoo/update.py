@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.yahoo.checks import checked_rows
 from flag_kedro.data.yahoo.client import YahooClient
 from flag_kedro.data.yahoo.names import company_names
 from flag_kedro.data.yahoo.revisions import Revision, find_revision, settle_volumes
 from flag_kedro.data.yahoo.store import YahooStore
 from flag_kedro.data.yahoo.wanted import LATE, Wanted, find_lack
+from flag_kedro.errors import DataError
 
 logger = logging.getLogger(__name__)
 

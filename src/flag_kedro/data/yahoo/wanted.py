@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.data.calendar import exchange_sessions
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.yahoo.store import YahooStore
+from flag_kedro.errors import DataError
 
 LATE = timedelta(hours=2)
 """Yahoo may take so long after a close to have the session."""

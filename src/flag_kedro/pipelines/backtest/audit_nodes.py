@@ -11,9 +11,8 @@ from flag_kedro.backtest.audit import CORRUPTIONS, audit_causality, choose_cuts
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.data.config import DataConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.window import LookAheadError
+from flag_kedro.errors import DataError, LookAheadError
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.pipelines.backtest.nodes import open_for, tables_of

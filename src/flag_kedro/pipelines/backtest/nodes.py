@@ -7,17 +7,17 @@ from typing import Any
 
 import polars as pl
 
+from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.config import BacktestConfig, Convention
 from flag_kedro.backtest.counterfactual import shift_percentiles
-from flag_kedro.backtest.judge import add_intervals, draw_windows, judge_strategies
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.scores import describe_convention, score_strategies
-from flag_kedro.backtest.sensitivity import weigh_sensitivity
+from flag_kedro.backtest.sensitivity import sensitivity_of_targets
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.pipelines.backtest.judged import judged_window
+from flag_kedro.pipelines.backtest.judged import evaluation_window
 from flag_kedro.pipelines.backtest.strategies import Strategies, open_strategies
 from flag_kedro.pipelines.backtest.trials import (
     count_attempts,
@@ -64,7 +64,7 @@ def replay_strategies(
     )
     set_tags({"data_hash": training_facts(market_states, data, env)["data_hash"]})
     tag_training_run(folder_hash(policy))
-    sessions = int(judged_window(market_states, data, env).window.num_sessions.max())
+    sessions = int(evaluation_window(market_states, data, env).window.num_sessions.max())
     with progress_bar("replaying", len(strategies) * sessions) as advance:
         played = strategies.play(prices, market_states, on_step=advance)
     return tables_of(played)
@@ -80,7 +80,7 @@ def score_backtest(
     seed: int,
 ) -> dict[str, Any]:
     """Score all strategies in both conventions, with intervals; `results` holds the one asked for."""
-    judged = judged_window(market_states, data, env)
+    judged = evaluation_window(market_states, data, env)
     draws = draw_windows(equity, backtest.bootstrap_draws, seed, judged.cash_returns)
     scored: dict[str, dict[str, Any]] = {}
     for name in CONVENTIONS:
@@ -105,18 +105,18 @@ def score_backtest(
     return {**scored[backtest.convention], "other_convention": scored[other]}
 
 
-def weigh_backtest(
+def sensitivity_of_backtest(
     decisions: pl.DataFrame,
     market_states: dict[str, pl.DataFrame],
     data: DataConfig,
     env: EnvConfig,
 ) -> dict[str, Any]:
     """Cost curve, one-session lag and capacity of every strategy."""
-    judged = judged_window(market_states, data, env)
-    return weigh_sensitivity(judged.window, judged.env, judged.targets(decisions), judged.calendars)
+    judged = evaluation_window(market_states, data, env)
+    return sensitivity_of_targets(judged.window, judged.env, judged.targets(decisions), judged.calendars)
 
 
-def judge_backtest(
+def compare_backtest(
     decisions: pl.DataFrame,
     equity: pl.DataFrame,
     market_states: dict[str, pl.DataFrame],
@@ -127,12 +127,12 @@ def judge_backtest(
     seed: int,
 ) -> dict[str, Any]:
     """Test every strategy against buy and hold, count the trials so far, and look for collapse."""
-    judged = judged_window(market_states, data, env)
+    judged = evaluation_window(market_states, data, env)
     window = " ".join(judged.dates)
     trial = with_attempt(this_trial(policy, equity, judged), policy, market_states, judged.dates)
     trials = count_trials(trial, window)
     attempts = count_attempts(market_states, judged.dates, trials)
-    inference = judge_strategies(
+    inference = compare_to_benchmark(
         decisions,
         equity,
         judged.calendars,
@@ -165,7 +165,7 @@ def open_for(
 ) -> Strategies:
     """Open all policies for the run's windows and the fill that the data allow; see `open_strategies`."""
     facts, windows = training_facts(market_states, data, env), windows_of(market_states, data)
-    actual = judged_window(market_states, data, env).env
+    actual = evaluation_window(market_states, data, env).env
     return open_strategies(
         policy, backbone, text_baseline, sb3_baseline, trunk_cache, facts, actual, windows, runtime, seed
     )

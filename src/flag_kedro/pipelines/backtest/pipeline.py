@@ -46,16 +46,16 @@ def create_pipeline() -> Pipeline:
                 name="score_backtest",
             ),
             Node(
-                nodes.weigh_backtest,
+                nodes.sensitivity_of_backtest,
                 inputs=["decisions", "market_states", *params("data", "env")],
                 outputs="backtest_sensitivity",
-                name="weigh_backtest",
+                name="sensitivity_of_backtest",
             ),
             Node(
-                nodes.judge_backtest,
+                nodes.compare_backtest,
                 inputs=[*JUDGED, "policy", *params("data", "env", "backtest", "seed")],
                 outputs="backtest_inference",
-                name="judge_backtest",
+                name="compare_backtest",
             ),
             Node(
                 audit_nodes.audit_backtest,

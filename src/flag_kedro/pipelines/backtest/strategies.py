@@ -13,15 +13,15 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
-from flag_kedro.backtest.replay import Decide, Decisions, Replay, replay
+from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.rules import follow, macd_targets, rsi_targets
 from flag_kedro.backtest.text_ridge import fit_text_ridge, ridge_targets
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.windows import Windows
 from flag_kedro.env.account import Floats
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import States
+from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.errors import DataError
 from flag_kedro.ppo.runtime import RuntimeConfig
 
 logger = logging.getLogger(__name__)

@@ -12,21 +12,21 @@ from typing import Any
 
 import polars as pl
 
+from flag_kedro.backtest.evaluation import EvaluationWindow
 from flag_kedro.backtest.inference import summarise_seeds
-from flag_kedro.backtest.judged import JudgedWindow
 from flag_kedro.backtest.scores import days_per_year, session_sharpe
 from flag_kedro.env.account import Floats
 from flag_kedro.features.market_state import data_hash
 from flag_kedro.policy.config import TINY
 from flag_kedro.policy.manifest import folder_hash
-from flag_kedro.tracking.trials import Attempt, Trial, known_attempts, known_trials
+from flag_kedro.tracking.trials import ScoredTrial, ValidatedTrial, known_attempts, known_trials
 
 logger = logging.getLogger(__name__)
 SPEED = ("resume", "checkpoint_interval", "trunk_cache", "trunk_cache_mb", "max_tokens")
 """Parameters of `policy` and `ppo` on which results do not depend."""
 
 
-def this_trial(policy: Path, equity: pl.DataFrame, judged: JudgedWindow) -> Trial:
+def this_trial(policy: Path, equity: pl.DataFrame, judged: EvaluationWindow) -> ScoredTrial:
     """The backtested policy as one trial, see `trial_of`."""
     own = equity.filter(pl.col("strategy") == "flag_trader").partition_by("symbol", as_dict=True)
     return trial_of(
@@ -34,7 +34,7 @@ def this_trial(policy: Path, equity: pl.DataFrame, judged: JudgedWindow) -> Tria
     )
 
 
-def trial_of(policy: Path, log_returns: Mapping[str, Floats], judged: JudgedWindow) -> Trial:
+def trial_of(policy: Path, log_returns: Mapping[str, Floats], judged: EvaluationWindow) -> ScoredTrial:
     """A policy's folder as one trial; symbols whose equity never moves have a Sharpe ratio of 0.
 
     Args:
@@ -55,10 +55,12 @@ def trial_of(policy: Path, log_returns: Mapping[str, Floats], judged: JudgedWind
         }
     description |= {group: without_speed(description[group]) for group in ("policy", "ppo")}
     config = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-    return Trial(folder_hash(policy), config, int(seed), scores, _price_hashes(judged))
+    return ScoredTrial(folder_hash(policy), config, int(seed), scores, _price_hashes(judged))
 
 
-def with_attempt(trial: Trial, policy: Path, states: Mapping[str, pl.DataFrame], test: tuple[str, str]) -> Trial:
+def with_attempt(
+    trial: ScoredTrial, policy: Path, states: Mapping[str, pl.DataFrame], test: tuple[str, str]
+) -> ScoredTrial:
     """The trial with the hash by which a sweep knows the same configuration and seed, see `attempt_hash`."""
     return replace(trial, attempt=attempt_hash(json.loads((policy / "policy.json").read_text()), states, test))
 
@@ -103,7 +105,7 @@ def hashes_before(states: Mapping[str, pl.DataFrame], test: tuple[str, str]) -> 
     return found
 
 
-def tried_sharpes_of(attempts: Sequence[Attempt]) -> dict[str, list[float]]:
+def tried_sharpes_of(attempts: Sequence[ValidatedTrial]) -> dict[str, list[float]]:
     """Sharpe ratios per session on validation of every attempt, by symbol."""
     found: dict[str, list[float]] = {}
     for attempt in attempts:
@@ -113,8 +115,8 @@ def tried_sharpes_of(attempts: Sequence[Attempt]) -> dict[str, list[float]]:
 
 
 def count_attempts(
-    states: Mapping[str, pl.DataFrame], test: tuple[str, str], trials: Sequence[Trial] | None
-) -> list[Attempt]:
+    states: Mapping[str, pl.DataFrame], test: tuple[str, str], trials: Sequence[ScoredTrial] | None
+) -> list[ValidatedTrial]:
     """What sweeps tried for the same prices and window and none of `trials` is."""
     if trials is None:
         return []
@@ -124,7 +126,7 @@ def count_attempts(
     return attempts
 
 
-def _price_hashes(judged: JudgedWindow) -> dict[str, str]:
+def _price_hashes(judged: EvaluationWindow) -> dict[str, str]:
     """One hash for each symbol's sessions and closes on the window: what a trial is scored on.
 
     Features and the choice of other symbols are no part of it: another digest on the same prices is one more try.
@@ -136,7 +138,7 @@ def _price_hashes(judged: JudgedWindow) -> dict[str, str]:
     }
 
 
-def count_trials(trial: Trial, window: str) -> list[Trial] | None:
+def count_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
     """`trial` and all others known of the same prices and window; None, with a warning, where no store tells."""
     trials = known_trials(trial, window)
     if trials is None:
@@ -146,7 +148,7 @@ def count_trials(trial: Trial, window: str) -> list[Trial] | None:
     return trials
 
 
-def sharpes_of(trials: Sequence[Trial]) -> dict[str, list[float]]:
+def sharpes_of(trials: Sequence[ScoredTrial]) -> dict[str, list[float]]:
     """Sharpe ratios per session of every trial, by symbol."""
     found: dict[str, list[float]] = {}
     for trial in trials:
@@ -156,7 +158,7 @@ def sharpes_of(trials: Sequence[Trial]) -> dict[str, list[float]]:
 
 
 def spread_over_seeds(
-    trial: Trial, trials: Sequence[Trial], calendars: Mapping[str, str]
+    trial: ScoredTrial, trials: Sequence[ScoredTrial], calendars: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Median, interquartile mean and spread over the seeds of this trial's configuration, by symbol and metric."""
     alike = {trial.seed: trial}  # the newest of a seed: this one, else the store's latest

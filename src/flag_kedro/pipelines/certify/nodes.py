@@ -8,9 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.certificate_plot import plot_certificate
 from flag_kedro.experiments.config import CertifyConfig
 from flag_kedro.features.config import FeaturesConfig
@@ -34,20 +34,20 @@ def issue_certificate(
 ) -> dict[str, Any]:
     """Train on every seed's market and on its twin without a signal, and judge both against the rule."""
     from flag_kedro.experiments.certificate import certify as judge
-    from flag_kedro.experiments.certificate import run_trials
-    from flag_kedro.experiments.trial import TrialSettings
+    from flag_kedro.experiments.certificate import run_markets
+    from flag_kedro.experiments.certificate_run import CertificateSettings
 
     if simulated.signal == 0.0:
-        raise DataError("simulated.signal is 0: there is nothing to learn, so nothing to certify; set it above 0")
+        raise ParameterError("simulated.signal is 0: there is nothing to learn, so nothing to certify; set it above 0")
     _refuse_other_gains(simulated, env)
     budget = replace(
         ppo, total_timesteps=certify.total_timesteps, patience=certify.patience, num_processes=1, num_machines=1,
         rendezvous=None, fsdp=False,
     )  # fmt: skip
     policy = replace(policy, trunk_cache="ram") if policy.trunk_cache == "disk" else policy
-    settings = TrialSettings(certify.symbols, simulated, features, env, policy, budget, runtime)
+    settings = CertificateSettings(certify.symbols, simulated, features, env, policy, budget, runtime)
     rows = []
-    trials = closing(run_trials(settings, certify.seeds, certify.processes))
+    trials = closing(run_markets(settings, certify.seeds, certify.processes))
     with progress_bar("trainings", 2 * len(certify.seeds)) as advance, trials as found:
         for row in found:
             rows.append(row)
@@ -70,7 +70,7 @@ def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
     """Refuse what pays without reading: the oracle, by which a policy is measured, leaves it out.
 
     Raises:
-        DataError: naming the parameters.
+        ParameterError: naming the parameters.
     """
     wrong = {
         "simulated.drift": (simulated.drift, 0.0),
@@ -79,7 +79,7 @@ def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
     }
     lines = [f"{name} is {found}, must be {needed}" for name, (found, needed) in wrong.items() if found != needed]
     if lines:
-        raise DataError(f"a certificate measures what headlines earn a long or flat account: {'; '.join(lines)}")
+        raise ParameterError(f"a certificate measures what headlines earn a long or flat account: {'; '.join(lines)}")
 
 
 def draw_certificate(certificate: dict[str, Any]) -> go.Figure:

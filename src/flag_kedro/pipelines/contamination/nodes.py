@@ -11,9 +11,9 @@ import polars as pl
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.errors import DataError
 from flag_kedro.experiments.config import ContaminationConfig
 from flag_kedro.experiments.cutoffs import compare_windows, find_cutoff
 from flag_kedro.experiments.memorisation import NO_HEAD, num_texts, open_language_model, probe_recall
@@ -22,7 +22,7 @@ from flag_kedro.experiments.statements import draw_statements
 from flag_kedro.features.ablation import ABLATIONS, Ablation, unnamed
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states, data_hash
-from flag_kedro.pipelines.backtest.judged import judged_window
+from flag_kedro.pipelines.backtest.judged import evaluation_window
 from flag_kedro.pipelines.backtest.nodes import open_for
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
 from flag_kedro.pipelines.progress import progress_bar
@@ -120,7 +120,7 @@ def replay_ablations(
         market_states, backbone, policy, text_baseline, sb3_baseline, trunk_cache, data, env, runtime, seed
     )
     decide = opened.readers["flag_trader"].answer
-    judged, replays = judged_window(market_states, data, env), dict[Ablation, Replay]()
+    judged, replays = evaluation_window(market_states, data, env), dict[Ablation, Replay]()
     with progress_bar("replaying without", len(ABLATIONS) * int(judged.window.num_sessions.max())) as advance:
         for kind in ABLATIONS:
             options = asdict(features) | {"ablation": kind}
@@ -130,7 +130,7 @@ def replay_ablations(
                     "the policy's market states do not repeat from prices and news as they are now in "
                     "02_intermediate; run ingest and features again (kedro run), or the whole training"
                 )
-            window = judged_window(states, data, env).window
+            window = evaluation_window(states, data, env).window
             replays[kind] = replay(kind, window, judged.env, decide, advance)
     found = compare_ablations(replays, judged, features.ablation, backtest.bootstrap_draws, seed)
     if missing := unnamed(list(market_states), company_names):

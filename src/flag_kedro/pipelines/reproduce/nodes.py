@@ -6,14 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.backtest.published import SOURCE, choose_symbols, why_skipped
-from flag_kedro.backtest.published_findings import audit_as_json
-from flag_kedro.backtest.published_page import render_page
-from flag_kedro.backtest.published_rows import reproduce_rows
-from flag_kedro.backtest.published_table import audit_table
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.investorbench import existing_folder, read_available
-from flag_kedro.data.schema import DataError
+from flag_kedro.errors import ParameterError
+from flag_kedro.published.findings import audit_as_json
+from flag_kedro.published.page import render_page
+from flag_kedro.published.results import SOURCE, choose_symbols, why_skipped
+from flag_kedro.published.rows import reproduce_rows
+from flag_kedro.published.table import audit_table
 from flag_kedro.tracking.log import log_metrics
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def read_published_prices(data: DataConfig) -> tuple[dict[str, pl.DataFrame], di
         Prices by symbol, and why each other symbol is left out.
     """
     if data.path is None:
-        raise DataError(
+        raise ParameterError(
             "data.path: reproduce reads InvestorBench's JSON files, and no folder was given; "
             'kedro run --pipeline=reproduce --params="data.path=DIR"'
         )

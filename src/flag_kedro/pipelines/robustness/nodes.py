@@ -10,17 +10,17 @@ import polars as pl
 
 from flag_kedro.backtest.replay import replay
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import write_prefix
+from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.experiments.config import RobustnessConfig
-from flag_kedro.experiments.robustness import Questioned, plan_trials, summarise_trials, try_round
+from flag_kedro.experiments.robustness import ProbedPolicy, ask_round, plan_probes, summarise_probes
 from flag_kedro.features.ablation import ablate_articles
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states, data_hash
-from flag_kedro.pipelines.backtest.judged import judged_window
+from flag_kedro.pipelines.backtest.judged import evaluation_window
 from flag_kedro.pipelines.backtest.nodes import open_for
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts
 from flag_kedro.pipelines.progress import progress_bar
@@ -55,14 +55,14 @@ def try_headlines(
     """
     check_market(found_facts, market_facts(data, news, simulated, features))
     if features.ablation in ("no_news", "shuffle_news"):
-        raise DataError(
+        raise ParameterError(
             f"features.ablation is {features.ablation}: this policy does not read headlines where they are told, so "
             "none can mislead it; robustness asks about a policy that does"
         )
     opened = open_for(
         market_states, backbone, policy, text_baseline, sb3_baseline, trunk_cache, data, env, runtime, seed
     )
-    decide, judged = opened.readers["flag_trader"].answer, judged_window(market_states, data, env)
+    decide, judged = opened.readers["flag_trader"].answer, evaluation_window(market_states, data, env)
 
     def build(news: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
         return build_market_states(prices, news, names=company_names, universe=universe, **asdict(features))[0]
@@ -78,7 +78,7 @@ def try_headlines(
         )
     with progress_bar("replaying", int(judged.window.num_sessions.max())) as advance:
         reference = replay("flag_trader", judged.window, judged.env, decide, advance)
-    questioned = Questioned(
+    probed = ProbedPolicy(
         decide=decide,
         reference=reference,
         news=news_table,
@@ -89,12 +89,12 @@ def try_headlines(
         digest_chars=features.digest_chars,
         names=company_names,
     )
-    rounds, rows = plan_trials(reference.decisions, robustness.headlines, features.digest_sessions, seed), []
+    rounds, rows = plan_probes(reference.decisions, robustness.headlines, features.digest_sessions, seed), []
     with progress_bar("trying headlines", robustness.headlines) as advance:
-        for trials in rounds:
-            rows += try_round(trials, questioned, seed)
-            advance(len(trials))
-    return summarise_trials(rows)
+        for probes in rounds:
+            rows += ask_round(probes, probed, seed)
+            advance(len(probes))
+    return summarise_probes(rows)
 
 
 def refuse_forgeries(robustness: dict[str, Any]) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.schema import DataError
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import effective_fill
+from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.config import SweepConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings
@@ -22,14 +22,14 @@ from flag_kedro.experiments.sweep import Combination, combinations, rank
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.pipelines.backtest.trials import attempt_hash, hashes_before, outside_window
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, state_facts, windows_of
-from flag_kedro.pipelines.trainings import Job, OnUpdate, Row, do_all, open_experiment
+from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, do_all, open_experiment
 from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics
 from flag_kedro.tracking.scores import flatten_scores
-from flag_kedro.tracking.trials import Attempt, record_attempt
+from flag_kedro.tracking.trials import ValidatedTrial, record_attempt
 
 if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.runs import Shared
@@ -70,7 +70,7 @@ def sweep(
     for combination in tried:
         settings = replace(base, env=combination.env, policy=combination.policy, ppo=combination.ppo)
         jobs += [
-            Job(
+            QueuedTraining(
                 name=f"{combination.name}-{own}",
                 params={**combination.values, "seed": own},
                 num_updates=combination.ppo.num_updates(len(states)),
@@ -97,7 +97,7 @@ def _fold(market_states: Mapping[str, pl.DataFrame], data: DataConfig) -> Fold:
     """The run's own windows; of the test window only the dates are known."""
     windows = windows_of(market_states, data)
     if windows.validation is None:
-        raise DataError(
+        raise ParameterError(
             "a sweep chooses by the validation window, and there is none; set data.windows.validation, and "
             "data.windows.train so that it ends before it"
         )
@@ -106,7 +106,7 @@ def _fold(market_states: Mapping[str, pl.DataFrame], data: DataConfig) -> Fold:
 
 def _combinations(config: SweepConfig, env: EnvConfig, policy: PolicyConfig, ppo: PPOConfig) -> list[Combination]:
     if not config.grid:
-        raise DataError(
+        raise ParameterError(
             "sweep.grid is empty: name what to try, such as kedro run --pipeline=sweep "
             '--params="sweep.grid.ppo.learning_rate=0.001 0.003,sweep.grid.policy.lora_rank=8 16"'
         )
@@ -139,7 +139,7 @@ def _validate(
     if settings.policy.backbone != TINY:
         assert shared.backbone is not None
         description["backbone_hash"] = backbone_hash(shared.backbone)
-    attempt = Attempt(
+    attempt = ValidatedTrial(
         attempt_hash(description, states, _test(fold)), row["validation_sharpes"], hashes_before(states, _test(fold))
     )
     return row | {"attempt": asdict(attempt)}
@@ -152,7 +152,7 @@ def _report(row: Row) -> None:
     }
     best = {"env/best_validation_log_return": row["validation_log_return"]}
     log_metrics(scores | best, 0, int(time.time() * 1000))
-    record_attempt(Attempt(**row["attempt"]), " ".join(row["windows"]["test"]))
+    record_attempt(ValidatedTrial(**row["attempt"]), " ".join(row["windows"]["test"]))
     logger.info("seed %d: best log return on validation %+.3f", row["seed"], row["validation_log_return"])
 
 

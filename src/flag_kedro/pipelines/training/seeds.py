@@ -18,7 +18,7 @@ from flag_kedro.experiments.seeds import summarise_rows
 from flag_kedro.pipelines.backtest.trials import without_speed
 from flag_kedro.pipelines.facts import training_facts, windows_of
 from flag_kedro.pipelines.scored import as_trial, log_scored, train_and_score
-from flag_kedro.pipelines.trainings import Job, OnUpdate, Row, do_all, open_experiment
+from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, do_all, open_experiment
 from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.config import PPOConfig
@@ -70,7 +70,10 @@ def run_seeds(
         seed: partial(train_and_score, market_states, fold, seed, settings, shared, states) for seed in others
     }
     num_updates = ppo.num_updates(len(market_states))
-    jobs = [Job(f"{fold.name}-{seed}", {"seed": seed}, num_updates, work, log_scored) for seed, work in works.items()]
+    jobs = [
+        QueuedTraining(f"{fold.name}-{seed}", {"seed": seed}, num_updates, work, log_scored)
+        for seed, work in works.items()
+    ]
     rows = do_all("seeds", jobs, finished)
     return {"key": finished.key, "seeds": [first, *others], "summary": summarise_rows(rows), "rows": rows}
 

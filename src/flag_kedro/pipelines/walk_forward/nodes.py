@@ -18,12 +18,12 @@ from flag_kedro.env.window import effective_fill
 from flag_kedro.experiments.config import WalkForwardConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
 from flag_kedro.experiments.scoring import RunSettings
-from flag_kedro.experiments.walk_forward import mean_paths, string_together, summarise_folds
+from flag_kedro.experiments.walk_forward import concatenate_folds, mean_paths, summarise_folds
 from flag_kedro.experiments.walk_forward_plot import plot_walk_forward
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, state_facts
 from flag_kedro.pipelines.scored import log_scored, train_and_score
-from flag_kedro.pipelines.trainings import Job, do_all, open_experiment
+from flag_kedro.pipelines.trainings import QueuedTraining, do_all, open_experiment
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.config import PPOConfig
@@ -52,7 +52,7 @@ def walk_forward(
     seed: int,
     seeds: Any,
 ) -> dict[str, Any]:
-    """Train on every fold with every seed, trade each test window once, and judge the folds strung together."""
+    """Train on every fold with every seed, trade each test window once, and judge the folds paths together."""
     check_market(found_facts, market_facts(data, news, simulated, features))
     folds = roll_folds(
         common_sessions(market_states), train=config.train_sessions, validation=config.validation_sessions,
@@ -65,7 +65,7 @@ def walk_forward(
     told = {"folds": [fold.as_text() for fold in folds], "backbone": folder_hash(shared_backbone), **facts}
     finished, shared = open_experiment(walk_forward_rows, told, shared_backbone, trunk_cache, settings)
     jobs = [
-        Job(
+        QueuedTraining(
             name=f"{fold.name}-{chosen}",
             params=_params(fold, chosen),
             num_updates=ppo.num_updates(len(market_states)),
@@ -76,14 +76,14 @@ def walk_forward(
         for chosen in chosen_seeds(seeds, seed)
     ]
     rows = do_all("walk forward", jobs, finished)
-    strung = string_together(rows, facts["calendars"])
-    summary = summarise_folds(strung, backtest.bootstrap_draws, seed)
+    paths = concatenate_folds(rows, facts["calendars"])
+    summary = summarise_folds(paths, backtest.bootstrap_draws, seed)
     log_metrics(_flatten(summary), 0, int(time.time() * 1000))
-    return {"key": finished.key, "summary": summary, "paths": mean_paths(strung), "rows": rows}
+    return {"key": finished.key, "summary": summary, "paths": mean_paths(paths), "rows": rows}
 
 
 def draw_walk_forward(results: dict[str, Any]) -> go.Figure:
-    """Equity of the folds strung together, and each fold's score by seed."""
+    """Equity of the folds paths together, and each fold's score by seed."""
     return plot_walk_forward(results)
 
 

@@ -1,0 +1,62 @@
+"""Model selection on the validation window, never on the test window."""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from flag_kedro.backtest.replay import replay
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.states import Decide
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.policy.interface import Policy
+from flag_kedro.policy.trainable import load_trainable_state, trainable_state
+from flag_kedro.ppo.config import PPOConfig
+
+
+class BestCheckpoint:
+    """Keeps the weights that traded the validation window best."""
+
+    def __init__(self, window: TradingWindow | None, env_config: EnvConfig, config: PPOConfig) -> None:
+        self.window = window
+        self.env_config = env_config
+        self.patience = config.patience
+        self.best_score = -math.inf
+        self.best_weights: dict[str, Tensor] | None = None
+        self.waited = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self.patience is not None and self.waited >= self.patience
+
+    def validate(self, model: Policy, decide: Decide) -> float:
+        """Greedy log return on the validation window, summed over symbols; a new best is kept.
+
+        Args:
+            model: whose weights are judged.
+            decide: its decisions.
+        """
+        assert self.window is not None
+        played = replay("validation", self.window, self.env_config, decide)
+        score = float(played.equity["log_return"].sum())
+        if score > self.best_score:
+            self.best_score, self.best_weights, self.waited = score, trainable_state(model), 0
+        else:
+            self.waited += 1
+        return score
+
+    def facts(self) -> dict[str, Any]:
+        """What is remembered besides weights, fit for JSON."""
+        return {"best_score": None if self.best_weights is None else self.best_score, "waited": self.waited}
+
+    def load(self, facts: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
+        """Remember what another selection's `facts` and best weights say."""
+        if best_weights:
+            self.best_score, self.best_weights = facts["best_score"], best_weights
+        self.waited = facts["waited"]
+
+    def restore(self, model: Policy) -> None:
+        """Put the best weights back, if any were kept."""
+        if self.best_weights is not None:
+            load_trainable_state(model, self.best_weights)

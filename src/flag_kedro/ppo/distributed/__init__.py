@@ -1,0 +1,1 @@
+"""One training in several processes: starting and ending them, and what they do together."""

@@ -1,0 +1,152 @@
+"""One of several training processes, started by `processes` as `python -m` of this module with `--job FOLDER`."""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from safetensors.torch import save_file
+from torch.distributed import DistError
+
+from flag_kedro.data.atomic import atomic_write
+from flag_kedro.errors import DataError, ParameterError, PeerLostError, TrainingError
+from flag_kedro.policy.trainable import trainable_state
+from flag_kedro.ppo.checkpoint import Checkpoints
+from flag_kedro.ppo.distributed.parent import end_with_parent
+from flag_kedro.ppo.distributed.sharded_trunk import shard_trunk
+from flag_kedro.ppo.distributed.sharding import Shard
+from flag_kedro.ppo.distributed.training_spec import LOG, RESUMED, ROWS, WEIGHTS, TrainingSpec, read_spec
+from flag_kedro.ppo.launch import build_model, prepare_torch
+from flag_kedro.ppo.trainer import train
+
+PATIENCE = timedelta(minutes=10)
+"""Time after which a process that does not answer counts as gone, where its machine does not say so."""
+
+
+class Stopped(BaseException):
+    """The launcher asked this process to stop."""
+
+
+def main() -> None:
+    """Do this process's part of the job; an error is left in the job's folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", type=Path, required=True)
+    folder: Path = parser.parse_args().job
+    end_with_parent()
+    signal.signal(signal.SIGTERM, _stop)
+    rank = int(os.environ.get("RANK", "0"))
+    (folder / f"process-{rank}.pid").write_text(str(os.getpid()))
+    try:
+        work(folder, rank)
+    except BaseException as error:
+        write_failure(folder / f"failure-{rank}.json", error)
+        raise
+
+
+def work(folder: Path, rank: int) -> None:
+    """Train; process 0 leaves log lines and metrics as they come, and at last the weights.
+
+    Raises:
+        ParameterError: when there are more or fewer processes than the job asks for, or machines have other jobs.
+    """
+    job, world = read_spec(folder)
+    if rank == 0:
+        logging.basicConfig(level=logging.INFO, handlers=[_LinesOfLog(folder / LOG)])
+    device = prepare_torch(job.runtime)
+    group = InitProcessGroupKwargs(backend="gloo" if device.type == "cpu" else "nccl", timeout=PATIENCE)
+    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[group])
+    torch.set_num_threads(job.runtime.threads)
+    shard = Shard.of(accelerator)
+    if shard.world != world:
+        raise ParameterError(
+            f"the training is to run in {world} processes (ppo.num_processes x ppo.num_machines), but "
+            f"{shard.world} were started; start it with kedro run, once on each machine"
+        )
+    if job.ppo.num_machines > 1 and len(set(shard.gather(job.fingerprint(), accelerator.device))) > 1:
+        raise ParameterError(
+            "the machines are not at the same training; give the same command, parameters, data, backbone and versions "
+            "of packages on each of them"
+        )
+    _train(job, folder, shard, accelerator)
+    torch.distributed.destroy_process_group()
+
+
+def _train(job: TrainingSpec, folder: Path, shard: Shard, accelerator: Accelerator) -> None:
+    device, place = accelerator.device, torch.device("cpu") if job.ppo.fsdp else None
+    model = build_model(job.backbone, job.env, job.policy, job.seed, device, job.trunk_cache, place=place)
+    synchronizer = shard_trunk(model, device) if job.ppo.fsdp else None
+    main, checkpoints = shard.rank == 0, None
+    if main and job.saved_at is not None:
+        at = job.saved_at
+        checkpoints = Checkpoints(Path(at.root), at.key, at.label, locked=True)
+    updates = train(
+        model, job.window, job.validation, job.env, job.ppo, job.seed, accelerator, checkpoints, synchronizer
+    )
+    with closing(updates):
+        for row in updates:
+            if main:
+                _append(folder / ROWS, row)
+            if checkpoints is not None and checkpoints.resumed_from is not None:
+                (folder / RESUMED).write_text(checkpoints.resumed_from)
+    if main:
+        weights = {name: weight.cpu().contiguous() for name, weight in trainable_state(model).items()}
+        with atomic_write(folder / WEIGHTS) as temporary:
+            save_file(weights, temporary)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Stop once, and finish what stopping takes; where something else went wrong, this one is saving already."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.exception() is None:
+        raise Stopped
+
+
+def _append(path: Path, content: dict[str, Any]) -> None:
+    """Add one line of JSON."""
+    with path.open("a") as file:
+        file.write(json.dumps(content) + "\n")
+
+
+def write_failure(path: Path, error: BaseException) -> None:
+    """Write what went wrong, so that the launcher can tell."""
+    kinds = {
+        Stopped: "stopped",
+        PeerLostError: "peer",
+        DataError: "data",
+        ParameterError: "parameters",
+        TrainingError: "training",
+    }
+    kind = next((name for known, name in kinds.items() if isinstance(error, known)), "other")
+    if kind == "other" and (isinstance(error, DistError) or (type(error) is RuntimeError and "gloo" in str(error))):
+        kind = "peer"  # met while layers were gathered, which no code of ours asks for
+    told = {"time": time.time(), "kind": kind, "message": str(error), "traceback": traceback.format_exc()}
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(told))
+
+
+class _LinesOfLog(logging.Handler):
+    """Leaves log records as lines of JSON, which the launcher logs as its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        _append(self._path, {"name": record.name, "level": record.levelno, "message": record.getMessage()})
+
+
+if __name__ == "__main__":
+    main()

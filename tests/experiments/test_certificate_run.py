@@ -1,0 +1,55 @@
+"""One trial of the certificate: a market that says nothing costs no training; a row holds what was traded."""
+
+from datetime import date
+
+import pytest
+
+from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.experiments import certificate_run
+from flag_kedro.experiments.certificate_run import CertificateSettings, draw_market, run_certificate_market
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+PPO = PPOConfig(
+    total_timesteps=256, num_envs=2, num_steps=16, minibatch_size=64, kl_coef=0.0, gradient_accumulation_steps=1,
+    reward_scale=100.0, validation_interval=2,
+)  # fmt: skip
+
+
+def settings(signal: float) -> CertificateSettings:
+    simulated = SimulatedConfig(first_session=date(2023, 1, 3), last_session=date(2023, 12, 29), signal=signal)
+    runtime = RuntimeConfig(device="cpu", threads=1)
+    rooms = FeaturesConfig(), EnvConfig(), PolicyConfig(), PPO, runtime
+    return CertificateSettings(("ALDR", "BRIX", "CORV", "DUNE"), simulated, *rooms)
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_a_market_that_says_nothing_is_not_trained_on(planted: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(certificate_run, "start_training")
+    row = run_certificate_market(settings(0.0005), 3, planted=planted)
+    assert not row["informative"]
+    assert row["oracle_t"] < 5
+    assert "share" not in row
+
+
+def test_a_row_says_what_the_policy_took_of_the_oracle():
+    """A signal ten times as strong makes even a short market informative."""
+    row = run_certificate_market(settings(0.06), 3, planted=True)
+    assert row["informative"]
+    assert row["share"] == pytest.approx(row["log_return"] / row["oracle_log_return"])
+    assert row["oracle_log_return"] > 1
+    assert [point["step"] for point in row["curve"]] == [256.0]
+    twin = run_certificate_market(settings(0.06), 3, planted=False)
+    assert twin["share"] is None
+    assert (twin["oracle_t"], twin["informative"]) == (row["oracle_t"], True)
+    assert twin["shift_percentile"] is None or 0 <= twin["shift_percentile"] <= 1
+
+
+def test_the_twin_is_the_same_market_without_the_effect():
+    planted, twin = (draw_market(settings(0.06), 3, planted=kind) for kind in (True, False))
+    assert planted.test.prefixes[0][-1].split("News:")[1] == twin.test.prefixes[0][-1].split("News:")[1]
+    assert (planted.test.mark_prices != twin.test.mark_prices).any()
+    assert set(twin.truth["next_effect"]) == {0.0}
