@@ -25,7 +25,7 @@ from flag_kedro.policy.interface import Evaluation
 from flag_kedro.ppo import losses
 from flag_kedro.ppo.config import PPOConfig
 
-PPO = PPOConfig(total_timesteps=1)
+PPO = PPOConfig(total_timesteps=1, ent_coef=0.05)
 SIMULATED = date(2023, 7, 3), date(2023, 9, 29)
 FIRST_DAY = 20
 """Sessions that simulated accounts trade before days are taken, so that no account text is still impossible."""

@@ -140,7 +140,8 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> Row:
     ppo = PPOConfig(
         total_timesteps=steps * arguments.accounts, num_envs=arguments.accounts, num_steps=steps, kl_coef=0.0,
         update_epochs=arguments.epochs, minibatch_size=8 * arguments.accounts,
-        gradient_accumulation_steps=arguments.accumulation,
+        gradient_accumulation_steps=arguments.accumulation, learning_rate=5e-4, gamma=0.95, gae_lambda=0.98,
+        clip_vloss=True, ent_coef=0.05, stagger_starts=False, reward_scale=1.0, validation_interval=10,
     )  # fmt: skip
     runtime = RuntimeConfig(device=arguments.device, threads=arguments.threads)
     env = EnvConfig(fill="next_close")

@@ -7,7 +7,7 @@ from kedro.runner import SequentialRunner
 
 from flag_kedro.datasets.rebuilt import Rebuilt
 from flag_kedro.hooks import rebuilt
-from flag_kedro.hooks.rebuilt import RebuiltDatasets
+from flag_kedro.hooks.rebuilt import RebuildDatasets
 
 
 def double(number: int) -> list[int]:
@@ -26,7 +26,7 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> DataCatalog:
     ]
     monkeypatch.setattr(rebuilt, "pipelines", {"whole": Pipeline(nodes)})
     catalog = DataCatalog({"number": MemoryDataset(3), "market_split": Rebuilt(), "result": MemoryDataset()})
-    RebuiltDatasets().after_catalog_created(catalog)
+    RebuildDatasets().after_catalog_created(catalog)
     return catalog
 
 

@@ -24,7 +24,11 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 
-ENDLESS = PPOConfig(total_timesteps=10_000_000)
+ENDLESS = PPOConfig(
+    total_timesteps=10_000_000, learning_rate=5e-4, num_envs=1, num_steps=40, gamma=0.95, gae_lambda=0.98,
+    update_epochs=1, clip_vloss=True, ent_coef=0.05, kl_coef=0.05, gradient_accumulation_steps=8, minibatch_size=32,
+    stagger_starts=False, reward_scale=1.0, validation_interval=10,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

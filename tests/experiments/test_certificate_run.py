@@ -15,7 +15,8 @@ from flag_kedro.ppo.runtime import RuntimeConfig
 
 PPO = PPOConfig(
     total_timesteps=256, num_envs=2, num_steps=16, minibatch_size=64, kl_coef=0.0, gradient_accumulation_steps=1,
-    reward_scale=100.0, validation_interval=2,
+    reward_scale=100.0, validation_interval=2, learning_rate=5e-4, gamma=0.95, gae_lambda=0.98, update_epochs=1,
+    clip_vloss=True, ent_coef=0.05, stagger_starts=False,
 )  # fmt: skip
 
 

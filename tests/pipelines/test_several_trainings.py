@@ -34,7 +34,11 @@ from flag_kedro.tracking.trials import count_validated, known_trials
 
 States = dict[str, pl.DataFrame]
 Result = dict[str, Any]
-PPO = PPOConfig(total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0)
+PPO = PPOConfig(
+    total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0,
+    learning_rate=5e-4, gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True, ent_coef=0.05,
+    gradient_accumulation_steps=8, stagger_starts=False, reward_scale=1.0,
+)  # fmt: skip
 FOLDS = WalkForwardConfig(train_sessions=20, validation_sessions=10, test_sessions=12)
 ENV, POLICY, RUNTIME = EnvConfig(), PolicyConfig(), RuntimeConfig(device="cpu", threads=1)
 

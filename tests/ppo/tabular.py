@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 PLAIN = PPOConfig(
     total_timesteps=1, learning_rate=0.1, gamma=0.0, gae_lambda=0.0, norm_adv=False, clip_vloss=False, ent_coef=0.0,
     vf_coef=0.0, kl_coef=0.0, max_grad_norm=1e9, minibatch_size=None, gradient_accumulation_steps=1, anneal_lr=False,
+    num_envs=1, num_steps=40, update_epochs=1, stagger_starts=False, reward_scale=1.0, validation_interval=10,
 )  # fmt: skip
 """Nothing but the policy loss, of rewards that are their own advantages."""
 

@@ -21,7 +21,11 @@ from flag_kedro.ppo.runtime import RuntimeConfig
 
 CPU = RuntimeConfig(device="cpu", threads=1)
 DISK, RAM, NEVER = (PolicyConfig(trunk_cache=kind) for kind in ("disk", "ram", "never"))
-PPO = PPOConfig(total_timesteps=192, num_envs=4, num_steps=8, minibatch_size=32, kl_coef=0.05, update_epochs=2)
+PPO = PPOConfig(
+    total_timesteps=192, num_envs=4, num_steps=8, minibatch_size=32, kl_coef=0.05, update_epochs=2, learning_rate=5e-4,
+    gamma=0.95, gae_lambda=0.98, clip_vloss=True, ent_coef=0.05, gradient_accumulation_steps=8, stagger_starts=False,
+    reward_scale=1.0, validation_interval=10,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ from flag_kedro.ppo.trainer import train
 SMALL = PPOConfig(
     total_timesteps=256, num_envs=2, num_steps=8, gradient_accumulation_steps=1, minibatch_size=16, kl_coef=0.1,
     learning_rate=3e-3, reward_scale=100.0, validation_interval=3, checkpoint_interval=2, stagger_starts=True,
+    gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True, ent_coef=0.05,
 )  # fmt: skip
 UPDATES = 8
 KILLS = 10

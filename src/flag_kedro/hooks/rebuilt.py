@@ -12,7 +12,7 @@ from kedro.pipeline import Node
 from flag_kedro.datasets.rebuilt import Rebuilt
 
 
-class RebuiltDatasets:
+class RebuildDatasets:
     """Tells datasets in memory which node makes them, and MLflow which parameters went in."""
 
     def __init__(self) -> None:

@@ -39,7 +39,8 @@ from flag_kedro.ppo.runtime import RuntimeConfig
 
 SMALL = PPOConfig(
     total_timesteps=96, num_envs=2, num_steps=8, gradient_accumulation_steps=2, minibatch_size=14, kl_coef=0.1,
-    learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True,
+    learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True, gamma=0.95, gae_lambda=0.98,
+    update_epochs=1, clip_vloss=True, ent_coef=0.05,
 )  # fmt: skip
 LONG = replace(SMALL, total_timesteps=32 * 10_000, checkpoint_interval=10_000)
 CPU = RuntimeConfig(threads=1, device="cpu")

@@ -35,7 +35,8 @@ MakeModel = Callable[[], ActorCritic]
 CPU = torch.device("cpu")
 PPO = PPOConfig(
     total_timesteps=96, num_envs=2, num_steps=8, gradient_accumulation_steps=2, minibatch_size=14, kl_coef=0.1,
-    update_epochs=2, learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True,
+    update_epochs=2, learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True, gamma=0.95,
+    gae_lambda=0.98, clip_vloss=True, ent_coef=0.05,
 )  # fmt: skip
 REINFORCE = replace(PPO, algorithm="reinforce", gae_lambda=1.0, minibatch_size=None, update_epochs=1)
 

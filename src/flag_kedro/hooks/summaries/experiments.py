@@ -7,15 +7,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-POLICY, BENCHMARK = "flag_trader", "buy_and_hold"
-ALL = "all"
+from flag_kedro.hooks.summaries.figures import ALL_SYMBOLS, BENCHMARK, POLICY, figure, interval, percent
 
 
 def print_walk_forward(results: dict[str, Any], data_dir: Path) -> None:
     """Print the out-of-sample path of every symbol beside buy and hold, and where everything is."""
     console = Console()
     seeds = sorted({row["seed"] for row in results["rows"]})
-    folds = list(results["summary"][ALL]["folds"])
+    folds = list(results["summary"][ALL_SYMBOLS]["folds"])
     table = Table(
         title=f"Walk-forward: {len(folds)} fold(s), seed(s) {' '.join(map(str, seeds))}",
         caption=(
@@ -31,20 +30,20 @@ def print_walk_forward(results: dict[str, Any], data_dir: Path) -> None:
         table.add_column(column, no_wrap=True)
     for column in ("CR %", "Sharpe", "95 %", "MDD %", "p", "seeds"):
         table.add_column(column, justify="right", no_wrap=True)
-    for symbol, found in results["summary"].items():
+    for symbol, row in results["summary"].items():
         for strategy in (POLICY, BENCHMARK):
-            own = strategy == POLICY
-            scores = found["strategies"][strategy]
+            is_policy = strategy == POLICY
+            scores = row["strategies"][strategy]
             table.add_row(
-                symbol if own else "",
+                symbol if is_policy else "",
                 strategy,
-                _percent(scores["cumulative_return"]),
-                _plain(scores["sharpe_ratio"]),
-                _range(scores["sharpe_ratio_ci95"], 1),
-                _percent(scores["max_drawdown"]),
-                _plain(found["sharpe_difference"]["p_value"]) if own else "",
-                _spread(found["seeds"]["sharpe_ratio"]) if own else "",
-                style="bold" if own else None,
+                percent(scores["cumulative_return"], 2),
+                figure(scores["sharpe_ratio"]),
+                interval(scores["sharpe_ratio_ci95"], 1),
+                percent(scores["max_drawdown"], 2),
+                figure(row["sharpe_difference"]["p_value"]) if is_policy else "",
+                _spread(row["seeds"]["sharpe_ratio"]) if is_policy else "",
+                style="bold" if is_policy else None,
             )
     console.print(table)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'walk_forward.json'}", highlight=False)
@@ -52,23 +51,13 @@ def print_walk_forward(results: dict[str, Any], data_dir: Path) -> None:
 
 
 def _spread(seeds: dict[str, Any] | None) -> str:
-    return "-" if seeds is None else _range([seeds["min"], seeds["max"]], 1)
-
-
-def _range(ends: list[float] | None, digits: int = 2) -> str:
-    return "-" if ends is None else f"\\[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100.0 * value:.2f}"
-
-
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if seeds is None else interval([seeds["min"], seeds["max"]], 1)
 
 
 def print_seeds(results: dict[str, Any], data_dir: Path) -> None:
-    """Print what the seeds of one configuration earned on the test window, beside buy and hold."""
+    """Print what the seeds of one configuration earned on the test window, beside buy and hold, if there were any."""
+    if not results:
+        return
     console = Console()
     table = Table(
         title=f"Seeds {' '.join(map(str, results['seeds']))} on the test window",
@@ -81,15 +70,14 @@ def print_seeds(results: dict[str, Any], data_dir: Path) -> None:
     table.add_column("score", no_wrap=True)
     for column in ("median", "IQM", "range", "buy and hold"):
         table.add_column(column, justify="right", no_wrap=True)
-    for symbol, found in results["summary"].items():
+    for symbol, row in results["summary"].items():
         for metric, label, factor in (("cumulative_return", "CR %", 100.0), ("sharpe_ratio", "Sharpe", 1.0)):
-            seeds, held = found[POLICY][metric], found[BENCHMARK][metric]
-            own = ["-", "-", "-"]
+            seeds, held = row[POLICY][metric], row[BENCHMARK][metric]
+            spread = ["-", "-", "-"]
             if seeds is not None:
-                own = [f"{factor * seeds[name]:.2f}" for name in ("median", "interquartile_mean")]
-                own.append(_range([factor * seeds["min"], factor * seeds["max"]]))
-            shown = "-" if held is None else f"{factor * held:.2f}"
-            table.add_row(symbol if label == "CR %" else "", label, *own, shown)
+                spread = [f"{factor * seeds[name]:.2f}" for name in ("median", "interquartile_mean")]
+                spread.append(interval([factor * seeds["min"], factor * seeds["max"]]))
+            table.add_row(symbol if label == "CR %" else "", label, *spread, figure(held, 2, factor))
     console.print(table)
     console.print(f"  all seeds        {data_dir / '08_reporting' / 'seeds.json'}", highlight=False)
 
@@ -108,10 +96,10 @@ def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
     for column in ("median", "range"):
         table.add_column(column, justify="right", no_wrap=True)
     for at, row in enumerate(results["combinations"]):
-        found = row["validation_log_return"]
-        spread = _range([found["min"], found["max"]])
+        scores = row["validation_log_return"]
+        spread = interval([scores["min"], scores["max"]])
         table.add_row(
-            row["params"].replace(",", " "), f"{found['median']:+.3f}", spread, style="bold" if at == 0 else None
+            row["params"].replace(",", " "), f"{scores['median']:+.3f}", spread, style="bold" if at == 0 else None
         )
     console.print(table)
     console.print("[bold]Best[/bold], to be added to the parameters of a run:")

@@ -10,14 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-POLICY, BENCHMARK = "flag_trader", "buy_and_hold"
+from flag_kedro.hooks.summaries.figures import BENCHMARK, POLICY, figure, percent
+
 LEVEL = 0.05
 
 Results = dict[str, dict[str, dict[str, Any]]]
 
 
 def print_backtest(
-    metrics: dict[str, Any], inference: dict[str, Any], audit: dict[str, Any], warnings: list[str], data_dir: Path
+    metrics: dict[str, Any],
+    inference: dict[str, Any],
+    audit: dict[str, Any],
+    data_report: dict[str, Any],
+    data_dir: Path,
 ) -> None:
     """Print the policy against buy and hold, all strategies over all symbols, verdicts, and where to look next."""
     console = Console()
@@ -27,7 +32,7 @@ def print_backtest(
     for symbol, strategies in inference["symbols"].items():
         console.print(f"  {symbol}: {escape(strategies[POLICY]['verdict'])}", highlight=False)
     console.print(_audited(audit))
-    for warning in warnings:
+    for warning in data_report["warnings"]:
         console.print(f"[yellow]Beware[/yellow] of the data: {escape(warning)}", highlight=False)
     console.print("[bold]Next[/bold]")
     console.print(f"  report           open {data_dir / '08_reporting' / 'backtest_report.html'}")
@@ -56,17 +61,17 @@ def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
     for symbol, strategies in metrics["results"].items():
         tests = inference[symbol][POLICY]
         for strategy in (POLICY, BENCHMARK):
-            scores, own = strategies[strategy], strategy == POLICY
+            scores, is_policy = strategies[strategy], strategy == POLICY
             table.add_row(
-                symbol if own else "",
+                symbol if is_policy else "",
                 strategy,
-                _percent(scores["cumulative_return"]),
-                _plain(scores["sharpe_ratio"]),
-                _percent(scores["annual_volatility"]),
-                _percent(scores["max_drawdown"]),
-                _plain(tests["sharpe_difference"]["p_value"], 4) if own else "",
-                _plain(tests["shift_percentile"]) if own else "",
-                style="bold" if own else None,
+                percent(scores["cumulative_return"]),
+                figure(scores["sharpe_ratio"]),
+                percent(scores["annual_volatility"]),
+                percent(scores["max_drawdown"]),
+                figure(tests["sharpe_difference"]["p_value"], 4) if is_policy else "",
+                figure(tests["shift_percentile"]) if is_policy else "",
+                style="bold" if is_policy else None,
             )
     return table
 
@@ -89,7 +94,7 @@ def _by_strategy(metrics: dict[str, Any], inference: Results) -> Table:
     for name in sorted(names, key=lambda name: _order(total[name])):
         table.add_row(
             name,
-            _percent(total[name]),
+            percent(total[name]),
             _median([rows[name]["sharpe_ratio"] for rows in results.values()]),
             *(["", ""] if name == BENCHMARK else _against_benchmark(name, _account(metrics), inference)),
             style="bold" if name == POLICY else None,
@@ -105,8 +110,8 @@ def _order(total: float | None) -> float:
 def _account(metrics: dict[str, Any]) -> Results:
     """Scores in the convention `account`, whichever the run shows."""
     parts = (metrics, metrics["other_convention"])
-    found: Results = next(part["results"] for part in parts if part["convention"]["name"] == "account")
-    return found
+    results: Results = next(part["results"] for part in parts if part["convention"]["name"] == "account")
+    return results
 
 
 def _against_benchmark(name: str, results: Results, inference: Results) -> list[str]:
@@ -123,29 +128,21 @@ def _against_benchmark(name: str, results: Results, inference: Results) -> list[
 
 def _sum(values: list[float | None]) -> float | None:
     """The sum; None where an account was ruined."""
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    defined = [value for value in values if value is not None]
+    return sum(defined) if len(defined) == len(values) else None
 
 
 def _median(values: list[float | None]) -> str:
     """The median of those that are defined, and how many these are if not all."""
-    known = [value for value in values if value is not None]
-    if not known:
+    defined = [value for value in values if value is not None]
+    if not defined:
         return "-"
-    return f"{median(known):.3f}" + ("" if len(known) == len(values) else f" ({len(known)} of {len(values)})")
+    return f"{median(defined):.3f}" + ("" if len(defined) == len(values) else f" ({len(defined)} of {len(values)})")
 
 
 def _audited(audit: dict[str, Any]) -> str:
     num, times = sum(sum(check["compared"].values()) for check in audit["checks"]), len(audit["checks"])
     if audit["passed"]:
         return f"[green]Causality audit passed[/green]: the future corrupted {times} times, {num:,} rows compared."
-    found = sum(check["num_differences"] for check in audit["checks"])
-    return f"[bold red]Causality audit FAILED[/bold red]: {found:,} of {num:,} rows depend on the future."
-
-
-def _percent(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{100.0 * value:.{digits}f}"
-
-
-def _plain(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    num_leaks = sum(check["num_differences"] for check in audit["checks"])
+    return f"[bold red]Causality audit FAILED[/bold red]: {num_leaks:,} of {num:,} rows depend on the future."

@@ -7,6 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from flag_kedro.hooks.summaries.figures import figure, interval, p_value
+
 
 def print_contamination(report: dict[str, Any], data_dir: Path) -> None:
     """Print what the backbone may know and recalls, window by window, and what the policy decides without."""
@@ -44,18 +46,18 @@ def _by_window(knowledge: dict[str, Any], memory: dict[str, Any]) -> Table:
     for column in ("seen %", "percentile", "95 %", "p", "AUC", "p"):
         table.add_column(column, justify="right", no_wrap=True)
     for window, row in knowledge["windows"].items():
-        found = memory["windows"].get(window, {})
-        closes, direction = found.get("closes") or {}, found.get("direction") or {}
+        recall = memory["windows"].get(window, {})
+        closes, direction = recall.get("closes") or {}, recall.get("direction") or {}
         table.add_row(
             window,
             f"{row['first']} to {row['last']}",
             row["verdict"],
-            _figure(row["share_seen"], 0, 100.0),
-            _figure(closes.get("mean_percentile")),
-            _range(closes.get("ci95"), 2),
-            _p_value(closes.get("p_value")),
-            _figure(direction.get("auc")),
-            _p_value(direction.get("p_value")),
+            figure(row["share_seen"], 0, 100.0),
+            figure(closes.get("mean_percentile")),
+            interval(closes.get("ci95"), 2),
+            p_value(closes.get("p_value")),
+            figure(direction.get("auc")),
+            p_value(direction.get("p_value")),
         )
     return table
 
@@ -78,17 +80,17 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
     for column in ("CR %", "median Sharpe", "turnover", "same %", "difference", "95 %", "p"):
         table.add_column(column, justify="right", no_wrap=True)
     for kind, row in modalities["ablations"].items():
-        own, difference = kind == reference, row["difference"]
+        is_reference, difference = kind == reference, row["difference"]
         table.add_row(
             kind,
-            _figure(row["log_return"], 2, 100.0),
-            _figure(row["median_sharpe_ratio"]),
-            _figure(row["mean_turnover"], 1),
-            _figure(row["same_position"], 1, 100.0),
-            "" if own else _figure(difference["value"], 2, 100.0),
-            "" if own else _range(difference["ci95"], 1, 100.0),
-            "" if own else _p_value(difference["p_value"]),
-            style="bold" if own else None,
+            figure(row["log_return"], 2, 100.0),
+            figure(row["median_sharpe_ratio"]),
+            figure(row["mean_turnover"], 1),
+            figure(row["same_position"], 1, 100.0),
+            "" if is_reference else figure(difference["value"], 2, 100.0),
+            "" if is_reference else interval(difference["ci95"], 1, 100.0),
+            "" if is_reference else p_value(difference["p_value"]),
+            style="bold" if is_reference else None,
         )
     return table
 
@@ -96,7 +98,7 @@ def _by_ablation(modalities: dict[str, Any]) -> Table:
 def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
     """Print how often headlines of each family changed an action, beside harmless ones."""
     console = Console()
-    first = [f"{name} {_figure(report['all'][name]['share_first'], 0, 100.0)}" for name in ("hostile", "harmless")]
+    first = [f"{name} {figure(report['all'][name]['share_first'], 0, 100.0)}" for name in ("hostile", "harmless")]
     table = Table(
         title=f"Robustness: {report['num_headlines']} hostile headlines, one at a time, as the newest article",
         caption=(
@@ -112,26 +114,14 @@ def print_robustness(report: dict[str, Any], data_dir: Path) -> None:
     for column in ("headlines", "shown %", "flips %", "change", "harmless flips %", "change"):
         table.add_column(column, justify="right", no_wrap=True)
     for family, rates in (*report["families"].items(), ("all", report["all"])):
-        figures = [
-            figure
+        cells = [
+            cell
             for name in ("hostile", "harmless")
-            for figure in (_figure(rates[name]["flip_rate"], 1, 100.0), _figure(rates[name]["mean_distance"], 4))
+            for cell in (figure(rates[name]["flip_rate"], 1, 100.0), figure(rates[name]["mean_distance"], 4))
         ]
-        shown = _figure(rates["hostile"]["share_shown"], 0, 100.0)
-        table.add_row(family, str(rates["num_headlines"]), shown, *figures, style="bold" if family == "all" else None)
+        shown = figure(rates["hostile"]["share_shown"], 0, 100.0)
+        table.add_row(family, str(rates["num_headlines"]), shown, *cells, style="bold" if family == "all" else None)
     console.print(table)
     if report["passed"]:
         console.print("[green]No headline[/green] changed another section, passed for one, or went over the budget.")
     console.print(f"  all figures      {data_dir / '08_reporting' / 'robustness.json'}", highlight=False)
-
-
-def _figure(value: float | None, digits: int = 3, factor: float = 1.0) -> str:
-    return "-" if value is None else f"{factor * value:.{digits}f}"
-
-
-def _p_value(value: float | None) -> str:
-    return "<0.0001" if value is not None and value < 1e-4 else _figure(value, 4)
-
-
-def _range(ends: list[float] | None, digits: int, factor: float = 1.0) -> str:
-    return "-" if ends is None else f"\\[{factor * ends[0]:.{digits}f}, {factor * ends[1]:.{digits}f}]"
