@@ -15,7 +15,9 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.experiments.config import RobustnessConfig
-from flag_kedro.experiments.robustness import ProbedPolicy, ask_round, plan_probes, summarise_probes
+from flag_kedro.experiments.headline_probes import plan_probes
+from flag_kedro.experiments.robustness import ProbedPolicy, ask_round
+from flag_kedro.experiments.robustness_report import summarise_probes
 from flag_kedro.features.ablation import ablate_articles
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.digest import read_articles
@@ -94,7 +96,7 @@ def try_headlines(
         for probes in rounds:
             rows += ask_round(probes, probed, seed)
             advance(len(probes))
-    return summarise_probes(rows)
+    return asdict(summarise_probes(rows))
 
 
 def refuse_forgeries(robustness: dict[str, Any]) -> None:
