@@ -63,7 +63,8 @@ def compare_cutoff(
     days = pl.concat(table["session"] for table in market_states.values())
     sessions = {window: days.filter(days.is_between(*span)).to_list() for window, span in _spans(market_states, data)}
     told = {"day": None if cutoff.day is None else cutoff.day.isoformat(), "reason": cutoff.reason}
-    return {"backbone": name, "cutoff": told, "windows": compare_windows(cutoff, sessions)}
+    windows = {window: asdict(row) for window, row in compare_windows(cutoff, sessions).items()}
+    return {"backbone": name, "cutoff": told, "windows": windows}
 
 
 def probe_memory(
@@ -92,7 +93,7 @@ def probe_memory(
     }
     with progress_bar("asking for closes", sum(map(num_texts, asked.values()))) as advance:
         score = partial(model.score, on_read=advance)
-        found = {window: probe_recall(statements, score) for window, statements in asked.items()}
+        found = {window: asdict(probe_recall(statements, score)) for window, statements in asked.items()}
     return {"applicable": True, "reason": None, "windows": found}
 
 
@@ -136,7 +137,7 @@ def replay_ablations(
     if missing := unnamed(list(market_states), company_names):
         logger.warning("mask_names masked the tickers of %s only: no name of theirs is known", " ".join(missing))
     told = {"reference": features.ablation, "window": list(judged.dates), "symbols_without_names": missing}
-    return told | {"ablations": found}
+    return told | {"ablations": {kind: asdict(comparison) for kind, comparison in found.items()}}
 
 
 def report_contamination(
