@@ -75,7 +75,8 @@ def run_seeds(
         for seed, work in works.items()
     ]
     rows = do_all("seeds", jobs, finished)
-    return {"key": finished.key, "seeds": [first, *others], "summary": summarise_rows(rows), "rows": rows}
+    summary = {symbol: asdict(scores) for symbol, scores in summarise_rows(rows).items()}
+    return {"key": finished.key, "seeds": [first, *others], "summary": summary, "rows": rows}
 
 
 def _score(
