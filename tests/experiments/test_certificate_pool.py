@@ -14,8 +14,8 @@ import pytest
 
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.errors import DataError
-from flag_kedro.experiments.certificate import run_markets
+from flag_kedro.errors import ParameterError
+from flag_kedro.experiments.certificate_pool import run_markets
 from flag_kedro.experiments.certificate_run import CertificateSettings, assess_market, draw_market
 from flag_kedro.experiments.config import CertifyConfig
 from flag_kedro.features.config import FeaturesConfig
@@ -42,7 +42,7 @@ ENDLESS = PPOConfig(
 )
 def test_what_pays_without_reading_is_refused(simulated: SimulatedConfig, env: EnvConfig, named: str):
     rest = FeaturesConfig(), env, PolicyConfig(), ENDLESS, RuntimeConfig()
-    with pytest.raises(DataError, match=named):
+    with pytest.raises(ParameterError, match=named):
         issue_certificate(CertifyConfig(), simulated, *rest)
 
 
@@ -54,8 +54,8 @@ SETTINGS = CertificateSettings(
 
 def test_an_effect_below_the_cost_says_nothing():
     tiny = replace(SETTINGS, simulated=SimulatedConfig(signal=0.0001))
-    row = assess_market(draw_market(tiny, 1, planted=True), tiny.env)
-    assert (row["informative"], row["oracle_log_return"]) == (False, 0.0)
+    assessment = assess_market(draw_market(tiny, 1, planted=True), tiny.env)
+    assert (assessment.informative, assessment.oracle_log_return) == (False, 0.0)
 
 
 class Interrupted(Exception):
@@ -86,7 +86,7 @@ DIE = """
 import os, signal, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from flag_kedro.experiments.certificate import _end_with_parent
+from flag_kedro.experiments.certificate_pool import _end_with_parent
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent)
     print(pool.submit(os.getpid).result(), flush=True)

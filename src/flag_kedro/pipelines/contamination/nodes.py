@@ -47,7 +47,8 @@ def compare_cutoff(
     days = pl.concat(table["session"] for table in split.states.values())
     sessions = {window: days.filter(days.is_between(*span)).to_list() for window, span in _spans(split)}
     described = {"day": None if cutoff.day is None else cutoff.day.isoformat(), "reason": cutoff.reason}
-    return {"backbone": name, "cutoff": described, "windows": compare_windows(cutoff, sessions)}
+    windows = {window: asdict(row) for window, row in compare_windows(cutoff, sessions).items()}
+    return {"backbone": name, "cutoff": described, "windows": windows}
 
 
 def probe_memory(
@@ -74,7 +75,7 @@ def probe_memory(
     }
     with progress_bar("asking for closes", sum(map(num_texts, statements.values()))) as advance:
         score = partial(model.score, on_read=advance)
-        recall = {window: probe_recall(asked, score) for window, asked in statements.items()}
+        recall = {window: asdict(probe_recall(asked, score)) for window, asked in statements.items()}
     return {"applicable": True, "reason": None, "windows": recall}
 
 
@@ -105,7 +106,7 @@ def replay_ablations(
         "reference": reference,
         "window": list(split.evaluation.dates),
         "symbols_without_names": missing,
-        "ablations": ablations,
+        "ablations": {kind: asdict(comparison) for kind, comparison in ablations.items()},
     }
 
 

@@ -1,5 +1,6 @@
 """Nodes of the robustness pipeline."""
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,9 @@ from flag_kedro.env.prompt import write_prefix
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.experiments.config import RobustnessConfig
-from flag_kedro.experiments.robustness import ProbedPolicy, ask_round, plan_probes, summarise_probes
+from flag_kedro.experiments.headline_probes import plan_probes
+from flag_kedro.experiments.robustness import ProbedPolicy, ask_round
+from flag_kedro.experiments.robustness_report import summarise_probes
 from flag_kedro.experiments.strategies import Strategies
 from flag_kedro.features.market_state import data_hash
 from flag_kedro.features.market_tables import MarketTables
@@ -55,7 +58,7 @@ def try_headlines(
         for probes in rounds:
             rows += ask_round(probes, probed, seed)
             advance(len(probes))
-    return summarise_probes(rows)
+    return asdict(summarise_probes(rows))
 
 
 def refuse_forgeries(robustness: dict[str, Any]) -> None:

@@ -65,14 +65,13 @@ def sweep(
         ]
     rows = train_all("sweep", trainings, finished)
     ranked = rank([(each, rows[at * len(chosen) : (at + 1) * len(chosen)]) for at, each in enumerate(grid)])
-    best = ranked[0]["validation_log_return"]["median"]
-    log_metrics({"sweep/best_validation_log_return": best}, 0, int(time.time() * 1000))
+    log_metrics({"sweep/best_validation_log_return": ranked[0].median}, 0, int(time.time() * 1000))
     return {
         "key": finished.key,
         "seeds": list(chosen),
         "windows": fold.as_text(),
-        "best": ranked[0]["params"],
-        "combinations": ranked,
+        "best": ranked[0].params,
+        "combinations": [asdict(each) for each in ranked],
         "rows": rows,
     }
 

@@ -59,7 +59,8 @@ def run_seeds(
         for seed, work in works.items()
     ]
     rows = train_all("seeds", trainings, finished)
-    return {"key": finished.key, "seeds": [first, *others], "summary": summarise_rows(rows), "rows": rows}
+    summary = {symbol: asdict(scores) for symbol, scores in summarise_rows(rows).items()}
+    return {"key": finished.key, "seeds": [first, *others], "summary": summary, "rows": rows}
 
 
 def _training_facts(settings: RunSettings, seed: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.config import WalkForwardConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
+from flag_kedro.experiments.out_of_sample import concatenate_folds, mean_paths
 from flag_kedro.experiments.scoring import RunSettings
-from flag_kedro.experiments.walk_forward import concatenate_folds, mean_paths, summarise_folds
+from flag_kedro.experiments.walk_forward import summarise_folds
 from flag_kedro.experiments.walk_forward_plot import plot_walk_forward
 from flag_kedro.pipelines.scored import log_scored, train_and_score
 from flag_kedro.pipelines.trainings import QueuedTraining, open_experiment, train_all
@@ -56,9 +58,10 @@ def walk_forward(
     ]
     rows = train_all("walk forward", trainings, finished)
     paths = concatenate_folds(rows, facts["calendars"])
-    summary = summarise_folds(paths, backtest.bootstrap_draws, seed)
+    summary = {s: asdict(path) for s, path in summarise_folds(paths, backtest.bootstrap_draws, seed).items()}
     log_metrics(_flatten(summary), 0, int(time.time() * 1000))
-    return {"key": finished.key, "summary": summary, "paths": mean_paths(paths), "rows": rows}
+    means = {symbol: asdict(path) for symbol, path in mean_paths(paths).items()}
+    return {"key": finished.key, "summary": summary, "paths": means, "rows": rows}
 
 
 def draw_walk_forward(results: dict[str, Any]) -> go.Figure:
