@@ -65,8 +65,8 @@ def test_family_without_such_layers_is_refused(save_backbone: Save):
 def test_missing_weights_are_refused_not_drawn_at_random(save_backbone: Save, tmp_path: Path):
     source = save_backbone(MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)))
     weights = load_file(source / "model.safetensors")
-    kept = {name: weight for name, weight in weights.items() if "layers.0.mlp" not in name}
-    save_file(kept, source / "model.safetensors", metadata={"format": "pt"})
+    remaining = {name: weight for name, weight in weights.items() if "layers.0.mlp" not in name}
+    save_file(remaining, source / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "backbone").mkdir()
     with pytest.raises(ParameterError, match=r"lacks 3 weights, first layers\.0\.mlp"):
         write_backbone(PolicyConfig(backbone=str(source)), [], 0, tmp_path / "backbone")

@@ -94,11 +94,11 @@ def everything(model: nn.Module, log_probs: Tensor, values: Tensor) -> dict[str,
     return {"log_probs": finite.detach(), "values": values.detach(), "loss": loss.detach(), **gradients}
 
 
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """To 1e-5, in norm and in the largest deviation, tensor by tensor; the whole gradient too."""
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, truth in expected.items():
-        difference = found[name] - truth
+        difference = actual[name] - truth
         assert float(difference.norm()) <= TOLERANCE * float(truth.norm()), name
         assert float(difference.abs().max()) <= TOLERANCE * float(truth.abs().max()), name
 
@@ -113,9 +113,9 @@ def compare(folder: Path, config: PolicyConfig, states: States, combinations: Se
         model = build_actor_critic(folder, asked, 0, torch.device("cpu"), cache)
         model.load_state_dict(plain.state_dict())
         for _ in range(1 if cache is None else 2):  # the second time from the cache
-            said = model.evaluate(states)
-            assert (said.log_probs.isinf().numpy() == ~states.action_mask).all()
-            assert_equal(everything(model, said.log_probs, said.values), expected)
+            evaluation = model.evaluate(states)
+            assert (evaluation.log_probs.isinf().numpy() == ~states.action_mask).all()
+            assert_equal(everything(model, evaluation.log_probs, evaluation.values), expected)
         assert cache is None or cache.hits > 0
 
 

@@ -28,18 +28,18 @@ StatesOf = Callable[[Sequence[tuple[int, int]]], States]
 def answers(model: ActorCritic, states: States) -> dict[str, Tensor]:
     """Outputs, and the gradients of a loss in which every one of them counts."""
     model.zero_grad()
-    said = model.evaluate(states)
+    evaluation = model.evaluate(states)
     weights = torch.linspace(-1.0, 2.0, len(states))
-    (said.log_probs.exp().square().sum(dim=1) * weights + said.values * weights.flip(0)).sum().backward()
+    (evaluation.log_probs.exp().square().sum(dim=1) * weights + evaluation.values * weights.flip(0)).sum().backward()
     gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients.values())
-    return {"log_probs": said.log_probs.detach(), "values": said.values.detach(), **gradients}
+    return {"log_probs": evaluation.log_probs.detach(), "values": evaluation.values.detach(), **gradients}
 
 
-def assert_same_bits(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_same_bits(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
+        assert torch.equal(actual[name], tensor), name
 
 
 def counts(model: ActorCritic, before: Counts = (0, 0, 0, 0)) -> Counts:

@@ -84,7 +84,12 @@ class ActorCritic(nn.Module):
         return next(self.heads.parameters()).device
 
     def evaluate(self, states: States) -> Evaluation:
-        """Evaluate N states, each distinct prompt once; gradients of equal states add up by autograd."""
+        """Evaluate N states, each distinct prompt once; gradients of equal states add up by autograd.
+
+        Raises:
+            DataError: when a prompt is longer than `policy.max_tokens` or the backbone can read.
+            ValueError: when the trunk learns, dropout is active, or the backbone's attention was changed.
+        """
         texts = list(zip(states.prefix, states.account, strict=True))
         distinct = list(dict.fromkeys(texts)) if self.config.distinct_states else texts
         outputs = self._read([self.tokenise(*pair) for pair in distinct])
@@ -97,7 +102,12 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def decide(self, states: States) -> Decisions:
-        """The most probable legal action of each state, with probabilities and values; ties go to the first."""
+        """The most probable legal action of each state, with probabilities and values; ties go to the first.
+
+        Raises:
+            DataError: see `evaluate`.
+            ValueError: see `evaluate`.
+        """
         return most_probable(self.evaluate(states))
 
     def tokenise(self, prefix: str, account: str) -> Prompt:
@@ -120,7 +130,7 @@ class ActorCritic(nn.Module):
         return Prompt(prefix_ids, suffix_ids)
 
     def complete_rows(self, accounts: Sequence[str]) -> None:
-        """From now on read every prefix with all of `accounts` at once, so that later ones are in the cache."""
+        """Let every row of the trunk cache have all of `accounts` from now on, so that later ones are there already."""
         self.trunk.complete = tuple(dict.fromkeys(self._tokenise_part(text) for text in accounts))
 
     def encode(self, prefixes: Sequence[str]) -> Iterator[int]:
@@ -229,7 +239,9 @@ def build_actor_critic(
         cache: what may hold the trunk's outputs, from `open_trunk_cache`.
 
     Raises:
-        DataError: when the backbone does not suit (see `check_backbone`).
+        ParameterError: when the backbone does not suit (see `load_backbone`, `attach_trainable_top`,
+            `longest_prompt` and `ActorCritic.check_backbone`).
+        ValueError: when the cache is of another policy.
     """
     top = attach_trainable_top(load_backbone(folder, device), config, seed)
     return assemble_actor_critic(top, folder, config, seed, device, cache)
@@ -243,7 +255,20 @@ def assemble_actor_critic(
     device: torch.device,
     cache: TrunkCache | None,
 ) -> ActorCritic:
-    """Put heads on a backbone whose top is ready, check it, and lower its precision where asked for."""
+    """Put heads on a backbone whose top is ready, check it, and lower its precision where asked for.
+
+    Args:
+        backbone: on `device`, its trainable weights marked.
+        folder: the backbone's, with its tokenizer.
+        config: split, what learns, number format.
+        seed: of the heads.
+        device: where to put it.
+        cache: what may hold the trunk's outputs, from `open_trunk_cache`.
+
+    Raises:
+        ParameterError: when the backbone does not suit (see `longest_prompt` and `ActorCritic.check_backbone`).
+        ValueError: when the cache is of another policy.
+    """
     model = ActorCritic(backbone, folder, config, seed, cache).to(device)
     model.eval()  # dropout stays off: equal states must get equal answers
     model.check_backbone("float32")  # sharper than in bfloat16

@@ -68,7 +68,7 @@ def lower_precision(backbone: nn.Module, config: PolicyConfig) -> None:
 
 
 def frozen_copy(model: Policy) -> Policy:
-    """A copy that never learns; what never learns in `model`, and what is remembered of it, is shared with it."""
+    """A copy that never learns; frozen weights of `model`, and caches of their outputs, are shared with it."""
     shared: dict[int, object] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
     for module in model.modules():
         weights = list(module.parameters())

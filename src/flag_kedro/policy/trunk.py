@@ -144,10 +144,11 @@ def open_trunk_cache(
         folder: of the rows on disk, if `policy.trunk_cache` is `disk`.
 
     Returns:
-        None where nothing should be kept, or nothing but embeddings could be.
+        None where nothing is to be cached, or nothing but embeddings could be.
 
     Raises:
         ValueError: when rows should go to disk and no folder is given.
+        OSError: when a file of the backbone cannot be read.
     """
     if config.trunk_cache == "never" or config.frozen_layers == 0:
         return None
