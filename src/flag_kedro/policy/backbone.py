@@ -77,7 +77,7 @@ def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 def use_shared_prefix_attention(base: PreTrainedModel) -> None:
-    """Let a model of a known build attend in two steps.
+    """Switch a model of a supported build to shared-prefix attention.
 
     Raises:
         ParameterError: when it has other parts than the layers, rotary embedding and final norm that are read here.

@@ -1,4 +1,4 @@
-"""Where a backbone comes from, found out at once and without torch."""
+"""Where a backbone comes from: built here, a folder or the hub; checked at once and without torch."""
 
 import json
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ OFFLINE_HINT = (
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A backbone that is there."""
+    """A backbone that exists, and where it is loaded from."""
 
     name: str
     """A folder, a hub id, or `tiny`."""

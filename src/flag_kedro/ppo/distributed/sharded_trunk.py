@@ -34,7 +34,7 @@ class PassSynchronizer:
         token = torch.zeros(1, 1, dtype=torch.long, device=self._trunk.embed.weight.device)
         self._idle = True
         while self._due(False):
-            self._trunk.read_stems(self._trunk.embed(token))
+            self._trunk.prefill(self._trunk.embed(token))
         self._idle = False
 
     def _before_pass(self, layer: nn.Module, given: object) -> None:
