@@ -33,8 +33,10 @@ from flag_kedro.features.market_state import build_market_states
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.launch import start_training
+from flag_kedro.ppo.history import VALIDATION
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 MIN_ORACLE_T = 5.0
 MAX_HELD_SHARE = 0.2
@@ -140,11 +142,12 @@ def _learn(
     """A trained policy, and its validations as steps and log returns."""
     texts = tokenizer_texts(market.train.prefixes, settings.env.positions)
     write_backbone(settings.policy, texts, seed, folder)
-    model, updates = start_training(
-        folder, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime, seed
-    )
-    score = "env/validation_log_return"
-    curve = [{"step": row["step"], "validation_log_return": row[score]} for row in updates if score in row]
+    spec = TrainingSpec(
+        folder, None, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime,
+        seed,
+    )  # fmt: skip
+    model, updates = start_training(spec)
+    curve = [{"step": row["step"], "validation_log_return": row[VALIDATION]} for row in updates if VALIDATION in row]
     return model.decide, curve
 
 

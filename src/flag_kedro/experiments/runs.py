@@ -33,9 +33,12 @@ from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.manifest import write_manifest
 from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.policy.trunk_cache import TrunkCache
+from flag_kedro.ppo.checkpoint_key import open_checkpoints
+from flag_kedro.ppo.device import prepare_torch
 from flag_kedro.ppo.history import best_validation, without_wall_times
-from flag_kedro.ppo.launch import open_checkpoints, prepare_torch, start_training
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 OnUpdate = Callable[[dict[str, float]], None]
 
@@ -117,10 +120,11 @@ def trained(
             )
         try:
             cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
-            model, updates = start_training(
-                backbone, train, validation, settings.env, settings.policy, settings.ppo, settings.runtime, seed,
-                shared.trunk_rows, saved, cache,
+            spec = TrainingSpec(
+                backbone, shared.trunk_rows, train, validation, settings.env, settings.policy, settings.ppo,
+                settings.runtime, seed,
             )  # fmt: skip
+            model, updates = start_training(spec, saved, cache)
             history = []
             with closing(updates):
                 for row in updates:

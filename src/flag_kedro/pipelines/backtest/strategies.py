@@ -175,7 +175,8 @@ def open_strategies(
     from flag_kedro.policy.bundle import check_facts, load_policy, read_description
     from flag_kedro.policy.config import PolicyConfig
     from flag_kedro.policy.trunk import open_trunk_cache
-    from flag_kedro.ppo.launch import closed_account_texts, prepare_torch
+    from flag_kedro.ppo.device import prepare_torch
+    from flag_kedro.ppo.encoding import closed_account_texts
 
     device = prepare_torch(runtime)
     description = read_description(policy)

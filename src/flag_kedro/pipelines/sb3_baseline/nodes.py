@@ -32,7 +32,7 @@ def train_sb3_baseline(
 ) -> WritesFolder:
     """Train Stable-Baselines3's PPO on numeric indicators of the training window."""
     from flag_kedro.experiments.sb3_agent import TIMESTEPS, train_sb3
-    from flag_kedro.ppo.launch import prepare_torch
+    from flag_kedro.ppo.device import prepare_torch
 
     check_market(found_facts, market_facts(data, news, simulated, features))
     facts = training_facts(market_states, data, env)

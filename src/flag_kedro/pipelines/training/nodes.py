@@ -75,7 +75,7 @@ class TrunkRows:
 
     def write(self, folder: Path) -> None:
         """Add the rows that `folder` lacks."""
-        from flag_kedro.ppo.launch import start_encoding
+        from flag_kedro.ppo.encoding import start_encoding
 
         with progress_bar("reading prompts", len(self.prefixes)) as advance:
             rows = start_encoding(self.backbone, self.prefixes, self.env, self.policy, self.runtime, folder)
@@ -134,7 +134,9 @@ def train_policy(
         always repeats.
     """
     from flag_kedro.policy.bundle import TrainedPolicy
-    from flag_kedro.ppo.launch import open_checkpoints, start_training
+    from flag_kedro.ppo.checkpoint_key import open_checkpoints
+    from flag_kedro.ppo.training import start_training
+    from flag_kedro.ppo.training_spec import TrainingSpec
 
     facts = training_facts(market_states, data, env) | {"seed": seed}
     set_tags({"data_hash": facts["data_hash"]})
@@ -148,9 +150,8 @@ def train_policy(
         )
     saved = open_checkpoints(checkpoints, facts, backbone, policy, ppo, runtime, run_id())
     try:
-        model, updates = start_training(
-            backbone, train, validation, env, policy, ppo, runtime, seed, trunk_cache, saved
-        )
+        spec = TrainingSpec(backbone, trunk_cache, train, validation, env, policy, ppo, runtime, seed)
+        model, updates = start_training(spec, saved)
         with closing(updates):
             rows = follow(updates, ppo.num_updates(len(train.symbols)))
     finally:
@@ -173,7 +174,7 @@ def train_text_baseline(
     """Train the bag-of-words policy as `policy` was trained: same data, windows, budget and seed."""
     from flag_kedro.policy.bag_of_words import TrainedBagOfWords
     from flag_kedro.policy.bundle import check_facts, read_description
-    from flag_kedro.ppo.launch import start_bag_of_words
+    from flag_kedro.ppo.text_baseline import start_bag_of_words
 
     facts = training_facts(market_states, data, env) | {"seed": seed}
     check_facts(read_description(policy), facts)
