@@ -157,7 +157,7 @@ def test_stopped_in_the_third_training_it_goes_on_there(
 
     started: list[int] = []
     start = training.start_training
-    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[0].seed), start(*args))[1])
     with mlflow.start_run() as again:
         assert roll(tmp_path) == rolled[0]
     assert started == [1, 2]  # the seeds of fold 2
@@ -176,7 +176,7 @@ def test_rows_wait_for_another_seed_but_not_for_other_parameters(
 ):
     started: list[int] = []
     start = training.start_training
-    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[0].seed), start(*args))[1])
     more = roll(rolled[2], seeds="2 3")
     assert started == [3, 3]
     assert own(more["rows"][0]) == own(rolled[0]["rows"][1])
@@ -213,7 +213,7 @@ def test_first_seed_is_only_scored_and_all_are_trials_of_one_configuration(
 ):  # fmt: skip
     started: list[int] = []
     start = training.start_training
-    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[0].seed), start(*args))[1])
     with mlflow.start_run() as parent:
         result = seeds_of(trained, small_states, data, tmp_path, "4 5")
         first, second = (ScoredTrial(**row["trial"]) for row in result["rows"])

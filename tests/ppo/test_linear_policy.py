@@ -14,9 +14,9 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.policy.bag_of_words import BagOfWordsPolicy
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.launch import start_bag_of_words
+from flag_kedro.ppo.history import Metrics
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.ppo.trainer import Metrics
+from flag_kedro.ppo.text_baseline import start_bag_of_words
 
 FREE = EnvConfig(cost_bps=0, slippage_bps=0)
 SMALL = PPOConfig(

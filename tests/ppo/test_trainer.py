@@ -16,7 +16,8 @@ from flag_kedro.errors import TrainingError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.trainer import Metrics, train
+from flag_kedro.ppo.history import Metrics
+from flag_kedro.ppo.trainer import train
 
 MakeModel = Callable[[], ActorCritic]
 SMALL = PPOConfig(

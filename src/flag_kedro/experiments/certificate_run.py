@@ -28,8 +28,7 @@ from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.certificate import CertificateRun
 from flag_kedro.experiments.oracle import oracle_targets
-from flag_kedro.experiments.scoring import RunSettings
-from flag_kedro.experiments.training import train_on
+from flag_kedro.experiments.training import run_training
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.names import POLICY, VALIDATION_LOG_RETURN
@@ -37,6 +36,7 @@ from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 MIN_ORACLE_T = 5.0
 MAX_BUY_AND_HOLD_SHARE = 0.2
@@ -149,8 +149,11 @@ def _learn(
     """A trained policy, and its validations as steps and log returns."""
     texts = tokenizer_texts(market.train.prefixes, settings.env.positions)
     write_backbone(settings.policy, texts, seed, folder)
-    run = RunSettings(settings.env, settings.policy, settings.ppo, settings.runtime, calendars={})
-    model, history = train_on(market.train, market.validation, folder, run, seed)
+    spec = TrainingSpec(
+        folder, None, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime,
+        seed,
+    )  # fmt: skip
+    model, history = run_training(spec)
     score = VALIDATION_LOG_RETURN
     curve = [{"step": row["step"], "validation_log_return": row[score]} for row in history if score in row]
     return model.decide, curve

@@ -51,7 +51,7 @@ def open_strategies(
     """
     from flag_kedro.policy.bag_of_words import FACTS, load_bag_of_words
     from flag_kedro.policy.bundle import check_facts, read_description
-    from flag_kedro.ppo.launch import prepare_torch
+    from flag_kedro.ppo.device import prepare_torch
 
     prepare_torch(runtime)
     description = read_description(policy)
@@ -96,7 +96,7 @@ class _LanguageModels:
     def trunk_cache(self) -> "TrunkCache | None":
         """What the trunk says, shared by both."""
         from flag_kedro.policy.trunk import open_trunk_cache
-        from flag_kedro.ppo.launch import prepare_torch
+        from flag_kedro.ppo.device import prepare_torch
 
         if self.config.trunk_cache == "disk" and not any(self.trunk_rows.iterdir()):
             logger.warning(
@@ -107,7 +107,7 @@ class _LanguageModels:
     def trained(self) -> "ActorCritic":
         """The policy."""
         from flag_kedro.policy.bundle import load_policy
-        from flag_kedro.ppo.launch import prepare_torch
+        from flag_kedro.ppo.device import prepare_torch
 
         cache = self.trunk_cache
         return self._with_rows(load_policy(self.policy, self.backbone, prepare_torch(self.runtime), cache))
@@ -115,14 +115,14 @@ class _LanguageModels:
     def untrained(self) -> "ActorCritic":
         """The policy before training."""
         from flag_kedro.policy.actor_critic import build_actor_critic
-        from flag_kedro.ppo.launch import prepare_torch
+        from flag_kedro.ppo.device import prepare_torch
 
         device, cache = prepare_torch(self.runtime), self.trunk_cache
         return self._with_rows(build_actor_critic(self.folder, self.config, self.description["seed"], device, cache))
 
     def _with_rows(self, model: "ActorCritic") -> "ActorCritic":
         """Read every prompt with all account texts, where rows were kept so."""
-        from flag_kedro.ppo.launch import closed_account_texts
+        from flag_kedro.ppo.encoding import closed_account_texts
 
         if self.config.trunk_cache == "disk" and any(self.trunk_rows.iterdir()):
             model.complete_rows(closed_account_texts(self.env))

@@ -26,7 +26,7 @@ from flag_kedro.experiments.scoring import (
     fold_evaluation,
     score_replays,
 )
-from flag_kedro.experiments.training import OnUpdate, train_on
+from flag_kedro.experiments.training import OnUpdate, run_training
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.bundle import TrainedPolicy
@@ -34,9 +34,11 @@ from flag_kedro.policy.config import TINY, PolicyConfig
 from flag_kedro.policy.manifest import write_manifest
 from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.policy.trunk_cache import TrunkCache
+from flag_kedro.ppo.checkpoint_key import open_checkpoints
+from flag_kedro.ppo.device import prepare_torch
 from flag_kedro.ppo.history import best_validation, without_wall_times
-from flag_kedro.ppo.launch import open_checkpoints, prepare_torch
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 
 @dataclass
@@ -114,11 +116,12 @@ def trained(
             saved = open_checkpoints(
                 shared.checkpoints, known, backbone, settings.policy, settings.ppo, settings.runtime, shared.label
             )
-        model, history = train_on(
-            train, validation, backbone, settings, seed,
-            trunk_rows=shared.trunk_rows, trunk_cache=shared.trunk_cache(backbone, settings.policy, settings.runtime),
-            checkpoints=saved, on_update=on_update,
+        spec = TrainingSpec(
+            backbone, shared.trunk_rows, train, validation, settings.env, settings.policy, settings.ppo,
+            settings.runtime, seed,
         )  # fmt: skip
+        cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
+        model, history = run_training(spec, trunk_cache=cache, checkpoints=saved, on_update=on_update)
         yield Training(model, backbone, [without_wall_times(row) for row in history])
 
 

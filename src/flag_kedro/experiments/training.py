@@ -2,27 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
 
-from flag_kedro.env.window import TradingWindow
-from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.trunk_cache import TrunkCache
 from flag_kedro.ppo.checkpoint import Checkpoints
-from flag_kedro.ppo.launch import start_training
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 OnUpdate = Callable[[Mapping[str, float]], None]
 """Called with the metrics of each update, wall times included."""
 
 
-def train_on(
-    train: TradingWindow,
-    validation: TradingWindow | None,
-    backbone: Path,
-    settings: RunSettings,
-    seed: int,
+def run_training(
+    spec: TrainingSpec,
     *,
-    trunk_rows: Path | None = None,
     trunk_cache: TrunkCache | None = None,
     checkpoints: Checkpoints | None = None,
     on_update: OnUpdate | None = None,
@@ -30,13 +23,8 @@ def train_on(
     """Train a policy to its end, or go on where the same training was stopped.
 
     Args:
-        train: sessions to learn from.
-        validation: sessions that choose the weights; None keeps the last ones.
-        backbone: its folder.
-        settings: the parameters.
-        seed: of every draw.
-        trunk_rows: folder of what the trunk says, where `policy.trunk_cache` is `disk`.
-        trunk_cache: one that other trainings have filled; then `trunk_rows` is not read.
+        spec: what to train, from which windows.
+        trunk_cache: one that other trainings have filled; then `spec.trunk_cache` is not read.
         checkpoints: of this training, closed at its end, however it ends; None keeps nothing.
         on_update: called after each update.
 
@@ -48,10 +36,7 @@ def train_on(
         ParameterError: when the device or processes asked for are not there.
     """
     try:
-        model, updates = start_training(
-            backbone, train, validation, settings.env, settings.policy, settings.ppo, settings.runtime, seed,
-            trunk_rows, checkpoints, trunk_cache,
-        )  # fmt: skip
+        model, updates = start_training(spec, checkpoints, trunk_cache)
         history = []
         with closing(updates):
             for row in updates:

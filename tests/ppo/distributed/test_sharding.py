@@ -27,8 +27,7 @@ from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed import sharding
 from flag_kedro.ppo.distributed.sharding import Shard
-from flag_kedro.ppo.history import without_wall_times
-from flag_kedro.ppo.learner import Metrics
+from flag_kedro.ppo.history import Metrics, without_wall_times
 from flag_kedro.ppo.trainer import Trainer, train
 
 MakeModel = Callable[[], ActorCritic]
@@ -109,10 +108,10 @@ class OneOf(Accelerator):
 
 def test_whole_prefixes_are_dealt_out_in_turn():
     prefixes = ["b", "b", "a", "c", "a", "d", "d", "e"]
-    assert [Shard(rank, 2).own(prefixes).tolist() for rank in (0, 1)] == [[0, 1, 3, 7], [2, 4, 5, 6]]
-    assert Shard(3, 6).own(prefixes).tolist() == [5, 6]
-    assert Shard(5, 6).own(prefixes).tolist() == []
-    assert Shard().own(prefixes).tolist() == list(range(8))
+    assert [Shard(rank, 2).rows_to_read(prefixes).tolist() for rank in (0, 1)] == [[0, 1, 3, 7], [2, 4, 5, 6]]
+    assert Shard(3, 6).rows_to_read(prefixes).tolist() == [5, 6]
+    assert Shard(5, 6).rows_to_read(prefixes).tolist() == []
+    assert Shard().rows_to_read(prefixes).tolist() == list(range(8))
 
 
 def test_elements_of_others_come_through_to_the_bit(meet: Callable[[int], Meeting]):
@@ -133,7 +132,7 @@ def test_gradients_add_up_and_a_missing_one_is_zero(meet: Callable[[int], Meetin
         frozen = nn.Parameter(torch.zeros(3), requires_grad=False)
         one.grad = None if rank == 2 else torch.tensor([1.0, 10.0 * rank])
         two.grad = torch.tensor([[100.0]]) if rank == 2 else None
-        Shard(rank, 3).add_gradients([one, frozen, two])
+        Shard(rank, 3).all_reduce_gradients([one, frozen, two])
         assert frozen.grad is None
         return [one.grad.tolist(), two.grad.tolist()]
 

@@ -62,7 +62,7 @@ def probe_memory(
     seed: int,
 ) -> dict[str, Any]:
     """Ask the backbone, as a language model, for closes and directions of each window."""
-    from flag_kedro.ppo.launch import prepare_torch
+    from flag_kedro.ppo.device import prepare_torch
 
     folder = policy / "backbone" if policy_description["policy"]["backbone"] == TINY else backbone
     model = open_language_model(folder, prepare_torch(runtime))

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 def train_sb3_baseline(prices: pl.DataFrame, split: MarketSplit, runtime: RuntimeConfig, seed: int) -> WritesFolder:
     """Train Stable-Baselines3's PPO on numeric indicators of the training window."""
     from flag_kedro.experiments.sb3_agent import TIMESTEPS, train_sb3
-    from flag_kedro.ppo.launch import prepare_torch
+    from flag_kedro.ppo.device import prepare_torch
 
     set_tags({"data_hash": split.data_hash})
     prepare_torch(runtime)

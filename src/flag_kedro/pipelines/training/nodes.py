@@ -52,7 +52,7 @@ class TrunkRows:
 
     def write(self, folder: Path) -> None:
         """Add the rows that `folder` lacks."""
-        from flag_kedro.ppo.launch import start_encoding
+        from flag_kedro.ppo.encoding import start_encoding
 
         with progress_bar("reading prompts", len(self.prefixes)) as advance:
             rows = start_encoding(self.backbone, self.prefixes, self.env, self.policy, self.runtime, folder)
@@ -96,9 +96,10 @@ def train_policy(
         The bundle, and one row per update twice: its wall times, and its other metrics, which the same training
         always repeats.
     """
-    from flag_kedro.experiments.training import train_on
+    from flag_kedro.experiments.training import run_training
     from flag_kedro.policy.bundle import TrainedPolicy
-    from flag_kedro.ppo.launch import open_checkpoints
+    from flag_kedro.ppo.checkpoint_key import open_checkpoints
+    from flag_kedro.ppo.training_spec import TrainingSpec
 
     facts = split.facts | {"seed": seed}
     set_tags({"data_hash": split.data_hash})
@@ -109,11 +110,11 @@ def train_policy(
     policy, ppo, runtime = settings.policy, settings.ppo, settings.runtime
     saved = open_checkpoints(checkpoints, facts, backbone, policy, ppo, runtime, run_id())
     try:
+        spec = TrainingSpec(
+            backbone, trunk_cache, split.train, split.validation, settings.env, policy, ppo, runtime, seed
+        )
         with follow_training(ppo.num_updates(len(split.train.symbols))) as on_update:
-            model, history = train_on(
-                split.train, split.validation, backbone, settings, seed,
-                trunk_rows=trunk_cache, checkpoints=saved, on_update=on_update,
-            )  # fmt: skip
+            model, history = run_training(spec, checkpoints=saved, on_update=on_update)
     finally:
         if saved.resumed_from is not None:
             set_tags({"resumed_from": saved.resumed_from})
@@ -125,7 +126,7 @@ def train_text_baseline(split: MarketSplit, policy: Path, settings: RunSettings,
     """Train the bag-of-words policy as `policy` was trained: same data, windows, budget and seed."""
     from flag_kedro.policy.bag_of_words import TrainedBagOfWords
     from flag_kedro.policy.bundle import check_facts, read_description
-    from flag_kedro.ppo.launch import start_bag_of_words
+    from flag_kedro.ppo.text_baseline import start_bag_of_words
 
     facts = split.facts | {"seed": seed}
     check_facts(read_description(policy), facts)

@@ -83,7 +83,7 @@ def _score(
 ) -> Row:
     """The row of the policy in `bundle`, which was trained before."""
     from flag_kedro.policy.bundle import load_policy
-    from flag_kedro.ppo.launch import prepare_torch
+    from flag_kedro.ppo.device import prepare_torch
 
     for update in history:
         on_update(update)
