@@ -1,6 +1,7 @@
 """What several seeds of one configuration say together."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from flag_kedro.backtest.inference import summarise_seeds
@@ -27,4 +28,4 @@ def summarise_rows(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def _over(values: Sequence[float | None]) -> dict[str, Any] | None:
     known = [value for value in values if value is not None]
-    return summarise_seeds(known) if known else None
+    return asdict(summarise_seeds(known)) if known else None

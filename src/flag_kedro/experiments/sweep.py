@@ -77,7 +77,7 @@ def rank(tried: Sequence[tuple[Combination, Sequence[Row]]]) -> list[Row]:
     rows = []
     for combination, own in tried:
         by_seed = {str(row["seed"]): row["validation_log_return"] for row in own}
-        summary = summarise_seeds(list(by_seed.values()))
+        summary = asdict(summarise_seeds(list(by_seed.values())))
         rows.append(
             {
                 "values": dict(combination.values),

@@ -5,7 +5,7 @@ Shape legend: K = seeds, n = returns of all folds together, B = bootstrap draws.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ def _over_seeds(path: OutOfSamplePath, measure: Callable[[Sessions], Metrics]) -
     """Each score over seeds; a score is None where it is defined for no seed, and `num` says for how many it is."""
     each = [_scores(_path(returns, path.cash), measure) for returns in path.returns[POLICY]]
     known = {name: [value for scores in each if (value := scores[name]) is not None] for name in each[0]}
-    return {name: summarise_seeds(values) if values else None for name, values in known.items()}
+    return {name: asdict(summarise_seeds(values)) if values else None for name, values in known.items()}
 
 
 def _measure(days: int) -> Callable[[Sessions], Metrics]:

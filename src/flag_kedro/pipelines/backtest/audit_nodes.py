@@ -63,7 +63,7 @@ def audit_backtest(
         _check_repeats(reference, decisions.filter(audited), equity.filter(audited))
         advance()
         found = audit_causality(prices, news_table, decided_at, reference, play, cuts, seed, advance)
-    return found | {"asked_anew": FRESH_SESSIONS}
+    return asdict(found) | {"asked_anew": FRESH_SESSIONS}
 
 
 def refuse_leaks(causality_audit: dict[str, Any], backtest_report: str) -> None:

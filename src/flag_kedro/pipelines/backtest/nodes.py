@@ -2,12 +2,13 @@
 
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
+from flag_kedro.backtest.benchmark import TrialSharpes, add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.config import BacktestConfig, Convention
 from flag_kedro.backtest.counterfactual import shift_percentiles
 from flag_kedro.backtest.replay import Replay
@@ -86,18 +87,7 @@ def score_backtest(
     for name in CONVENTIONS:
         args = (decisions, equity, judged.marks, judged.calendars, name)
         results = score_strategies(*args, judged.cash_returns, long_short=judged.long_short)
-        convention = describe_convention(
-            name,
-            judged.dates,
-            judged.window.fill,
-            env.cost_bps,
-            env.slippage_bps,
-            judged.calendars,
-            cash_rate=env.cash_rate,
-            positions=env.positions,
-            borrow_bps_year=env.borrow_bps_year,
-            max_participation=env.max_participation,
-        )
+        convention = asdict(describe_convention(name, judged.dates, judged.env, judged.calendars))
         with_intervals = add_intervals(results, *args, draws, judged.cash_returns, long_short=judged.long_short)
         scored[name] = {"convention": convention, "results": with_intervals}
     other = "investorbench" if backtest.convention == "account" else "account"
@@ -113,7 +103,7 @@ def sensitivity_of_backtest(
 ) -> dict[str, Any]:
     """Cost curve, one-session lag and capacity of every strategy."""
     judged = evaluation_window(market_states, data, env)
-    return sensitivity_of_targets(judged.window, judged.env, judged.targets(decisions), judged.calendars)
+    return asdict(sensitivity_of_targets(judged.window, judged.env, judged.targets(decisions), judged.calendars))
 
 
 def compare_backtest(
@@ -132,17 +122,17 @@ def compare_backtest(
     trial = with_attempt(this_trial(policy, equity, judged), policy, market_states, judged.dates)
     trials = count_trials(trial, window)
     attempts = count_attempts(market_states, judged.dates, trials)
-    inference = compare_to_benchmark(
+    comparison = compare_to_benchmark(
         decisions,
         equity,
         judged.calendars,
         draw_windows(equity, backtest.bootstrap_draws, seed, judged.cash_returns),
-        trial_sharpes=None if trials is None else sharpes_of(trials),
-        tried_sharpes=tried_sharpes_of(attempts),
+        trials=None if trials is None else TrialSharpes(sharpes_of(trials), tried_sharpes_of(attempts)),
         shift_percentiles=shift_percentiles(judged.window, judged.env, judged.targets(decisions)),
         cash_returns=judged.cash_returns,
         long_short=judged.long_short,
     )
+    inference = asdict(comparison)
     record_trial(trial, window)
     tests = {symbol: {"flag_trader": rows["flag_trader"]} for symbol, rows in inference["symbols"].items()}
     log_metrics(flatten_scores(tests), 0, int(time.time() * 1000))

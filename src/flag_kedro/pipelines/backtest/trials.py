@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -172,7 +172,7 @@ def spread_over_seeds(
             continue
         year = math.sqrt(days_per_year(calendars[symbol]))
         found[symbol] = {
-            "cumulative_return": summarise_seeds([score["cumulative_return"] for score in scores]),
-            "sharpe_ratio": summarise_seeds([score["session_sharpe"] * year for score in scores]),
+            "cumulative_return": asdict(summarise_seeds([score["cumulative_return"] for score in scores])),
+            "sharpe_ratio": asdict(summarise_seeds([score["session_sharpe"] * year for score in scores])),
         }
     return found
