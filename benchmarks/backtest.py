@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.audit import audit_causality, choose_cuts
-from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
+from flag_kedro.backtest.benchmark import TrialSharpes, add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.counterfactual import shift_percentiles
 from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_sharpe
@@ -32,6 +32,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
+from flag_kedro.names import POLICY
 from flag_kedro.pipelines.backtest.judged import evaluation_window
 from flag_kedro.pipelines.backtest.strategies import Reader, Strategies
 from flag_kedro.pipelines.facts import windows_of
@@ -67,8 +68,8 @@ def main() -> None:
     data, env, backtest, features = DataConfig(windows=WINDOWS), EnvConfig(), BacktestConfig(), FeaturesConfig()
     market = simulate_market(None, SimulatedConfig(), seed=0)
     states, _ = build_market_states(market.prices, market.news, **asdict(features))
-    judged = evaluation_window(states, data, env)
-    strategies = Strategies({"flag_trader": Reader(reads_nothing)}, None, env, windows_of(states, data), 0)
+    evaluation = evaluation_window(states, data, env)
+    strategies = Strategies({POLICY: Reader(reads_nothing)}, None, env, windows_of(states, data), 0)
     played = timed("replay", lambda: strategies.play(market.prices, states))
     decisions = pl.concat([part.decisions for part in played.values()])
     equity = pl.concat([part.equity for part in played.values()])
@@ -77,18 +78,19 @@ def main() -> None:
         draws = draw_windows(equity, backtest.bootstrap_draws, 0)
         scored = {}
         for name in ("account", "investorbench"):
-            args = (decisions, equity, judged.marks, judged.calendars, name)
-            convention = describe_convention(name, judged.dates, env.fill, 5.0, 5.0, judged.calendars)
+            args = (decisions, equity, evaluation.marks, evaluation.calendars, name)
+            convention = asdict(describe_convention(name, evaluation.dates, evaluation.env, evaluation.calendars))
             results = add_intervals(score_strategies(*args), *args, draws)
             scored[name] = {"convention": convention, "results": results}
         return {**scored["account"], "other_convention": scored["investorbench"]}
 
-    def judge() -> dict[str, Any]:
-        shifts = shift_percentiles(judged.window, judged.env, judged.targets(decisions))
+    def compare() -> dict[str, Any]:
+        shifts = shift_percentiles(evaluation.window, evaluation.env, evaluation.targets(decisions))
         draws = draw_windows(equity, backtest.bootstrap_draws, 0)
-        return compare_to_benchmark(
-            decisions, equity, judged.calendars, draws, trial_sharpes={}, shift_percentiles=shifts
+        comparison = compare_to_benchmark(
+            decisions, equity, evaluation.calendars, draws, trials=TrialSharpes({}), shift_percentiles=shifts
         )
+        return asdict(comparison)
 
     def audit() -> dict[str, Any]:
         decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in states.values())
@@ -98,12 +100,14 @@ def main() -> None:
             return strategies.play(prices, build_market_states(prices, news, **asdict(features))[0], until)
 
         cuts = choose_cuts(decided_at["decided_at"], backtest.audit_times, 0)
-        return audit_causality(market.prices, market.news, decided_at, played, play, cuts, 0)
+        return asdict(audit_causality(market.prices, market.news, decided_at, played, play, cuts, 0))
 
-    metrics, inference = timed("scores and intervals", score), timed("tests and time shifts", judge)
+    metrics, inference = timed("scores and intervals", score), timed("tests and time shifts", compare)
     sensitivity = timed(
         "costs, lag, capacity",
-        lambda: sensitivity_of_targets(judged.window, env, judged.targets(decisions), judged.calendars),
+        lambda: asdict(
+            sensitivity_of_targets(evaluation.window, env, evaluation.targets(decisions), evaluation.calendars)
+        ),
     )
     audited = timed("causality audit", audit)
     if not audited["passed"]:
@@ -135,7 +139,7 @@ def main() -> None:
         ),
     )
     seconds["all"] = sum(seconds.values())
-    sessions = int(judged.window.num_sessions.max())
+    sessions = int(evaluation.window.num_sessions.max())
     if arguments.json:
         print(json.dumps({"symbols": len(states), "sessions": sessions, "seconds": seconds}))
         return
