@@ -1,4 +1,6 @@
-"""Time of scoring a large backtest and comparing it with buy and hold: six symbols x ten strategies x 252 sessions x 2,000 draws.
+"""Time of scoring a large backtest and comparing it with buy and hold.
+
+Six symbols x ten strategies x 252 sessions x 2,000 draws.
 
 `python benchmarks/comparison.py`
 """

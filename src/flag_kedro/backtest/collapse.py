@@ -1,4 +1,4 @@
-"""Whether a policy still decides anything, and what may be said of it.
+"""Whether a policy still decides anything, and what may be claimed of its lead over buy and hold.
 
 Shape legend: n = decisions of one symbol.
 """

@@ -1,4 +1,4 @@
-"""What the audit of the published table found, each as numbers and one plain sentence."""
+"""Findings of the audit of the published table, each as numbers and one plain sentence."""
 
 import json
 import math

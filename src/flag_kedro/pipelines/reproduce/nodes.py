@@ -44,6 +44,7 @@ def rebuild_published_rows(prices: dict[str, pl.DataFrame], skipped: dict[str, s
         f"reproduce/{symbol}/{metric}": value
         for symbol, row in rows.items()
         for metric, value in row.recomputed.items()
+        if value is not None
     }
     log_metrics(metrics, 0, int(time.time() * 1000))
     return {"source": SOURCE, "rows": {symbol: row.as_dict() for symbol, row in rows.items()}, "skipped": skipped}
