@@ -51,7 +51,7 @@ types: install
 benchmark: install
 	$(BIN)/python benchmarks/actor_critic.py
 	$(BIN)/python benchmarks/environment.py
-	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python benchmarks/backtest.py
 
 viz: install

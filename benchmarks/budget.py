@@ -33,8 +33,8 @@ from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.hooks.parameters import Settings, check_parameters
+from flag_kedro.names import TINY
 from flag_kedro.policy.backbone import write_backbone
-from flag_kedro.policy.config import TINY
 from flag_kedro.ppo.training import start_training
 from flag_kedro.ppo.training_spec import TrainingSpec
 

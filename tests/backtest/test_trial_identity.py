@@ -72,9 +72,9 @@ def test_spread_is_over_the_seeds_of_the_same_configuration() -> None:
     own = trial("p0", "c", 0, 0.1)
     known = [own, trial("p1", "c", 1, 0.2), trial("p2", "c", 2, 0.6), trial("p3", "other", 3, 9.0)]
     found = spread_over_seeds(own, known, {"ALDR": "XNYS"})["ALDR"]
-    assert found["cumulative_return"]["num"] == 3
-    assert found["cumulative_return"]["median"] == pytest.approx(0.2)
-    assert found["sharpe_ratio"]["max"] == pytest.approx(0.6 * np.sqrt(252))
+    assert found["cumulative_return"].num == 3
+    assert found["cumulative_return"].median == pytest.approx(0.2)
+    assert found["sharpe_ratio"].max == pytest.approx(0.6 * np.sqrt(252))
     assert spread_over_seeds(own, [own, known[3]], {"ALDR": "XNYS"}) == {}
 
 
@@ -85,7 +85,7 @@ def test_spread_holds_this_policy_and_not_an_older_one_of_its_seed() -> None:
     )
     other = ScoredTrial("other", "c", 1, {"ALDR": {"session_sharpe": 0.3, "cumulative_return": 0.3}}, {})
     found = spread_over_seeds(own, [own, older, other], {"ALDR": "XNYS"})["ALDR"]["cumulative_return"]
-    assert (found["num"], found["max"]) == (2, 0.3)
+    assert (found.num, found.max) == (2, 0.3)
 
 
 def test_symbol_that_an_earlier_trial_lacks_is_spread_over_the_others() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.backtest.inference import summarise_seeds
+from flag_kedro.backtest.inference import SeedSummary, summarise_seeds
 from flag_kedro.backtest.scores import days_per_year, session_sharpe
 from flag_kedro.env.account import Floats
 from flag_kedro.env.evaluation import EvaluationWindow
@@ -164,7 +164,7 @@ def scored_sharpes(trials: Sequence[ScoredTrial]) -> dict[str, list[float]]:
 
 def spread_over_seeds(
     trial: ScoredTrial, trials: Sequence[ScoredTrial], calendars: Mapping[str, str]
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> dict[str, dict[str, SeedSummary]]:
     """Median, interquartile mean and spread over the seeds of this trial's configuration, by symbol and metric."""
     by_seed = {trial.seed: trial}  # the newest of a seed: this one, else the store's latest
     for other in trials:

@@ -31,7 +31,7 @@ from flag_kedro.experiments.oracle import oracle_targets
 from flag_kedro.experiments.training import run_training
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
-from flag_kedro.names import POLICY, VALIDATION_LOG_RETURN
+from flag_kedro.names import BENCHMARK, POLICY, VALIDATION_LOG_RETURN
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -120,7 +120,7 @@ def assess_market(market: Market, env: EnvConfig) -> MarketAssessment:
     if oracle_log_return <= 0.0:  # where the effect is smaller than the cost, it does not even trade
         return MarketAssessment(oracle_log_return, oracle_t=0.0, buy_and_hold_share=0.0, informative=False)
     oracle_t = t_statistic(oracle_returns)
-    share = _log_return(replay("buy_and_hold", market.test, env, buy_and_hold)) / oracle_log_return
+    share = _log_return(replay(BENCHMARK, market.test, env, buy_and_hold)) / oracle_log_return
     informative = oracle_t >= MIN_ORACLE_T and share <= MAX_BUY_AND_HOLD_SHARE
     return MarketAssessment(oracle_log_return, oracle_t, share, informative)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from flag_kedro.policy.config import TINY
+from flag_kedro.names import TINY
 
 KNOWN_CUTOFFS: Mapping[str, tuple[date, str]] = {
     "HuggingFaceTB/SmolLM2-": (date(2024, 11, 30), "released in November 2024, an upper bound of its training text"),

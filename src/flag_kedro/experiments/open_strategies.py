@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flag_kedro import names
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError
@@ -60,9 +61,9 @@ def open_strategies(
     models = _LanguageModels(policy, backbone, trunk_cache, description, split.env, runtime)
     return Strategies(
         policies={
-            "flag_trader": _once(lambda: models.trained().decide),
-            "untrained_lm": _once(lambda: models.untrained().decide),
-            "text_linear_ppo": _once(lambda: load_bag_of_words(text_baseline).decide),
+            names.POLICY: _once(lambda: models.trained().decide),
+            names.UNTRAINED_LM: _once(lambda: models.untrained().decide),
+            names.TEXT_LINEAR_PPO: _once(lambda: load_bag_of_words(text_baseline).decide),
         },
         indicator_agent=None if sb3_baseline is None else _optional_agent(sb3_baseline, split.facts),
         split=split,

@@ -12,7 +12,7 @@ import numpy as np
 
 from flag_kedro.backtest.scores import Scores, days_per_year
 from flag_kedro.env.account import RUIN_SHARE, Floats
-from flag_kedro.experiments.seeds import BENCHMARK, POLICY
+from flag_kedro.names import BENCHMARK, POLICY
 
 ALL = "all"
 """The name of all symbols together."""

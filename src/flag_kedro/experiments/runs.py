@@ -18,7 +18,6 @@ from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import (
-    POLICY,
     Row,
     RunSettings,
     cut,
@@ -27,10 +26,11 @@ from flag_kedro.experiments.scoring import (
     score_replays,
 )
 from flag_kedro.experiments.training import OnUpdate, run_training
+from flag_kedro.names import POLICY, TINY
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.bundle import TrainedPolicy
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import write_manifest
 from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.policy.trunk_cache import TrunkCache

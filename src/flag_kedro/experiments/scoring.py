@@ -17,13 +17,13 @@ from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.folds import Fold, Span
+from flag_kedro.names import BENCHMARK, POLICY
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.history import best_validation
 from flag_kedro.ppo.runtime import RuntimeConfig
 
 Row = dict[str, Any]
-POLICY = "flag_trader"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def describe_run(
         values), `cash_returns` (symbol -> n values) and `history`.
     """
     evaluation = fold_evaluation(states, fold.test, settings)
-    played = {POLICY: decide, "buy_and_hold": buy_and_hold}
+    played = {POLICY: decide, BENCHMARK: buy_and_hold}
     replays = {name: replay(name, evaluation.window, evaluation.env, rule) for name, rule in played.items()}
     by_symbol = {
         name: {

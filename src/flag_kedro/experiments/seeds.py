@@ -4,25 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flag_kedro.backtest.inference import summarise_seeds
+from flag_kedro.backtest.inference import SeedSummary, summarise_seeds
 from flag_kedro.backtest.scores import Scores
-
-POLICY, BENCHMARK = "flag_trader", "buy_and_hold"
-SeedStatistics = dict[str, float | int | None]
-"""Median, interquartile mean, extremes, std and number of seeds, as `backtest.inference.summarise_seeds` has them."""
+from flag_kedro.names import BENCHMARK, POLICY
 
 
 @dataclass(frozen=True)
-class SeedSummary:
+class SeedScores:
     """Scores on one symbol over seeds; fields are strategies, saved as JSON in this order."""
 
-    flag_trader: dict[str, SeedStatistics | None]
+    flag_trader: dict[str, SeedSummary | None]
     """By metric, over the seeds for which it is defined; None where that is none."""
     buy_and_hold: Scores
     """By metric; no seed changes them."""
 
 
-def summarise_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, SeedSummary]:
+def summarise_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, SeedScores]:
     """Scores over seeds, by symbol.
 
     Args:
@@ -33,7 +30,7 @@ def summarise_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, SeedSummary]:
     """
     scores: list[Mapping[str, Mapping[str, Scores]]] = [row["scores"] for row in rows]
     return {
-        symbol: SeedSummary(
+        symbol: SeedScores(
             flag_trader={
                 metric: summarise_defined([by_symbol[symbol][POLICY][metric] for by_symbol in scores])
                 for metric in by_strategy[POLICY]
@@ -44,7 +41,7 @@ def summarise_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, SeedSummary]:
     }
 
 
-def summarise_defined(values: Sequence[float | None]) -> SeedStatistics | None:
+def summarise_defined(values: Sequence[float | None]) -> SeedSummary | None:
     """Statistics of one score over the seeds for which it is defined; None where that is none.
 
     Raises:

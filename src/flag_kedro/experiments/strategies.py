@@ -6,6 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
+from flag_kedro import names
 from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.rules import follow, macd_targets, rsi_targets
@@ -17,21 +18,7 @@ from flag_kedro.experiments.cached_policy import CachedPolicy
 
 FRESH_SESSIONS = 10
 """Sessions before an audited time that policies answer anew, whatever they remember."""
-RULES = ("buy_and_hold", "flat", "sticky_random", "momentum", "mean_reversion", "text_ridge")
-POLICIES = ("flag_trader", "untrained_lm", "text_linear_ppo")
-"""Strategies that read prompts and nothing else."""
-ORDER = (
-    "flag_trader",
-    "buy_and_hold",
-    "flat",
-    "sticky_random",
-    "momentum",
-    "mean_reversion",
-    "untrained_lm",
-    "text_ridge",
-    "text_linear_ppo",
-    "sb3_ppo",
-)
+RULES = (names.BENCHMARK, names.FLAT, names.STICKY_RANDOM, names.MOMENTUM, names.MEAN_REVERSION, names.TEXT_RIDGE)
 IndicatorAgent = Callable[[pl.DataFrame, TradingWindow], Decide]
 """Makes a rule from prices and a window."""
 
@@ -90,20 +77,20 @@ class Strategies:
         for name, rule in self._rules(prices, split, window).items():
             if name not in leave_out:
                 played[name] = replay(name, window, split.env, rule, on_step)
-        return {name: played[name] for name in ORDER if name in played}
+        return {name: played[name] for name in names.STRATEGIES if name in played}
 
     def _rules(self, prices: pl.DataFrame, split: MarketSplit, window: TradingWindow) -> dict[str, Decide]:
         states, shorts = split.states, split.env.positions == "long_short"
         ridge = fit_text_ridge(states, split.cut(self.split.windows.train), split.env.cost)
         rules = {
-            "buy_and_hold": buy_and_hold,
-            "flat": flat,
-            "sticky_random": sticky_random(self.seed, window.symbols),
-            "momentum": follow(macd_targets(states, window, shorts)),
-            "mean_reversion": follow(rsi_targets(states, window, shorts)),
-            "text_ridge": follow(ridge_targets(ridge, states, window, shorts)),
+            names.BENCHMARK: buy_and_hold,
+            names.FLAT: flat,
+            names.STICKY_RANDOM: sticky_random(self.seed, window.symbols),
+            names.MOMENTUM: follow(macd_targets(states, window, shorts)),
+            names.MEAN_REVERSION: follow(rsi_targets(states, window, shorts)),
+            names.TEXT_RIDGE: follow(ridge_targets(ridge, states, window, shorts)),
         }
-        return rules if self.indicator_agent is None else rules | {"sb3_ppo": self.indicator_agent(prices, window)}
+        return rules if self.indicator_agent is None else rules | {names.SB3_PPO: self.indicator_agent(prices, window)}
 
 
 def join_replays(replays: Mapping[str, Replay]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flag_kedro.backtest.inference import summarise_seeds
+from flag_kedro.backtest.inference import SeedSummary, summarise_seeds
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.experiments.seeds import SeedStatistics
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 
@@ -54,16 +53,14 @@ class RankedCombination:
     """What differs from the run's parameters, by path."""
     params: str
     """The same as `kedro run --params` takes it."""
-    validation_log_return: SeedStatistics
+    validation_log_return: SeedSummary
     """Over seeds, of the sum over symbols."""
     by_seed: dict[str, float]
 
     @property
     def median(self) -> float:
         """Median over seeds of the validation log return."""
-        median = self.validation_log_return["median"]
-        assert median is not None
-        return median
+        return self.validation_log_return.median
 
 
 def combinations(

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from flag_kedro.backtest import metrics
-from flag_kedro.backtest.inference import draw_sessions, score_intervals
+from flag_kedro.backtest.inference import SeedSummary, draw_sessions, score_intervals
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.backtest.sessions import Measure, Metrics, Sessions
 from flag_kedro.backtest.sharpe_tests import sharpe_difference
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.experiments.out_of_sample import OutOfSamplePath, finite_or_none
-from flag_kedro.experiments.seeds import BENCHMARK, POLICY, SeedStatistics, summarise_defined
+from flag_kedro.experiments.seeds import summarise_defined
+from flag_kedro.names import BENCHMARK, POLICY
 
 UNDEFINED = Difference(None, None, None)
 
@@ -25,7 +26,7 @@ UNDEFINED = Difference(None, None, None)
 class FoldSummary:
     """Scores within one fold; saved as JSON in this order."""
 
-    seeds: dict[str, SeedStatistics | None]
+    seeds: dict[str, SeedSummary | None]
     """Each score of the policy over seeds."""
     buy_and_hold: dict[str, float | None]
 
@@ -41,7 +42,7 @@ class OutOfSampleSummary:
     """By strategy, scores of the mean over seeds of daily log returns, and `METRIC_ci95`, their 95 % intervals."""
     sharpe_difference: Difference
     """Annualised Sharpe ratio less that of buy and hold, by a studentised bootstrap."""
-    seeds: dict[str, SeedStatistics | None]
+    seeds: dict[str, SeedSummary | None]
     """Each score over the seeds' own paths."""
     folds: dict[str, FoldSummary]
 
@@ -91,7 +92,7 @@ def _summarise_fold(path: OutOfSamplePath, measure: Measure) -> FoldSummary:
     return FoldSummary(_score_seeds(path, measure), benchmark)
 
 
-def _score_seeds(path: OutOfSamplePath, measure: Measure) -> dict[str, SeedStatistics | None]:
+def _score_seeds(path: OutOfSamplePath, measure: Measure) -> dict[str, SeedSummary | None]:
     """Each score over seeds; a score is None where it is defined for no seed, and `num` says for how many it is."""
     by_seed = [_scores(_to_sessions(returns, path.cash), measure) for returns in path.returns[POLICY]]
     return {name: summarise_defined([scores[name] for scores in by_seed]) for name in by_seed[0]}

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from flag_kedro.backtest.plot_style import COLORS, GRID, HOLD_COLOR, SUBTITLE, strategy_line
 from flag_kedro.experiments.out_of_sample import ALL, FoldRun, MeanPath
-from flag_kedro.experiments.seeds import BENCHMARK, POLICY
+from flag_kedro.names import BENCHMARK, POLICY
 
 HEIGHT = 460
 

@@ -21,7 +21,8 @@ from flag_kedro.experiments.strategies import Strategies
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.features.provenance import MarketFacts, check_market, market_facts
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.names import TINY
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 

@@ -21,8 +21,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.errors import ParameterError
+from flag_kedro.names import TINY
 from flag_kedro.policy.attention import ATTENTION
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.source import OFFLINE_HINT, TINY_GEOMETRY, find_backbone
 
 disable_progress_bar()  # a second's work each; training has a bar of its own

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from flag_kedro.env.account import ACTION_NAMES
 from flag_kedro.env.prompt import PROMPT_VERSION
 from flag_kedro.errors import DataError
+from flag_kedro.names import TINY
 from flag_kedro.policy.actor_critic import ActorCritic, assemble_actor_critic
 from flag_kedro.policy.backbone import backbone_hash, load_backbone
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import verify_manifest
 from flag_kedro.policy.trainable import is_top
 from flag_kedro.policy.trunk_cache import TrunkCache

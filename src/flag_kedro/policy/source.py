@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from flag_kedro.errors import ParameterError
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.names import TINY
+from flag_kedro.policy.config import PolicyConfig
 
 TINY_GEOMETRY = {
     "hidden_size": 128,

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flag_kedro.hooks.summaries.figures import BENCHMARK, POLICY, figure, percent
+from flag_kedro.hooks.summaries.figures import figure, percent
+from flag_kedro.names import BENCHMARK, POLICY
 
 LEVEL = 0.05
 

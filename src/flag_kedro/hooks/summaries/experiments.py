@@ -7,7 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flag_kedro.hooks.summaries.figures import ALL_SYMBOLS, BENCHMARK, POLICY, figure, interval, percent
+from flag_kedro.hooks.summaries.figures import figure, interval, percent
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
 
 
 def print_walk_forward(results: dict[str, Any], data_dir: Path) -> None:

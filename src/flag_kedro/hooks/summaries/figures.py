@@ -1,7 +1,5 @@
 """How summaries write figures; names that they look results up by."""
 
-POLICY, BENCHMARK, ALL_SYMBOLS = "flag_trader", "buy_and_hold", "all"
-
 
 def figure(value: float | None, digits: int = 3, factor: float = 1.0) -> str:
     """A number with so many digits after the point; a dash where it is undefined."""

@@ -1,5 +1,6 @@
 """The nodes of the backtest pipeline that doubt it."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +13,10 @@ from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError, LookAheadError
 from flag_kedro.experiments.strategies import FRESH_SESSIONS, Strategies, join_replays
 from flag_kedro.features.market_tables import MarketTables
+from flag_kedro.names import UNTRAINED_LM
 from flag_kedro.pipelines.progress import progress_bar
 
-UNAUDITED = ("untrained_lm",)
+UNAUDITED = (UNTRAINED_LM,)
 """It decides as the trained one does, from the same prompts; replaying it as often would double the audit's time."""
 
 
@@ -41,7 +43,7 @@ def audit_backtest(
         _check_repeats(reference, decisions.filter(audited), equity.filter(audited))
         advance()
         audit = audit_causality(tables.prices, tables.news, decided_at, reference, play, cuts, seed, advance)
-    return audit | {"asked_anew": FRESH_SESSIONS}
+    return asdict(audit) | {"asked_anew": FRESH_SESSIONS}
 
 
 def refuse_leaks(causality_audit: dict[str, Any], backtest_report: str) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
+from flag_kedro.backtest.benchmark import TrialSharpes, add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.config import BacktestConfig, Convention
 from flag_kedro.backtest.counterfactual import shift_percentiles
 from flag_kedro.backtest.scores import describe_convention, score_strategies
@@ -39,24 +40,13 @@ def score_backtest(
     decisions: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit, backtest: BacktestConfig, seed: int
 ) -> dict[str, Any]:
     """Score all strategies in both conventions, with intervals; `results` holds the one asked for."""
-    evaluation, env = split.evaluation, split.env
+    evaluation = split.evaluation
     draws = draw_windows(equity, backtest.bootstrap_draws, seed, evaluation.cash_returns)
     scored: dict[str, dict[str, Any]] = {}
     for name in CONVENTIONS:
         args = (decisions, equity, evaluation.marks, evaluation.calendars, name)
         results = score_strategies(*args, evaluation.cash_returns, long_short=evaluation.long_short)
-        convention = describe_convention(
-            name,
-            evaluation.dates,
-            evaluation.window.fill,
-            env.cost_bps,
-            env.slippage_bps,
-            evaluation.calendars,
-            cash_rate=env.cash_rate,
-            positions=env.positions,
-            borrow_bps_year=env.borrow_bps_year,
-            max_participation=env.max_participation,
-        )
+        convention = asdict(describe_convention(name, evaluation.dates, split.env, evaluation.calendars))
         with_intervals = add_intervals(results, *args, draws, evaluation.cash_returns, long_short=evaluation.long_short)
         scored[name] = {"convention": convention, "results": with_intervals}
     other = "investorbench" if backtest.convention == "account" else "account"
@@ -67,9 +57,8 @@ def score_backtest(
 def sensitivity_of_backtest(decisions: pl.DataFrame, split: MarketSplit) -> dict[str, Any]:
     """Cost curve, one-session lag and capacity of every strategy."""
     evaluation = split.evaluation
-    return sensitivity_of_targets(
-        evaluation.window, evaluation.env, evaluation.targets(decisions), evaluation.calendars
-    )
+    targets = evaluation.targets(decisions)
+    return asdict(sensitivity_of_targets(evaluation.window, evaluation.env, targets, evaluation.calendars))
 
 
 def compare_backtest(
@@ -94,15 +83,16 @@ def compare_backtest(
         equity,
         evaluation.calendars,
         draw_windows(equity, backtest.bootstrap_draws, seed, evaluation.cash_returns),
-        trial_sharpes=None if trials is None else scored_sharpes(trials),
-        tried_sharpes=validated_sharpes(validated),
+        trials=None if trials is None else TrialSharpes(scored_sharpes(trials), validated_sharpes(validated)),
         shift_percentiles=shift_percentiles(evaluation.window, evaluation.env, evaluation.targets(decisions)),
         cash_returns=evaluation.cash_returns,
         long_short=evaluation.long_short,
     )
+    inference = asdict(comparison)
     record_trial(trial, window)
-    tests = {symbol: {POLICY: rows[POLICY]} for symbol, rows in comparison["symbols"].items()}
+    tests = {symbol: {POLICY: rows[POLICY]} for symbol, rows in inference["symbols"].items()}
     log_metrics(flatten_scores(tests), 0, int(time.time() * 1000))
     num_trials = None if trials is None else len(trials) + len(validated)
-    seeds = spread_over_seeds(trial, trials or [trial], evaluation.calendars)
-    return comparison | {"num_trials": num_trials, "seeds": seeds}
+    spread = spread_over_seeds(trial, trials or [trial], evaluation.calendars)
+    seeds = {symbol: {name: asdict(summary) for name, summary in rows.items()} for symbol, rows in spread.items()}
+    return inference | {"num_trials": num_trials, "seeds": seeds}

@@ -21,9 +21,8 @@ from flag_kedro.experiments.strategies import Strategies
 from flag_kedro.features.ablation import ABLATIONS, Ablation, unnamed
 from flag_kedro.features.market_state import data_hash
 from flag_kedro.features.market_tables import MarketTables
-from flag_kedro.names import POLICY
+from flag_kedro.names import POLICY, TINY
 from flag_kedro.pipelines.progress import progress_bar
-from flag_kedro.policy.config import TINY
 from flag_kedro.ppo.runtime import RuntimeConfig
 
 logger = logging.getLogger(__name__)

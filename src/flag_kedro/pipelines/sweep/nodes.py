@@ -18,8 +18,9 @@ from flag_kedro.experiments.config import SweepConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.experiments.sweep import Combination, combinations, rank
+from flag_kedro.names import TINY
 from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, open_experiment, train_all
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.tracking.log import log_metrics

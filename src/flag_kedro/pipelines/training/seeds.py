@@ -14,9 +14,9 @@ from flag_kedro.experiments.config import chosen_seeds
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings, describe_run
 from flag_kedro.experiments.seeds import summarise_rows
+from flag_kedro.names import TINY
 from flag_kedro.pipelines.scored import as_trial, log_scored, train_and_score
 from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, open_experiment, train_all
-from flag_kedro.policy.config import TINY
 from flag_kedro.policy.manifest import folder_hash
 
 if TYPE_CHECKING:  # imports torch

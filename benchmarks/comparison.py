@@ -1,6 +1,8 @@
-"""Time of scoring and judging a large backtest: six symbols x ten strategies x 252 sessions x 2,000 draws.
+"""Time of scoring a large backtest and comparing it with buy and hold.
 
-`python benchmarks/judge.py`
+Six symbols x ten strategies x 252 sessions x 2,000 draws.
+
+`python benchmarks/comparison.py`
 """
 
 import argparse
@@ -10,10 +12,11 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
+from flag_kedro.backtest.benchmark import TrialSharpes, add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.replay import DECISIONS, EQUITY
 from flag_kedro.backtest.scores import score_strategies
 from flag_kedro.data.streams import stream
+from flag_kedro.names import BENCHMARK
 
 
 def random_tables(
@@ -21,7 +24,7 @@ def random_tables(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decisions and equity of a rule that flips a coin (buy and hold: that buys), without costs."""
     flips = stream(0, symbol, strategy).integers(0, 2, num_sessions)
-    targets = np.ones_like(flips) if strategy == "buy_and_hold" else flips
+    targets = np.ones_like(flips) if strategy == BENCHMARK else flips
     held = np.concatenate([[0], targets[:-1]])
     returns = held[1:] * np.diff(np.log(marks))
     equity = 1_000.0 * np.exp(np.concatenate([[0.0], np.cumsum(returns)]))
@@ -47,18 +50,18 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=252)
     parser.add_argument("--draws", type=int, default=2_000)
     given = parser.parse_args()
-    names = ["buy_and_hold", *(f"coin_{i}" for i in range(given.strategies - 1))]
+    names = [BENCHMARK, *(f"coin_{i}" for i in range(given.strategies - 1))]
     steps = {f"S{s}": stream(0, "prices", s).normal(0.0, 0.01, given.sessions) for s in range(given.symbols)}
-    marks = {symbol: 100.0 * np.exp(np.cumsum(own)) for symbol, own in steps.items()}
-    tables = [random_tables(symbol, name, given.sessions, own) for symbol, own in marks.items() for name in names]
+    marks = {symbol: 100.0 * np.exp(np.cumsum(returns)) for symbol, returns in steps.items()}
+    tables = [random_tables(symbol, name, given.sessions, path) for symbol, path in marks.items() for name in names]
     decisions, equity = (pl.concat(part) for part in zip(*tables, strict=True))
     calendars = dict.fromkeys(marks, "XNYS")
 
     started = last = time.process_time()
     draws = draw_windows(equity, given.draws, 0)
-    for step in ("draw", "account", "investorbench", "judge"):
-        if step == "judge":
-            compare_to_benchmark(decisions, equity, calendars, draws, trial_sharpes={}, shift_percentiles={})
+    for step in ("draw", "account", "investorbench", "compare"):
+        if step == "compare":
+            compare_to_benchmark(decisions, equity, calendars, draws, trials=TrialSharpes({}), shift_percentiles={})
         elif step != "draw":
             results = score_strategies(decisions, equity, marks, calendars, step)
             add_intervals(results, decisions, equity, marks, calendars, step, draws)
