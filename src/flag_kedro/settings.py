@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf.resolvers import oc
 
 from flag_kedro.hooks import ProjectHooks
+from flag_kedro.hooks.rebuilt import RebuiltDatasets
 
 # Nothing is reported to anybody unless the user asks for it (MLflow wants the word true).
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -25,7 +26,7 @@ logging.getLogger("py.warnings").addFilter(lambda record: "Add type hints to the
 TRACKING = os.environ.get("MLFLOW_TRACKING_URI", "")
 ROOT = Path(__file__).resolve().parents[2]
 
-HOOKS = (ProjectHooks(),)
+HOOKS = (ProjectHooks(), RebuiltDatasets())
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

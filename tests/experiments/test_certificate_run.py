@@ -28,7 +28,7 @@ def settings(signal: float) -> CertificateSettings:
 
 @pytest.mark.parametrize("planted", [True, False])
 def test_a_market_that_says_nothing_is_not_trained_on(planted: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delattr(certificate_run, "start_training")
+    monkeypatch.delattr(certificate_run, "train_on")
     row = run_certificate_market(settings(0.0005), 3, planted=planted)
     assert not row["informative"]
     assert row["oracle_t"] < 5

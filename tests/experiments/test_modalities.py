@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat
-from flag_kedro.backtest.evaluation import EvaluationWindow
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.experiments.modalities import compare_ablations
 from flag_kedro.features.ablation import Ablation

@@ -14,7 +14,7 @@ from flag_kedro.backtest.collapse import detect_collapse, is_proven_ahead, verdi
 from flag_kedro.backtest.config import Convention
 from flag_kedro.backtest.inference import draw_sessions, score_intervals, win_rate_difference
 from flag_kedro.backtest.intervals import CONFIDENCE, Difference
-from flag_kedro.backtest.scores import Scores, days_per_year, path_sessions, strategy_sessions, target_positions
+from flag_kedro.backtest.scores import Scores, days_per_year, path_sessions, strategy_sessions
 from flag_kedro.backtest.sessions import Sessions
 from flag_kedro.backtest.sharpe_tests import (
     SharpeRatio,
@@ -26,6 +26,7 @@ from flag_kedro.backtest.sharpe_tests import (
 )
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
+from flag_kedro.env.evaluation import target_positions
 from flag_kedro.errors import DataError
 
 BENCHMARK = "buy_and_hold"

@@ -22,6 +22,7 @@ from flag_kedro.backtest.sessions import (
     investorbench_sessions,
 )
 from flag_kedro.env.account import RUIN_SHARE, Floats, Ints
+from flag_kedro.env.evaluation import target_positions
 
 Scores = dict[str, float | int | None]
 STOCK_DAYS, CRYPTO_DAYS = 252, 365
@@ -74,20 +75,6 @@ def _plain(sessions: Sessions, measure: Measure) -> Scores:
     scores: Scores = {name: value if np.isfinite(value) else None for name, value in measured.items()}
     num = len(sessions.returns)
     return scores | {"num_trades": int(measured["num_trades"]), "num_prices": num + 1, "num_days": num}
-
-
-def target_positions(actions: pl.Series, positions: pl.Series, *, long_short: bool = False) -> Ints:
-    """Position that each decision asks for: what `sell` and `buy` target, or the position kept by `hold`.
-
-    Args:
-        actions: names of `env.account.ACTION_NAMES`, [n + 1].
-        positions: before each action, [n + 1].
-        long_short: whether `sell` goes short (-1) rather than flat (0).
-    """
-    table = pl.DataFrame({"action": actions, "position": positions})
-    sold = -1 if long_short else 0
-    target = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
-    return table.select(target.otherwise("position").cast(pl.Int64).alias("target"))["target"].to_numpy()
 
 
 def strategy_sessions(

@@ -17,23 +17,25 @@ import polars as pl
 from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.counterfactual import pooled_shift_percentile, replay_targets
 from flag_kedro.backtest.replay import Replay, replay
-from flag_kedro.backtest.scores import target_positions
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.evaluation import target_positions
 from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.oracle import oracle_targets
+from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.experiments.training import train_on
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
+from flag_kedro.names import VALIDATION_LOG_RETURN
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.launch import start_training
 from flag_kedro.ppo.runtime import RuntimeConfig
 
 MIN_ORACLE_T = 5.0
@@ -140,11 +142,10 @@ def _learn(
     """A trained policy, and its validations as steps and log returns."""
     texts = tokenizer_texts(market.train.prefixes, settings.env.positions)
     write_backbone(settings.policy, texts, seed, folder)
-    model, updates = start_training(
-        folder, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime, seed
-    )
-    score = "env/validation_log_return"
-    curve = [{"step": row["step"], "validation_log_return": row[score]} for row in updates if score in row]
+    run = RunSettings(settings.env, settings.policy, settings.ppo, settings.runtime, calendars={})
+    model, history = train_on(market.train, market.validation, folder, run, seed)
+    score = VALIDATION_LOG_RETURN
+    curve = [{"step": row["step"], "validation_log_return": row[score]} for row in history if score in row]
     return model.decide, curve
 
 

@@ -14,25 +14,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.evaluation import EvaluationWindow
 from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.intervals import Difference, studentised_difference
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.sharpe_tests import hac_error
 from flag_kedro.env.account import LOWEST, Floats, Ints
 from flag_kedro.env.config import Positions
+from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.experiments.scoring import score_replays
 from flag_kedro.features.ablation import Ablation
 
 
 def compare_ablations(
-    replays: Mapping[Ablation, Replay], judged: EvaluationWindow, reference: Ablation, num_draws: int, seed: int
+    replays: Mapping[Ablation, Replay], evaluation: EvaluationWindow, reference: Ablation, num_draws: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     """What the policy earned on each kind of states, and how alike it decided.
 
     Args:
         replays: of the policy over the same window, each named as its ablation.
-        judged: the window; prompts in it are not read.
+        evaluation: the window; prompts in it are not read.
         reference: the ablation that the policy was trained on.
         num_draws: B.
         seed: of the draws.
@@ -44,7 +44,7 @@ def compare_ablations(
         same position as on the reference) and `difference` (log return less that of the reference, with a paired
         stationary bootstrap over sessions).
     """
-    scores = score_replays({str(kind): played for kind, played in replays.items()}, judged)
+    scores = score_replays({str(kind): played for kind, played in replays.items()}, evaluation)
     earned = {kind: _by_session(played) for kind, played in replays.items()}
     indices, _ = draw_sessions(np.stack(list(earned.values())), num_draws, seed)
     found = {}
@@ -57,7 +57,7 @@ def compare_ablations(
             "log_return": None if None in log_returns else sum(value for value in log_returns if value is not None),
             "median_sharpe_ratio": median(sharpes) if sharpes else None,
             "mean_turnover": float(np.mean(known_turnover)) if known_turnover else None,
-            **_likeness(played, replays[reference], judged.env.positions),
+            **_likeness(played, replays[reference], evaluation.env.positions),
             "difference": asdict(_difference(earned[kind], earned[reference], indices)),
         }
     return found

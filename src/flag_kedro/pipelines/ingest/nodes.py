@@ -12,7 +12,7 @@ from flag_kedro.data.files import FilesConfig
 from flag_kedro.data.market import MarketConfig, load_market
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.yahoo import YahooConfig, download_market
-from flag_kedro.pipelines.facts import MarketFacts, market_facts, tables_hash
+from flag_kedro.features.provenance import MarketFacts, market_facts, tables_hash
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from flag_kedro.backtest.replay import replay
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.pipelines.backtest.strategies import Reader
+from flag_kedro.experiments.cached_policy import CachedPolicy
 
 
 class Oracle:
@@ -32,22 +32,22 @@ def oracle() -> Oracle:
 def test_memory_gives_the_same_tables_and_asks_anew_in_the_last_sessions(
     oracle: Oracle, small_window: TradingWindow
 ) -> None:
-    reader, num = Reader(oracle.decide), int(small_window.num_sessions.max())
-    first = replay("a", small_window, EnvConfig(), reader.answer)
-    again = replay("a", small_window, EnvConfig(), reader.answer_again({num - 4, num - 3, num - 2, num - 1}))
+    policy, num = CachedPolicy(oracle.decide), int(small_window.num_sessions.max())
+    first = replay("a", small_window, EnvConfig(), policy.answer)
+    again = replay("a", small_window, EnvConfig(), policy.answer_again({num - 4, num - 3, num - 2, num - 1}))
     assert oracle.asked == num + 4
     assert again.decisions.equals(first.decisions)
     assert again.equity.equals(first.equity)
 
 
 def test_prompt_that_was_never_seen_is_asked(oracle: Oracle, small_window: TradingWindow) -> None:
-    reader = Reader(oracle.decide)
-    replay("a", small_window, EnvConfig(), reader.answer)
+    policy = CachedPolicy(oracle.decide)
+    replay("a", small_window, EnvConfig(), policy.answer)
     mask = np.array([[False, True, True]])
     known = States([small_window.prefixes[0][0]], ["Account: flat\nDecision:"], mask)
     for states, asks in ((known, 0), (States(["unseen"], known.account, mask), 1)):
         before = oracle.asked
-        said = reader.answer_again(set())(states)
+        said = policy.answer_again(set())(states)
         assert oracle.asked - before == asks
         expected = Oracle().decide(states)
         assert said.actions.tolist() == expected.actions.tolist()
