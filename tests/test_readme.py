@@ -1,10 +1,10 @@
-"""What the README and the guide show is true."""
+"""What the README, the guide and the notes for contributors show is true."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "CONTRIBUTING.md"]
 
 
 def test_python_examples_run(capsys):
