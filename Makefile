@@ -37,7 +37,7 @@ chaos: install
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/codespell README.md CHANGELOG.md docs src tests conf
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs src tests conf
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
