@@ -59,9 +59,9 @@ def test_what_comes_after_validation_changes_nothing_that_is_learned(
     small_states: States, fold: Fold, settings: RunSettings, row: dict[str, Any]
 ):
     other = run_fold(changed_after(small_states, fold), fold, 3, settings, Shared())
-    assert other["history"] == row["history"]
-    assert other["validation_log_return"] == row["validation_log_return"]
-    assert other["scores"] != row["scores"]
+    assert other.history == row.history
+    assert other.validation_log_return == row.validation_log_return
+    assert other.scores != row.scores
 
 
 def test_a_run_without_the_test_window_learns_the_same(
@@ -70,12 +70,12 @@ def test_a_run_without_the_test_window_learns_the_same(
     assert fold.validation is not None
     known = {symbol: table.filter(pl.col("session") < fold.test[0]) for symbol, table in small_states.items()}
     found = run_validation(known, fold, 3, settings, Shared(), facts={})
-    assert found["history"] == row["history"]
-    own = found["validation_scores"]
+    assert found.history == row.history
+    own = found.validation_scores
     earned = sum(scores["flag_trader"]["cumulative_return"] for scores in own.values())
-    assert earned == pytest.approx(found["validation_log_return"])  # of the weights that were kept
+    assert earned == pytest.approx(found.validation_log_return)  # of the weights that were kept
     sharpe = {symbol: scores["flag_trader"]["sharpe_ratio"] for symbol, scores in own.items()}
-    assert {s: value * 252**0.5 for s, value in found["validation_sharpes"].items()} == pytest.approx(
+    assert {s: value * 252**0.5 for s, value in found.validation_sharpes.items()} == pytest.approx(
         {s: value or 0.0 for s, value in sharpe.items()}
     )
 
@@ -87,18 +87,18 @@ def test_row_is_plain_json_and_scores_are_those_of_its_returns(
     window = runs.cut(small_states, fold.test, settings.env)
     held = replay("buy_and_hold", window, settings.env, buy_and_hold).equity.filter(symbol="ALDR")
     expected = account_scores(*(held[name].to_numpy() for name in ("equity", "position", "traded_value")), 252)
-    assert row["scores"]["ALDR"]["buy_and_hold"] == expected
-    assert row["sessions"]["ALDR"] == [str(day) for day in window.sessions[0][1:]]
-    assert row["log_returns"]["buy_and_hold"]["ALDR"] == held["log_return"][1:].to_list()
+    assert row.scores["ALDR"]["buy_and_hold"] == expected
+    assert row.sessions["ALDR"] == [str(day) for day in window.sessions[0][1:]]
+    assert row.log_returns["buy_and_hold"]["ALDR"] == held["log_return"][1:].to_list()
     for symbol in ("ALDR", "BRIX"):
-        own = sum(row["log_returns"]["flag_trader"][symbol])
-        assert row["scores"][symbol]["flag_trader"]["cumulative_return"] == pytest.approx(own)
-    assert not any("second" in name for update in row["history"] for name in update)
-    assert len(row["history"]) == 2
+        own = sum(row.log_returns["flag_trader"][symbol])
+        assert row.scores[symbol]["flag_trader"]["cumulative_return"] == pytest.approx(own)
+    assert not any("second" in name for update in row.history for name in update)
+    assert len(row.history) == 2
 
 
 def test_another_seed_is_another_training(small_states: States, fold: Fold, settings: RunSettings, row: dict[str, Any]):
-    assert run_fold(small_states, fold, 4, settings, Shared())["history"] != row["history"]
+    assert run_fold(small_states, fold, 4, settings, Shared()).history != row.history
 
 
 def test_tiny_is_built_from_training_prompts_alone(small_states: States, fold: Fold, settings: RunSettings):
@@ -131,7 +131,7 @@ def test_trainings_on_a_given_backbone_share_it_and_what_its_trunk_said(
         cache = shared.trunk_cache(tiny, given.policy, given.runtime)
         assert cache is not None
         before = cache.misses
-        assert run_fold(small_states, fold, 3, given, shared)["history"] == first["history"]
+        assert run_fold(small_states, fold, 3, given, shared).history == first.history
         assert before > 0
         assert cache.misses == before  # the second one read every prompt from memory
     assert shared.trunk_cache(tiny, settings.policy, settings.runtime) is None  # tiny shares nothing

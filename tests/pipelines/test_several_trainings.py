@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +193,10 @@ def trained(small_states: States, data: DataConfig, tmp_path_factory: pytest.Tem
     assert data.windows.train is not None
     assert data.windows.test is not None
     fold = Fold("run", data.windows.train, data.windows.validation, data.windows.test)
-    row = runs.run_fold(
+    run = runs.run_fold(
         small_states, fold, 4, settings_of(split), runs.Shared(), facts=split.state_facts, bundle=folder
     )
-    return folder, row
+    return folder, asdict(run)
 
 
 def seeds_of(trained: tuple[Path, Result], states: States, data: DataConfig, folder: Path, seeds: Any) -> Result:

@@ -69,7 +69,7 @@ def split_grid(value: Any) -> Any:
     flat: dict[str, Any] = {}
     for name, inner in value.items():
         if isinstance(inner, Mapping):
-            flat |= {f"{name}.{rest}": found for rest, found in split_grid(inner).items()}
+            flat |= {f"{name}.{path}": values for path, values in split_grid(inner).items()}
         elif isinstance(inner, str):
             flat[name] = tuple(None if token == "null" else token for token in inner.split())
         else:

@@ -48,16 +48,16 @@ def indicator_table(prices: pl.DataFrame, window: TradingWindow) -> Floats:
     """
     table = np.full((*window.mark_prices.shape, len(INDICATORS)), np.nan)
     for s, symbol in enumerate(window.symbols):
-        known = compute_indicators(prices.filter(pl.col("symbol") == symbol).sort("session"))
+        indicators = compute_indicators(prices.filter(pl.col("symbol") == symbol).sort("session"))
         days = pl.DataFrame({"session": window.sessions[s]}, schema={"session": pl.Date})
-        own = days.join(known, on="session", how="left", maintain_order="left")
-        missing = own.filter(pl.any_horizontal(pl.col(INDICATORS).is_null()))
+        rows = days.join(indicators, on="session", how="left", maintain_order="left")
+        missing = rows.filter(pl.any_horizontal(pl.col(INDICATORS).is_null()))
         if missing.height:
             raise DataError(
                 f"{symbol} {missing['session'][0]}: no indicators in {missing.height} session(s) of the window; "
                 "give the prices that the market states were made from"
             )
-        table[s, : own.height] = own.select(INDICATORS).to_numpy()
+        table[s, : rows.height] = rows.select(INDICATORS).to_numpy()
     return table
 
 

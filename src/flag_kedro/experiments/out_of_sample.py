@@ -22,7 +22,7 @@ RUINED = math.log(RUIN_SHARE) + 1e-9
 
 @dataclass(frozen=True)
 class FoldRun:
-    """What walk-forward reads of one training's row, see `scoring.describe_run`."""
+    """What walk-forward reads of one training's row, see `scoring.ScoredRun`."""
 
     fold: str
     seed: int

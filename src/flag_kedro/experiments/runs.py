@@ -13,17 +13,17 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.backtest.replay import replay
-from flag_kedro.backtest.scores import session_sharpe
+from flag_kedro.backtest.scores import Scores, session_sharpe
 from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import (
-    Row,
     RunSettings,
+    ScoredRun,
     cut,
-    describe_run,
     fold_evaluation,
     score_replays,
+    score_run,
 )
 from flag_kedro.experiments.training import OnUpdate, run_training
 from flag_kedro.names import POLICY, TINY
@@ -86,6 +86,23 @@ class Training:
         return best_validation(self.history)
 
 
+@dataclass(frozen=True)
+class ValidatedRun:
+    """A training scored on the validation window of its fold; saved as JSON in this order."""
+
+    seed: int
+    windows: dict[str, list[str] | None]
+    """First and last session date of each window, ISO."""
+    validation_log_return: float | None
+    """Of the weights kept, summed over symbols."""
+    validation_scores: dict[str, dict[str, Scores]]
+    """By symbol and strategy, in the convention `account`."""
+    validation_sharpes: dict[str, float]
+    """By symbol, Sharpe ratio per session, 0 where the equity never moves."""
+    history: list[dict[str, float]]
+    """Metrics of every update, without wall times."""
+
+
 @contextmanager
 def trained(
     states: Mapping[str, pl.DataFrame],
@@ -110,11 +127,17 @@ def trained(
     train = cut(states, fold.train, settings.env)
     validation = cut(states, fold.validation, settings.env) if fold.validation else None
     with _backbone(train, seed, settings, shared) as backbone:
-        known = {**facts, "windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
+        training_facts = {**facts, "windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
         saved = None
         if shared.checkpoints is not None:
             saved = open_checkpoints(
-                shared.checkpoints, known, backbone, settings.policy, settings.ppo, settings.runtime, shared.label
+                shared.checkpoints,
+                training_facts,
+                backbone,
+                settings.policy,
+                settings.ppo,
+                settings.runtime,
+                shared.label,
             )
         spec = TrainingSpec(
             backbone, shared.trunk_rows, train, validation, settings.env, settings.policy, settings.ppo,
@@ -135,7 +158,7 @@ def run_fold(
     facts: Mapping[str, Any] | None = None,
     bundle: Path | None = None,
     on_update: OnUpdate | None = None,
-) -> Row:
+) -> ScoredRun:
     """Train on a fold and replay its test window once.
 
     Args:
@@ -148,18 +171,17 @@ def run_fold(
         bundle: an empty folder that gets the trained policy; None keeps none.
         on_update: called with the metrics of each update, wall times included.
 
-    Returns:
-        What `describe_run` says.
+    Raises:
+        TrainingError: when learning cannot go on, see `ppo.trainer.train`.
     """
-    known = dict(facts or {})
-    with trained(states, fold, seed, settings, shared, known, on_update) as training:
+    data_facts = dict(facts or {})
+    with trained(states, fold, seed, settings, shared, data_facts, on_update) as training:
         if bundle is not None:
-            own = {"windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
-            TrainedPolicy(training.model, training.backbone, known | own | {"ppo": settings.ppo.learning()}).write(
-                bundle
-            )
+            training_facts = {"windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
+            bundle_facts = data_facts | training_facts | {"ppo": settings.ppo.learning()}
+            TrainedPolicy(training.model, training.backbone, bundle_facts).write(bundle)
             write_manifest(bundle)
-        return describe_run(states, fold, seed, settings, training.model.decide, training.history)
+        return score_run(states, fold, seed, settings, training.model.decide, training.history)
 
 
 def run_validation(
@@ -171,32 +193,30 @@ def run_validation(
     *,
     facts: Mapping[str, Any],
     on_update: OnUpdate | None = None,
-) -> Row:
+) -> ValidatedRun:
     """Train on a fold and score the chosen weights on its validation window; arguments as in `run_fold`.
 
     The test window is not read: `states` need not have it.
 
-    Returns:
-        A row fit for JSON: `seed`, `windows`, `validation_log_return` (summed over symbols), `validation_scores`
-        (symbol -> strategy -> scores), `validation_sharpes` (symbol -> Sharpe ratio per session, 0 where the equity
-        never moves) and `history`.
+    Raises:
+        TrainingError: when learning cannot go on, see `ppo.trainer.train`.
     """
     assert fold.validation is not None, "what is chosen by validation needs a validation window"
     with trained(states, fold, seed, settings, shared, facts, on_update) as training:
         evaluation = fold_evaluation(states, fold.validation, settings)
         replays = {POLICY: replay(POLICY, evaluation.window, evaluation.env, training.model.decide)}
     returns = {
-        str(s): own["log_return"][1:].to_numpy()
-        for (s,), own in replays[POLICY].equity.group_by("symbol", maintain_order=True)
+        str(symbol): path["log_return"][1:].to_numpy()
+        for (symbol,), path in replays[POLICY].equity.group_by("symbol", maintain_order=True)
     }
-    return {
-        "seed": seed,
-        "windows": fold.as_text(),
-        "validation_log_return": training.validation_log_return,
-        "validation_scores": score_replays(replays, evaluation),
-        "validation_sharpes": {s: session_sharpe(returns[s], cash) for s, cash in evaluation.cash_returns.items()},
-        "history": training.history,
-    }
+    return ValidatedRun(
+        seed=seed,
+        windows=fold.as_text(),
+        validation_log_return=training.validation_log_return,
+        validation_scores=score_replays(replays, evaluation),
+        validation_sharpes={s: session_sharpe(returns[s], cash) for s, cash in evaluation.cash_returns.items()},
+        history=training.history,
+    )
 
 
 @contextmanager
@@ -206,7 +226,7 @@ def _backbone(window: TradingWindow, seed: int, settings: RunSettings, shared: S
         assert shared.backbone is not None, "a backbone that is not tiny must be given"
         yield shared.backbone
         return
-    with tempfile.TemporaryDirectory() as own:
+    with tempfile.TemporaryDirectory() as folder:
         texts = tokenizer_texts(window.prefixes, settings.env.positions)
-        write_backbone(settings.policy, texts, seed, Path(own))
-        yield Path(own)
+        write_backbone(settings.policy, texts, seed, Path(folder))
+        yield Path(folder)

@@ -5,7 +5,6 @@ Shape legend: n = returns of a symbol's window.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -23,8 +22,6 @@ from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.history import best_validation
 from flag_kedro.ppo.runtime import RuntimeConfig
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -39,44 +36,70 @@ class RunSettings:
     """Exchange calendar of each symbol."""
 
 
-def describe_run(
+@dataclass(frozen=True)
+class ScoredRun:
+    """A training scored on the test window of its fold; saved as JSON in this order."""
+
+    fold: str
+    seed: int
+    windows: dict[str, list[str] | None]
+    """First and last session date of each window, ISO."""
+    validation_log_return: float | None
+    """Of the weights kept, summed over symbols; None without a validation window."""
+    scores: dict[str, dict[str, Scores]]
+    """By symbol and strategy, in the convention `account`."""
+    sessions: dict[str, list[str]]
+    """By symbol, dates at whose close each return ends, [n]."""
+    log_returns: dict[str, dict[str, list[float]]]
+    """By strategy and symbol, [n]."""
+    cash_returns: dict[str, list[float]]
+    """By symbol, log returns of cash, [n]."""
+    history: list[dict[str, float]]
+    """Metrics of every update, without wall times."""
+
+
+def score_run(
     states: Mapping[str, pl.DataFrame],
     fold: Fold,
     seed: int,
     settings: RunSettings,
     decide: Decide,
     history: list[dict[str, float]],
-) -> Row:
+) -> ScoredRun:
     """Replay a trained policy, and buy and hold, over the fold's test window.
 
-    Returns:
-        A row fit for JSON: `fold`, `seed`, `windows`, `validation_log_return` (of the weights kept, summed over
-        symbols; null without a validation window), `scores` (symbol -> strategy -> scores in the convention
-        `account`), `sessions` (those at whose close each return ends), `log_returns` (strategy -> symbol -> n
-        values), `cash_returns` (symbol -> n values) and `history`.
+    Args:
+        states: market states.
+        fold: the windows.
+        seed: of the training.
+        settings: the parameters.
+        decide: the trained policy.
+        history: metrics of every update.
+
+    Raises:
+        LookAheadError, DataError: see `env.window.cut_window`.
     """
     evaluation = fold_evaluation(states, fold.test, settings)
-    played = {POLICY: decide, BENCHMARK: buy_and_hold}
-    replays = {name: replay(name, evaluation.window, evaluation.env, rule) for name, rule in played.items()}
-    by_symbol = {
-        name: {
-            str(symbol): own["log_return"][1:].to_list()
-            for (symbol,), own in played.equity.group_by("symbol", maintain_order=True)
-        }
-        for name, played in replays.items()
-    }
-    days = zip(evaluation.window.symbols, evaluation.window.sessions, strict=True)
-    return {
-        "fold": fold.name,
-        "seed": seed,
-        "windows": fold.as_text(),
-        "validation_log_return": best_validation(history),
-        "scores": score_replays(replays, evaluation),
-        "sessions": {symbol: [day.isoformat() for day in sessions[1:]] for symbol, sessions in days},
-        "log_returns": by_symbol,
-        "cash_returns": {symbol: values.tolist() for symbol, values in evaluation.cash_returns.items()},
-        "history": history,
-    }
+    rules = {POLICY: decide, BENCHMARK: buy_and_hold}
+    replays = {name: replay(name, evaluation.window, evaluation.env, rule) for name, rule in rules.items()}
+    dates = zip(evaluation.window.symbols, evaluation.window.sessions, strict=True)
+    return ScoredRun(
+        fold=fold.name,
+        seed=seed,
+        windows=fold.as_text(),
+        validation_log_return=best_validation(history),
+        scores=score_replays(replays, evaluation),
+        sessions={symbol: [day.isoformat() for day in sessions[1:]] for symbol, sessions in dates},
+        log_returns={name: _log_returns(replayed) for name, replayed in replays.items()},
+        cash_returns={symbol: values.tolist() for symbol, values in evaluation.cash_returns.items()},
+        history=history,
+    )
+
+
+def _log_returns(replayed: Replay) -> dict[str, list[float]]:
+    """Log returns of each symbol, without the first session's, which has none."""
+    by_symbol = replayed.equity.group_by("symbol", maintain_order=True)
+    return {str(symbol): path["log_return"][1:].to_list() for (symbol,), path in by_symbol}
 
 
 def fold_evaluation(states: Mapping[str, pl.DataFrame], span: Span, settings: RunSettings) -> EvaluationWindow:

@@ -15,8 +15,8 @@ import polars as pl
 
 from flag_kedro.backtest.trials import ScoredTrial, score_trial
 from flag_kedro.experiments.folds import Fold
-from flag_kedro.experiments.scoring import RunSettings, fold_evaluation
-from flag_kedro.names import BENCHMARK, POLICY
+from flag_kedro.experiments.scoring import RunSettings, ScoredRun, fold_evaluation
+from flag_kedro.names import BENCHMARK, BEST_VALIDATION_LOG_RETURN, POLICY
 from flag_kedro.pipelines.trainings import OnUpdate, Row
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.tracking.log import log_metrics
@@ -38,25 +38,28 @@ def train_and_score(
     facts: Mapping[str, Any],
     on_update: OnUpdate,
 ) -> Row:
-    """The row of `runs.run_fold`, and the policy as a `trial` of the test window."""
+    """The row of a training, with its policy as a `trial` of the test window, fit for JSON."""
     from flag_kedro.experiments.runs import run_fold
 
     with tempfile.TemporaryDirectory() as folder:
-        row = run_fold(states, fold, seed, settings, shared, facts=facts, bundle=Path(folder), on_update=on_update)
-        return as_trial(row, states, fold, settings, Path(folder))
+        run = run_fold(states, fold, seed, settings, shared, facts=facts, bundle=Path(folder), on_update=on_update)
+        return as_trial(run, states, fold, settings, Path(folder))
 
 
-def as_trial(row: Row, states: Mapping[str, pl.DataFrame], fold: Fold, settings: RunSettings, policy: Path) -> Row:
-    """`row` with the policy of the folder `policy` as a `trial`: whoever looks at a test window has tried it."""
-    returns = {symbol: np.array(values) for symbol, values in row["log_returns"][POLICY].items()}
+def as_trial(
+    run: ScoredRun, states: Mapping[str, pl.DataFrame], fold: Fold, settings: RunSettings, policy: Path
+) -> Row:
+    """The row of `run` with the policy of the folder `policy` as a `trial`: whoever looks at a test window has tried it."""
+    returns = {symbol: np.array(values) for symbol, values in run.log_returns[POLICY].items()}
     description = json.loads((policy / "policy.json").read_text())
     evaluation = fold_evaluation(states, fold.test, settings)
-    return row | {"trial": asdict(score_trial(description, folder_hash(policy), returns, evaluation, states))}
+    trial = score_trial(description, folder_hash(policy), returns, evaluation, states)
+    return asdict(run) | {"trial": asdict(trial)}
 
 
 def log_scored(row: Row) -> None:
     """Log scores and trial to the active run."""
-    chosen = {} if (best := row["validation_log_return"]) is None else {"env/best_validation_log_return": best}
+    chosen = {} if (best := row["validation_log_return"]) is None else {BEST_VALIDATION_LOG_RETURN: best}
     log_metrics(flatten_scores(row["scores"]) | chosen, 0, int(time.time() * 1000))
     record_trial(ScoredTrial(**row["trial"]), " ".join(row["windows"]["test"]))
     logger.info("fold %s, seed %d: %s", row["fold"], row["seed"], _summarise(row))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imports torch
 
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
+"""What is stored of a finished training: a `ScoredRun` or `ValidatedRun` as JSON has it, and its trial."""
 OnUpdate = Callable[[Mapping[str, float]], None]
 
 

@@ -24,9 +24,9 @@ def child_run(name: str, params: Mapping[str, object], tags: Mapping[str, str] |
         return
     child = None
     with store_may_fail(f"no run for {name}"):
-        known = mlflow.get_run(parent.info.run_id).data.tags
-        own = {tag: known[tag] for tag in INHERITED if tag in known} | dict(tags or {})
-        child = mlflow.start_run(experiment_id=parent.info.experiment_id, run_name=name, nested=True, tags=own)
+        parent_tags = mlflow.get_run(parent.info.run_id).data.tags
+        child_tags = {tag: parent_tags[tag] for tag in INHERITED if tag in parent_tags} | dict(tags or {})
+        child = mlflow.start_run(experiment_id=parent.info.experiment_id, run_name=name, nested=True, tags=child_tags)
     if child is None:
         with muted():
             yield

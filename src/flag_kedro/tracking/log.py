@@ -46,12 +46,12 @@ def store_may_fail(what: str) -> Iterator[None]:
     Raises:
         RunInterrupted: when a signal came while the store was writing, which MLflow takes for its own failure.
     """
-    known = _chain(sys.exception())  # a signal that is being handled already is no news
+    handled = _chain(sys.exception())  # a signal that is being handled already is no news
     try:
         yield
     except MlflowException as error:
         for cause in _chain(error):
-            if isinstance(cause, RunInterrupted) and cause not in known:
+            if isinstance(cause, RunInterrupted) and cause not in handled:
                 raise cause from None
         logger.warning("%s; MLflow said: %s", what, error)
 
@@ -90,18 +90,18 @@ def sweep_dead_runs(data_dir: Path) -> None:
     run = mlflow.active_run()
     if run is None:
         return
-    own = {"flag.host": socket.gethostname(), "flag.data_dir": str(data_dir.resolve())}
-    claims = " and ".join(f"tags.`{name}` = '{value}'" for name, value in own.items())
+    tags = {"flag.host": socket.gethostname(), "flag.data_dir": str(data_dir.resolve())}
+    claims = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     with store_may_fail("end of dead runs not logged"):
-        found = mlflow.search_runs(
+        claimants = mlflow.search_runs(
             [run.info.experiment_id], f"attributes.status = 'RUNNING' and {claims}", output_format="list"
         )
-        for dead in found:
+        for dead in claimants:
             logger.warning(
                 "run %s was killed while it trained or judged; it is marked as KILLED now", dead.info.run_name
             )
             MlflowClient().set_terminated(dead.info.run_id, "KILLED")
-        mlflow.set_tags(own)
+        mlflow.set_tags(tags)
 
 
 def set_tags(tags: Mapping[str, str]) -> None:
@@ -123,5 +123,5 @@ def tag_training_run(policy_hash: str) -> None:
             max_results=1,
             output_format="list",
         )
-        known = {"train_run_id": trained[0].info.run_id} if trained else {}
-        mlflow.set_tags({"policy_hash": policy_hash, **known})
+        training_tag = {"train_run_id": trained[0].info.run_id} if trained else {}
+        mlflow.set_tags({"policy_hash": policy_hash, **training_tag})

@@ -9,10 +9,10 @@ def flatten_scores(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> di
     flat: dict[str, float] = {}
     for symbol, strategies in results.items():
         for strategy, scores in strategies.items():
-            place = f"backtest/{symbol}/{strategy}"
+            prefix = f"backtest/{symbol}/{strategy}"
             for metric, value in scores.items():
                 if isinstance(value, dict) and "p_value" in value:
-                    flat |= {f"{place}/{metric}": value["value"], f"{place}/{metric}_p_value": value["p_value"]}
+                    flat |= {f"{prefix}/{metric}": value["value"], f"{prefix}/{metric}_p_value": value["p_value"]}
                 elif isinstance(value, (int, float)):
-                    flat[f"{place}/{metric}"] = value
+                    flat[f"{prefix}/{metric}"] = value
     return {name: float(value) for name, value in flat.items() if value is not None}

@@ -33,7 +33,7 @@ def record_trial(trial: ScoredTrial, window: str) -> None:
         "attempt": trial.attempt,
         "seed": str(trial.seed),
         "scored": "true",
-        **{f"{PRICES}{symbol}": found for symbol, found in trial.price_hashes.items()},
+        **{f"{PRICES}{symbol}": price_hash for symbol, price_hash in trial.price_hashes.items()},
     }
     with store_may_fail("later backtests will not count this trial"):
         mlflow.log_metrics(flattened)
@@ -64,9 +64,9 @@ def known_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
         return None
     trials = {_identity(trial): trial}
     for other in runs:
-        known = _read(other.data.tags, other.data.metrics, trial.price_hashes)
-        if known.scores:
-            trials.setdefault(_identity(known), known)
+        earlier = _read(other.data.tags, other.data.metrics, trial.price_hashes)
+        if earlier.scores:
+            trials.setdefault(_identity(earlier), earlier)
     return list(trials.values())
 
 
@@ -107,7 +107,7 @@ def record_attempt(attempt: ValidatedTrial, window: str) -> None:
     """Log `attempt` to the active run, so that later backtests on `window` count it as a trial."""
     if active_run() is None:
         return
-    before = {f"{BEFORE}{symbol}": found for symbol, found in attempt.hashes_before.items()}
+    before = {f"{BEFORE}{symbol}": price_hash for symbol, price_hash in attempt.hashes_before.items()}
     with store_may_fail("later backtests will not count this attempt"):
         mlflow.log_metrics({f"{TRIED}{symbol}": value for symbol, value in attempt.sharpes.items()})
         mlflow.set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt, **before})
@@ -131,19 +131,19 @@ def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[st
             max_results=50_000,
             output_format="list",
         )
-    found: dict[str, ValidatedTrial] = {}
+    attempts: dict[str, ValidatedTrial] = {}
     for other in runs:
         tags, metrics = other.data.tags, other.data.metrics
-        same = {symbol: known for symbol, known in hashes_before.items() if tags.get(f"{BEFORE}{symbol}") == known}
+        same = {symbol: value for symbol, value in hashes_before.items() if tags.get(f"{BEFORE}{symbol}") == value}
         sharpes = {symbol: metrics[f"{TRIED}{symbol}"] for symbol in same if f"{TRIED}{symbol}" in metrics}
         if sharpes and tags["attempt"] not in scored:
-            found.setdefault(tags["attempt"], ValidatedTrial(tags["attempt"], sharpes, same))
-    return list(found.values())
+            attempts.setdefault(tags["attempt"], ValidatedTrial(tags["attempt"], sharpes, same))
+    return list(attempts.values())
 
 
 def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: Mapping[str, str]) -> ScoredTrial:
     """A recorded trial, cut to the symbols that were scored on these prices."""
-    same = {symbol: found for symbol, found in price_hashes.items() if tags.get(f"{PRICES}{symbol}") == found}
+    same = {symbol: value for symbol, value in price_hashes.items() if tags.get(f"{PRICES}{symbol}") == value}
     scores: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         if name.startswith(PREFIX):

@@ -49,8 +49,8 @@ def issue_certificate(
     settings = CertificateSettings(certify.symbols, simulated, features, env, policy, budget, runtime)
     rows = []
     trials = closing(run_markets(settings, certify.seeds, certify.processes))
-    with progress_bar("trainings", 2 * len(certify.seeds)) as advance, trials as found:
-        for row in found:
+    with progress_bar("trainings", 2 * len(certify.seeds)) as advance, trials as runs:
+        for row in runs:
             rows.append(row)
             advance()
             logger.info("seed %d %s", row.seed, _said(row))
@@ -62,8 +62,8 @@ def issue_certificate(
             log_metrics({kind: value}, row.seed, int(time.time() * 1000))
     certificate = judge(rows)
     summary = {"oracle_share_median": certificate.oracle_share_median, "clean_twins": certificate.clean_twins}
-    known = {f"certify/{name}": value for name, value in summary.items() if value is not None}
-    log_metrics(known | {"certify/passed": float(certificate.passed)}, 0, int(time.time() * 1000))
+    defined = {f"certify/{name}": value for name, value in summary.items() if value is not None}
+    log_metrics(defined | {"certify/passed": float(certificate.passed)}, 0, int(time.time() * 1000))
     set_tags({"certificate": "passed" if certificate.passed else "failed"})
     return asdict(certificate)
 
@@ -79,7 +79,7 @@ def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
         "env.cash_rate": (env.cash_rate, 0.0),
         "env.positions": (env.positions, "long_flat"),
     }
-    lines = [f"{name} is {found}, must be {needed}" for name, (found, needed) in wrong.items() if found != needed]
+    lines = [f"{name} is {value}, must be {needed}" for name, (value, needed) in wrong.items() if value != needed]
     if lines:
         raise ParameterError(f"a certificate measures what headlines earn a long or flat account: {'; '.join(lines)}")
 

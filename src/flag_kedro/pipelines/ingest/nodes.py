@@ -38,7 +38,7 @@ def ingest_market(
     logger.info("%s: %s, %d prices, %d articles", data.source, symbols, market.prices.height, market.news.height)
     for warning in market.report.warnings:
         logger.warning("%s", warning)
-    names = {symbol: list(found) for symbol, found in market.names.items()}
+    names = {symbol: list(aliases) for symbol, aliases in market.names.items()}
     report = asdict(market.report) | {"download": download_report}
     tables = {"sha256": tables_hash(market.prices, market.news, market.universe, names)}
     facts = market_facts(data, news, simulated) | {"tables": tables}

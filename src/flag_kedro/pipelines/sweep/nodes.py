@@ -18,7 +18,7 @@ from flag_kedro.experiments.config import SweepConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.experiments.sweep import Combination, combinations, rank
-from flag_kedro.names import TINY
+from flag_kedro.names import BEST_VALIDATION_LOG_RETURN, TINY
 from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, open_experiment, train_all
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import folder_hash
@@ -106,12 +106,12 @@ def _validate(
     facts: Mapping[str, Any],
     on_update: OnUpdate,
 ) -> Row:
-    """The row of `runs.run_validation`, and what later backtests of the test window must know of it."""
+    """The row of a training, and what later backtests of the test window must know of it."""
     from flag_kedro.experiments.runs import run_validation
     from flag_kedro.policy.backbone import backbone_hash
     from flag_kedro.policy.bundle import portable_name
 
-    row = run_validation(states, fold, seed, settings, shared, facts=facts, on_update=on_update)
+    run = run_validation(states, fold, seed, settings, shared, facts=facts, on_update=on_update)
     description = {
         **facts,
         "policy": asdict(settings.policy) | {"backbone": portable_name(settings.policy)},
@@ -124,9 +124,9 @@ def _validate(
         assert shared.backbone is not None
         description["backbone_hash"] = backbone_hash(shared.backbone)
     attempt = ValidatedTrial(
-        attempt_hash(description, states, _test(fold)), row["validation_sharpes"], hashes_before(states, _test(fold))
+        attempt_hash(description, states, _test(fold)), run.validation_sharpes, hashes_before(states, _test(fold))
     )
-    return row | {"attempt": asdict(attempt)}
+    return asdict(run) | {"attempt": asdict(attempt)}
 
 
 def _report(row: Row) -> None:
@@ -134,7 +134,7 @@ def _report(row: Row) -> None:
         name.replace("backtest/", "validation/", 1): value
         for name, value in flatten_scores(row["validation_scores"]).items()
     }
-    best = {"env/best_validation_log_return": row["validation_log_return"]}
+    best = {BEST_VALIDATION_LOG_RETURN: row["validation_log_return"]}
     log_metrics(scores | best, 0, int(time.time() * 1000))
     record_attempt(ValidatedTrial(**row["attempt"]), " ".join(row["windows"]["test"]))
     logger.info("seed %d: best log return on validation %+.3f", row["seed"], row["validation_log_return"])

@@ -42,12 +42,12 @@ def plot_training(history: Sequence[dict[str, float]], wall_times: Sequence[dict
     figure = make_subplots(rows, COLUMNS, subplot_titles=list(PANELS), vertical_spacing=0.09, horizontal_spacing=0.1)
     for at, metrics in enumerate(PANELS.values()):
         for metric, (name, color) in metrics.items():
-            known = [row for row in updates if metric in row]
+            measured = [row for row in updates if metric in row]
             figure.add_scatter(
-                x=[row["step"] for row in known],
-                y=[row[metric] for row in known],
+                x=[row["step"] for row in measured],
+                y=[row[metric] for row in measured],
                 name=name,
-                mode="lines" if len(known) > 1 else "markers",
+                mode="lines" if len(measured) > 1 else "markers",
                 line={"color": color},
                 legendgroup=name,
                 showlegend=len(metrics) > 1 and name not in named,

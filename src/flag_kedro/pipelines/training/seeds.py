@@ -12,7 +12,7 @@ from flag_kedro.backtest.trials import without_speed
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.config import chosen_seeds
 from flag_kedro.experiments.folds import Fold
-from flag_kedro.experiments.scoring import RunSettings, describe_run
+from flag_kedro.experiments.scoring import RunSettings, score_run
 from flag_kedro.experiments.seeds import summarise_rows
 from flag_kedro.names import TINY
 from flag_kedro.pipelines.scored import as_trial, log_scored, train_and_score
@@ -91,4 +91,4 @@ def _score(
     device = prepare_torch(settings.runtime)
     cache = shared.trunk_cache(shared.backbone, settings.policy, settings.runtime)
     model = load_policy(bundle, shared.backbone, device, cache)
-    return as_trial(describe_run(states, fold, seed, settings, model.decide, history), states, fold, settings, bundle)
+    return as_trial(score_run(states, fold, seed, settings, model.decide, history), states, fold, settings, bundle)

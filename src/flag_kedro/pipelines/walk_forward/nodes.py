@@ -77,10 +77,13 @@ def _params(fold: Fold, seed: int) -> dict[str, object]:
 def _flatten(summary: dict[str, dict[str, Any]]) -> dict[str, float]:
     """`walk_forward/SYMBOL/STRATEGY/METRIC` of every number, and of the test."""
     flat: dict[str, Any] = {}
-    for symbol, found in summary.items():
-        place = f"walk_forward/{symbol}"
-        for strategy, scores in found["strategies"].items():
-            flat |= {f"{place}/{strategy}/{metric}": value for metric, value in scores.items()}
-        tested = found["sharpe_difference"]
-        flat |= {f"{place}/sharpe_difference": tested["value"], f"{place}/sharpe_difference_p_value": tested["p_value"]}
+    for symbol, scored in summary.items():
+        prefix = f"walk_forward/{symbol}"
+        for strategy, scores in scored["strategies"].items():
+            flat |= {f"{prefix}/{strategy}/{metric}": value for metric, value in scores.items()}
+        tested = scored["sharpe_difference"]
+        flat |= {
+            f"{prefix}/sharpe_difference": tested["value"],
+            f"{prefix}/sharpe_difference_p_value": tested["p_value"],
+        }
     return {name: float(value) for name, value in flat.items() if isinstance(value, (int, float))}
