@@ -1,9 +1,8 @@
 """Trainings on folds: what they may read, and what they give back."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +15,7 @@ from flag_kedro.experiments import runs
 from flag_kedro.experiments.finished import FinishedRows, experiment_key
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
 from flag_kedro.experiments.runs import RunSettings, Shared, run_fold, run_validation
+from flag_kedro.experiments.scoring import ScoredRun
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
@@ -40,7 +40,7 @@ def fold(small_states: States) -> Fold:
 
 
 @pytest.fixture(scope="module")
-def row(small_states: States, fold: Fold, settings: RunSettings) -> dict[str, Any]:
+def row(small_states: States, fold: Fold, settings: RunSettings) -> ScoredRun:
     return run_fold(small_states, fold, 3, settings, Shared())
 
 
@@ -56,7 +56,7 @@ def changed_after(states: States, fold: Fold) -> States:
 
 
 def test_what_comes_after_validation_changes_nothing_that_is_learned(
-    small_states: States, fold: Fold, settings: RunSettings, row: dict[str, Any]
+    small_states: States, fold: Fold, settings: RunSettings, row: ScoredRun
 ):
     other = run_fold(changed_after(small_states, fold), fold, 3, settings, Shared())
     assert other.history == row.history
@@ -65,7 +65,7 @@ def test_what_comes_after_validation_changes_nothing_that_is_learned(
 
 
 def test_a_run_without_the_test_window_learns_the_same(
-    small_states: States, fold: Fold, settings: RunSettings, row: dict[str, Any]
+    small_states: States, fold: Fold, settings: RunSettings, row: ScoredRun
 ):
     assert fold.validation is not None
     known = {symbol: table.filter(pl.col("session") < fold.test[0]) for symbol, table in small_states.items()}
@@ -81,9 +81,9 @@ def test_a_run_without_the_test_window_learns_the_same(
 
 
 def test_row_is_plain_json_and_scores_are_those_of_its_returns(
-    small_states: States, fold: Fold, settings: RunSettings, row: dict[str, Any]
+    small_states: States, fold: Fold, settings: RunSettings, row: ScoredRun
 ):
-    assert json.loads(json.dumps(row)) == row
+    assert json.loads(json.dumps(asdict(row))) == asdict(row)
     window = runs.cut(small_states, fold.test, settings.env)
     held = replay("buy_and_hold", window, settings.env, buy_and_hold).equity.filter(symbol="ALDR")
     expected = account_scores(*(held[name].to_numpy() for name in ("equity", "position", "traded_value")), 252)
@@ -97,7 +97,7 @@ def test_row_is_plain_json_and_scores_are_those_of_its_returns(
     assert len(row.history) == 2
 
 
-def test_another_seed_is_another_training(small_states: States, fold: Fold, settings: RunSettings, row: dict[str, Any]):
+def test_another_seed_is_another_training(small_states: States, fold: Fold, settings: RunSettings, row: ScoredRun):
     assert run_fold(small_states, fold, 4, settings, Shared()).history != row.history
 
 
@@ -138,7 +138,7 @@ def test_trainings_on_a_given_backbone_share_it_and_what_its_trunk_said(
 
 
 def test_a_stopped_training_goes_on(
-    small_states: States, fold: Fold, settings: RunSettings, row: dict[str, Any], tmp_path: Path
+    small_states: States, fold: Fold, settings: RunSettings, row: ScoredRun, tmp_path: Path
 ):
     class StoppedError(Exception):
         pass

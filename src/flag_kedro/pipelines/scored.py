@@ -49,7 +49,7 @@ def train_and_score(
 def as_trial(
     run: ScoredRun, states: Mapping[str, pl.DataFrame], fold: Fold, settings: RunSettings, policy: Path
 ) -> Row:
-    """The row of `run` with the policy of the folder `policy` as a `trial`: whoever looks at a test window has tried it."""
+    """The row of `run` with the policy in a folder as a `trial`: whoever looks at a test window has tried it."""
     returns = {symbol: np.array(values) for symbol, values in run.log_returns[POLICY].items()}
     description = json.loads((policy / "policy.json").read_text())
     evaluation = fold_evaluation(states, fold.test, settings)
