@@ -1,4 +1,4 @@
-"""Kedro's datasets with saves that happen whole or not at all; how, is in `data.whole`."""
+"""Kedro's datasets with saves that happen whole or not at all; how, is in `data.atomic`."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
