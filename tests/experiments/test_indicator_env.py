@@ -49,9 +49,9 @@ def test_numbers_are_those_that_the_prompt_tells(market: SimulatedMarket, window
         for t, prefix in enumerate(prefixes):
             named = dict(zip(INDICATORS, table[s, t], strict=True))
             moves = f"1d {named['return_1']:+.1%}, 5d {named['return_5']:+.1%}"
-            place = f"RSI {named['rsi_14']:.0f}, MACD {named['macd']:+.1%}, range {named['range_60']:.0%}"
-            assert moves.replace("-0.0%", "+0.0%") in prefix  # a prompt tells no negative zero
-            assert place.replace("-0.0%", "+0.0%") in prefix
+            prompt_text = f"RSI {named['rsi_14']:.0f}, MACD {named['macd']:+.1%}, range {named['range_60']:.0%}"
+            assert moves.replace("-0.0%", "+0.0%") in prefix  # a prompt has no negative zero
+            assert prompt_text.replace("-0.0%", "+0.0%") in prefix
 
 
 def test_prices_after_a_session_change_no_number_up_to_it(market: SimulatedMarket, window: TradingWindow) -> None:

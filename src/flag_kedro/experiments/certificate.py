@@ -45,7 +45,7 @@ class CertificateRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedTwin(CertificateRun):
+class TwinRun(CertificateRun):
     """A twin, and whether its return looks like chance."""
 
     clean: bool
@@ -68,20 +68,20 @@ class Certificate:
     """Of markets that say nothing and so were not trained on."""
     signal: list[CertificateRun]
     """On planted markets."""
-    twins: list[JudgedTwin]
+    twins: list[TwinRun]
 
     @classmethod
     def from_json(cls, certificate: Mapping[str, Any]) -> "Certificate":
         """The certificate as it was saved by `dataclasses.asdict`."""
         signal = [CertificateRun(**run) for run in certificate["signal"]]
-        return cls(**{**certificate, "signal": signal, "twins": [JudgedTwin(**twin) for twin in certificate["twins"]]})
+        return cls(**{**certificate, "signal": signal, "twins": [TwinRun(**twin) for twin in certificate["twins"]]})
 
 
 def certify(runs: Sequence[CertificateRun]) -> Certificate:
     """Compare the runs of all markets, in any order, to what a certificate asks for."""
     informative = sorted((run for run in runs if run.informative), key=lambda run: run.seed)
     signal = [run for run in informative if run.planted]
-    twins = [JudgedTwin(**vars(run), clean=_is_clean(run)) for run in informative if not run.planted]
+    twins = [TwinRun(**vars(run), clean=_is_clean(run)) for run in informative if not run.planted]
     shares = {str(run.seed): run.share for run in signal if run.share is not None}
     share_median = median(shares.values()) if shares else None
     clean_share = sum(twin.clean for twin in twins) / len(twins) if twins else None

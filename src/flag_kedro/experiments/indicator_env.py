@@ -20,14 +20,15 @@ from flag_kedro.features.indicators import compute_indicators
 
 INDICATORS = ("return_1", "return_5", "return_20", "volatility_20", "rsi_14", "macd", "range_60")
 LARGEST = 5.0
-"""Standardised indicators are clipped here."""
+"""Absolute value, in standard deviations, at which standardised indicators are clipped."""
 REWARD_SCALE = 100.0
+"""Factor of every reward, so that returns of a session are of the order of 1."""
 
 Numbers = NDArray[np.float32]
 
 
 def observation_space(num_indicators: int) -> spaces.Box:
-    """Standardised, clipped indicators and the position's code."""
+    """Standardised, clipped indicators and the position's code, [K + 1]."""
     return spaces.Box(-LARGEST, LARGEST, (num_indicators + 1,), np.float32)
 
 
@@ -62,7 +63,7 @@ def indicator_table(prices: pl.DataFrame, window: TradingWindow) -> Floats:
 
 
 def position_code(action_mask: NDArray[Any]) -> Floats:
-    """The position as a number, from what is legal [..., 3]: 1 long, -1 at the lowest position, 0 between, [...]."""
+    """The position as a number from the legal actions [..., 3]: 1 long, -1 at the lowest position, 0 between, [...]."""
     return action_mask[..., SELL].astype(np.float64) - action_mask[..., BUY].astype(np.float64)
 
 
@@ -77,6 +78,16 @@ class IndicatorEnv(gym.Env[Numbers, int]):
     """
 
     def __init__(self, window: TradingWindow, config: EnvConfig, indicators: Floats) -> None:
+        """Trade `window`.
+
+        Args:
+            window: of one symbol.
+            config: costs and reward.
+            indicators: standardised, of each session, [T, K].
+
+        Raises:
+            ValueError: when the window has several symbols.
+        """
         if len(window.symbols) != 1:
             raise ValueError(f"IndicatorEnv trades one symbol; the window has {' '.join(window.symbols)}")
         self._vector = TradingVectorEnv(window, config)
@@ -90,22 +101,21 @@ class IndicatorEnv(gym.Env[Numbers, int]):
     ) -> tuple[Numbers, dict[str, Any]]:
         """Start at the window's first session, flat; nothing is drawn."""
         super().reset(seed=seed)
-        reached, _ = self._vector.reset()
-        return self._look(int(reached["session"][0]), reached["action_mask"][0]), {}
+        observations, _ = self._vector.reset()
+        return self._observe(int(observations["session"][0]), observations["action_mask"][0]), {}
 
     def step(self, action: int) -> tuple[Numbers, float, bool, bool, dict[str, Any]]:
         """Take one decision; see the class."""
-        taken = int(action) if self._mask[int(action)] else HOLD
-        reached, rewards, terminated, truncated, info = self._vector.step(np.array([taken]))
-        ended = bool(terminated[0]), bool(truncated[0])
-        if any(ended):
+        legal_action = int(action) if self._mask[int(action)] else HOLD
+        observations, rewards, terminated, truncated, info = self._vector.step(np.array([legal_action]))
+        if terminated[0] or truncated[0]:
             final = info["final_obs"][0]
-            observation = self._look(int(final["session"]), final["action_mask"])
+            observation = self._observe(int(final["session"]), final["action_mask"])
         else:
-            observation = self._look(int(reached["session"][0]), reached["action_mask"][0])
-        return observation, float(rewards[0]) * REWARD_SCALE, *ended, {}
+            observation = self._observe(int(observations["session"][0]), observations["action_mask"][0])
+        return observation, float(rewards[0]) * REWARD_SCALE, bool(terminated[0]), bool(truncated[0]), {}
 
-    def _look(self, session: int, action_mask: NDArray[Any]) -> Numbers:
+    def _observe(self, session: int, action_mask: NDArray[Any]) -> Numbers:
         self._mask = action_mask.astype(bool)
         return observe(self._indicators[session], self._mask)
 

@@ -23,14 +23,14 @@ def oracle_targets(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame
     Args:
         window: sessions to trade.
         config: its cost.
-        truth: of the simulated market.
+        truth: `data.simulated.SimulatedMarket.truth`, log returns.
     """
-    expected = {
+    expected_return = {
         (symbol, day): effect
         for symbol, day, effect in truth.select("symbol", "session", EARNED[window.fill]).iter_rows()
     }
     targets = np.zeros(window.mark_prices.shape, dtype=np.int64)
     for s, symbol in enumerate(window.symbols):
         for t, day in enumerate(window.sessions[s]):
-            targets[s, t] = int(expected[symbol, day] > config.cost)
+            targets[s, t] = int(expected_return[symbol, day] > config.cost)
     return targets

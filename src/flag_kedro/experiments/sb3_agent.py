@@ -31,6 +31,7 @@ from flag_kedro.experiments.indicator_env import (
 from flag_kedro.policy.manifest import verify_manifest
 
 TINY_STD = 1e-12
+"""Least deviation that an indicator is divided by."""
 TIMESTEPS = 50_000
 """Account-decisions over all symbols."""
 NET_ARCH = (64, 64)
@@ -67,16 +68,16 @@ class Sb3Agent:
         """
         indicators = np.nan_to_num((indicator_table(prices, window) - self.mean) / self.deviation)
         num_sessions = indicators.shape[1]
-        asked = 0
+        session = 0
 
         def rule(states: States) -> Decisions:
-            nonlocal asked
-            if asked == num_sessions:
+            nonlocal session
+            if session == num_sessions:
                 raise ValueError(f"the agent has indicators of {num_sessions} sessions and was asked for one more")
-            seen = observe(indicators[:, asked], states.action_mask)
-            asked += 1
-            wanted, _ = self.policy.predict(seen, deterministic=True)
-            return Decisions(np.where(states.action_mask[np.arange(len(states)), wanted], wanted, HOLD))
+            observations = observe(indicators[:, session], states.action_mask)
+            session += 1
+            actions, _ = self.policy.predict(observations, deterministic=True)
+            return Decisions(np.where(states.action_mask[np.arange(len(states)), actions], actions, HOLD))
 
         return rule
 
@@ -119,6 +120,7 @@ def train_sb3(
 
     Raises:
         DataError: when Stable-Baselines3 is not installed or an indicator cannot be computed.
+        ValueError: when a window has several symbols.
     """
     sb3 = _import_sb3()
     tables = [indicator_table(prices, window)[0] for window in windows]
@@ -129,7 +131,7 @@ def train_sb3(
     ]
     learner = sb3.PPO(
         "MlpPolicy",
-        sb3.common.vec_env.DummyVecEnv([partial(_given, environment) for environment in environments]),
+        sb3.common.vec_env.DummyVecEnv([partial(_identity, environment) for environment in environments]),
         policy_kwargs={"net_arch": list(NET_ARCH)},
         seed=derived_seed(seed, "sb3"),
         device="cpu",
@@ -163,13 +165,13 @@ def load_sb3(folder: Path) -> Sb3Agent:
     return Sb3Agent(policy, mean, deviation, json.loads((folder / FACTS).read_text()))
 
 
-def _given(environment: IndicatorEnv) -> IndicatorEnv:
-    """What Stable-Baselines3 calls to get an environment."""
+def _identity(environment: IndicatorEnv) -> IndicatorEnv:
+    """The environment: Stable-Baselines3 takes functions that make one."""
     return environment
 
 
 def _import_sb3() -> Any:
-    """The module, which carries no types for us."""
+    """The module, which carries no types for mypy."""
     try:
         import stable_baselines3
     except ImportError as error:
