@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
@@ -103,9 +103,9 @@ def test_rows_that_were_not_encoded_are_written_by_training(
 
 def test_endless_account_texts_are_refused(backbone: Path, small_window: TradingWindow, tmp_path: Path):
     paper = EnvConfig(account_view="paper")
-    with pytest.raises(DataError, match=r"env\.account_view=paper they are endless"):
+    with pytest.raises(ParameterError, match=r"env\.account_view=paper they are endless"):
         start_encoding(backbone, prefixes(small_window), paper, DISK, CPU, tmp_path)
-    with pytest.raises(DataError, match=r"set env\.account_view to compact, or policy\.trunk_cache to ram"):
+    with pytest.raises(ParameterError, match=r"set env\.account_view to compact, or policy\.trunk_cache to ram"):
         start(backbone, small_window, paper, DISK, PPO, tmp_path)
 
 

@@ -22,7 +22,7 @@ import torch
 
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
-from flag_kedro.errors import DataError, TrainingError, WorkerError
+from flag_kedro.errors import DataError, ParameterError, TrainingError, WorkerError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
@@ -196,7 +196,7 @@ def test_a_training_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, 
 
 def test_another_number_of_processes_than_asked_for_is_an_error(trainer: Trainer, tmp_path: Path):
     write_spec(trainer.spec(replace(SMALL, num_processes=2)), tmp_path)
-    with pytest.raises(DataError, match=r"in 2 processes .* but 1 were started"):
+    with pytest.raises(ParameterError, match=r"in 2 processes .* but 1 were started"):
         work(tmp_path, rank=1)
 
 
@@ -324,7 +324,7 @@ def test_two_machines_train_as_one_process_does(trainer: Trainer, tmp_path: Path
     assert not other_out.exists()
     for code, errors, _ in on_machines([trainer.spec(config, seed) for seed in (0, 1)], tmp_path / "different"):
         assert code == 1
-        assert "DataError: the machines are not at the same training" in errors
+        assert "ParameterError: the machines are not at the same training" in errors
 
 
 SUMMARY = """Failures:
@@ -375,5 +375,5 @@ def test_a_peer_that_is_lost_while_layers_are_gathered_is_told_from_an_error(tmp
 
 def test_a_machine_is_reached_where_it_reaches_the_meeting_place():
     assert _own_address("127.0.0.1:29400") == "127.0.0.1"
-    with pytest.raises(DataError, match=r"ppo\.rendezvous: no-such-host\.invalid cannot be found"):
+    with pytest.raises(ParameterError, match=r"ppo\.rendezvous: no-such-host\.invalid cannot be found"):
         _own_address("no-such-host.invalid:29400")

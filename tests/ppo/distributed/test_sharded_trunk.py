@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import build_actor_critic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
@@ -75,5 +75,5 @@ def test_every_process_reads_what_it_likes_through_layers_of_which_it_holds_half
 def test_nothing_below_the_split_is_nothing_to_share(tmp_path: Path):
     write_backbone(PolicyConfig(), ["Market: 1d +0.4%\n"], 0, tmp_path)
     cpu = torch.device("cpu")
-    with pytest.raises(DataError, match=r"policy\.frozen_layers, which is 0"):
+    with pytest.raises(ParameterError, match=r"policy\.frozen_layers, which is 0"):
         shard_trunk(build_actor_critic(tmp_path, PolicyConfig(frozen_layers=0), 0, cpu), cpu)
