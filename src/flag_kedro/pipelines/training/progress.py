@@ -14,6 +14,7 @@ from rich.progress import (
 )
 
 from flag_kedro.pipelines.progress import log_update
+from flag_kedro.ppo.history import ENTROPY, VALIDATION
 
 logger = logging.getLogger(__name__)
 LOG_LINES = 10
@@ -37,9 +38,9 @@ def follow(updates: Iterator[dict[str, float]], num_updates: int) -> list[dict[s
         task = progress.add_task("", total=num_updates)
         for row in updates:
             history.append(row)
-            score = row.get("env/validation_log_return")
+            score = row.get(VALIDATION)
             best = score if best is None or (score is not None and score > best) else best
-            shown = f"entropy {row['ppo/entropy']:.2f}" + (
+            shown = f"entropy {row[ENTROPY]:.2f}" + (
                 "" if best is None else f", best validation log return {best:+.2f}"
             )
             progress.update(task, advance=1, description=shown)
