@@ -62,10 +62,10 @@ def test_what_was_interrupted_goes_on_where_it_stopped(backbone: Path, small_win
     assert next(started) == 0
     some = next(started)
     started.close()
-    kept = files(tmp_path)
-    assert 0 < some == len(kept) < len(set(prefixes(small_window)))
+    written = files(tmp_path)
+    assert 0 < some == len(written) < len(set(prefixes(small_window)))
     assert encode(backbone, small_window, tmp_path)[0] == some
-    assert kept.items() <= files(tmp_path).items()
+    assert written.items() <= files(tmp_path).items()
 
 
 def start(
@@ -163,6 +163,6 @@ def test_a_folder_that_takes_no_rows_stops_encoding_and_costs_a_training_only_th
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         encode(backbone, small_window, tmp_path)
-    found = learn(DISK)
+    from_disk = learn(DISK)
     assert caplog.text.count("their folder does not take them") == 1
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(from_disk, expected, strict=True))

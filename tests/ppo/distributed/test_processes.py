@@ -126,12 +126,12 @@ def below(pid: int | None = None) -> set[psutil.Process]:
 
 def workers() -> dict[int, psutil.Process]:
     """Training processes below this one by rank."""
-    found = {}
+    by_rank = {}
     for process in below():
         with suppress(psutil.Error):
             if "flag_kedro.ppo.distributed.worker" in process.cmdline() and "RANK" in process.environ():
-                found[int(process.environ()["RANK"])] = process
-    return found
+                by_rank[int(process.environ()["RANK"])] = process
+    return by_rank
 
 
 def wait_until_gone(processes: set[psutil.Process], seconds: float) -> None:
@@ -177,14 +177,14 @@ def test_a_training_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, 
         assert world == 3
         assert fingerprint(again) == fingerprint(spec)
         assert (again.env, again.policy, again.ppo, again.runtime) == (spec.env, spec.policy, spec.ppo, spec.runtime)
-        for own, other in zip(vars(spec.window).items(), vars(again.window).items(), strict=True):
-            if isinstance(own[1], np.ndarray) and own[1].ndim == 2:  # what stands behind the last session is nobody's
-                for row, other_row, length in zip(own[1], other[1], window.num_sessions, strict=True):
+        for field, other_field in zip(vars(spec.window).items(), vars(again.window).items(), strict=True):
+            if isinstance(field[1], np.ndarray) and field[1].ndim == 2:  # the padding is nobody's
+                for row, other_row, length in zip(field[1], other_field[1], window.num_sessions, strict=True):
                     np.testing.assert_array_equal(row[:length], other_row[:length], strict=True)
-            elif isinstance(own[1], np.ndarray):
-                np.testing.assert_array_equal(own[1], other[1], strict=True)
+            elif isinstance(field[1], np.ndarray):
+                np.testing.assert_array_equal(field[1], other_field[1], strict=True)
             else:
-                assert own == other
+                assert field == other_field
     changed = replace(trainer.window, mark_prices=trainer.window.mark_prices + 1e-12)
     prints = {fingerprint(trainer.spec(SMALL, seed)) for seed in (0, 1)}
     prints |= {
@@ -299,12 +299,14 @@ def on_machines(specs: list[TrainingSpec], folder: Path) -> list[tuple[int, str,
     """Exit code, errors and output of each training, all at once, each as if on a machine of its own."""
     running = []
     for machine, spec in enumerate(specs):
-        own = folder / str(machine)
-        own.mkdir(parents=True)
-        write_spec(spec, own)
-        command = [sys.executable, "-c", TRAIN_A_JOB, str(own), str(own / "out")]
-        running.append((subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True), own))
-    return [(process.wait(300), process.stderr.read(), own / "out") for process, own in running]
+        machine_folder = folder / str(machine)
+        machine_folder.mkdir(parents=True)
+        write_spec(spec, machine_folder)
+        command = [sys.executable, "-c", TRAIN_A_JOB, str(machine_folder), str(machine_folder / "out")]
+        running.append(
+            (subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True), machine_folder)
+        )
+    return [(process.wait(300), process.stderr.read(), machine_folder / "out") for process, machine_folder in running]
 
 
 @pytest.mark.slow
@@ -356,8 +358,8 @@ def test_what_went_wrong_is_the_first_error_that_is_no_echo(
     tmp_path: Path, words: dict[int, str], output: str, kind: type[Exception], message: str
 ):
     for rank, word in words.items():
-        told = {"time": rank, "kind": word, "message": f"message of {rank}", "traceback": f"traceback of {rank}"}
-        (tmp_path / f"failure-{rank}.json").write_text(json.dumps(told))
+        failure = {"time": rank, "kind": word, "message": f"message of {rank}", "traceback": f"traceback of {rank}"}
+        (tmp_path / f"failure-{rank}.json").write_text(json.dumps(failure))
     (tmp_path / "output.txt").write_text(output)
     error = _failure(tmp_path, 7)
     assert type(error) is kind
@@ -366,11 +368,11 @@ def test_what_went_wrong_is_the_first_error_that_is_no_echo(
 
 def test_a_peer_that_is_lost_while_layers_are_gathered_is_told_from_an_error(tmp_path: Path):
     lost = "[/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:5000"
-    for place, (error, kind) in enumerate(
+    for index, (error, kind) in enumerate(
         [(RuntimeError(lost), "peer"), (RuntimeError("shapes do not match"), "other"), (ValueError("gloo"), "other")]
     ):
-        write_failure(tmp_path / str(place), error)
-        assert json.loads((tmp_path / str(place)).read_text())["kind"] == kind
+        write_failure(tmp_path / str(index), error)
+        assert json.loads((tmp_path / str(index)).read_text())["kind"] == kind
 
 
 def test_a_machine_is_reached_where_it_reaches_the_meeting_place():
