@@ -58,10 +58,10 @@ class PlainLearner:
 
     def __init__(self, settings: Any, weights: Weights, reference: Weights | None, rates: dict[str, float]) -> None:
         self.settings, self.rates = settings, rates
-        self.weights = {name: own.copy() for name, own in weights.items()}
+        self.weights = {name: weight.copy() for name, weight in weights.items()}
         self.reference = reference
-        self.first = {name: np.zeros_like(own) for name, own in weights.items()}
-        self.second = {name: np.zeros_like(own) for name, own in weights.items()}
+        self.first = {name: np.zeros_like(weight) for name, weight in weights.items()}
+        self.second = {name: np.zeros_like(weight) for name, weight in weights.items()}
         self.num_steps = 0
 
     def learn(
@@ -80,23 +80,23 @@ class PlainLearner:
         spread, old = np.var(targets), np.asarray(seen.values, dtype=np.float64).ravel()
         if self.settings.norm_adv:
             advantages = (advantages - np.mean(advantages)) / (np.std(advantages, ddof=1) + 1e-8)
-        told: dict[str, list[float]] = defaultdict(list)
+        series_of: dict[str, list[float]] = defaultdict(list)
         steps = []
         for states in minibatches:
-            gradients = {name: np.zeros_like(own) for name, own in self.weights.items()}
+            gradients = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
             for m in states:
-                own = self._state(seen, m, rows[m], float(advantages.ravel()[m]), float(targets[m]))
-                gradients["bias"] += own.by_logits / len(states)
-                gradients["policy"][rows[m]] += own.by_logits / len(states)
-                gradients["value"][rows[m]] += own.by_value / len(states)
-                for name, term in own.terms.items():
-                    told[name].append(term)
-            norm = math.sqrt(sum(float((own**2).sum()) for own in gradients.values()))
-            told["grad_norm"].append(norm)
+                state = self._state(seen, m, rows[m], float(advantages.ravel()[m]), float(targets[m]))
+                gradients["bias"] += state.by_logits / len(states)
+                gradients["policy"][rows[m]] += state.by_logits / len(states)
+                gradients["value"][rows[m]] += state.by_value / len(states)
+                for name, term in state.terms.items():
+                    series_of[name].append(term)
+            norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients.values()))
+            series_of["grad_norm"].append(norm)
             shrink = min(1.0, self.settings.max_grad_norm / (norm + 1e-6))  # torch's guard against a norm of 0
-            steps.append({name: own * shrink for name, own in gradients.items()})
+            steps.append({name: gradient * shrink for name, gradient in gradients.items()})
             self._adam(steps[-1], lr_factor)
-        means = {f"ppo/{name}": sum(series) / len(series) for name, series in told.items()}
+        means = {f"ppo/{name}": sum(series) / len(series) for name, series in series_of.items()}
         return steps, means | {"ppo/explained_variance": 1 - np.var(targets - old) / spread}
 
     def _state(self, seen: Any, m: int, row: int, advantage: float, target: float) -> PlainState:

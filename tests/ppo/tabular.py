@@ -73,13 +73,13 @@ class TabularPolicy(nn.Module):
 
     def weights(self) -> dict[str, Floats]:
         """Copies of `bias` [3], `policy` [R, 3] and `value` [R, 1]."""
-        return {short(name): own.detach().numpy().copy() for name, own in self.named_parameters()}
+        return {short(name): weight.detach().numpy().copy() for name, weight in self.named_parameters()}
 
     def put(self, weights: dict[str, Floats]) -> None:
         """Take over copies of what `weights` gives."""
         with torch.no_grad():
-            for name, own in self.named_parameters():
-                own.copy_(torch.from_numpy(weights[short(name)]))
+            for name, weight in self.named_parameters():
+                weight.copy_(torch.from_numpy(weights[short(name)]))
 
 
 def short(name: str) -> str:
@@ -156,9 +156,9 @@ class Watched:
 
     def _note(self, *_: Any) -> None:
         slopes = {}
-        for name, own in self.policy.named_parameters():
-            assert own.grad is not None
-            slopes[short(name)] = own.grad.numpy().copy()
+        for name, weight in self.policy.named_parameters():
+            assert weight.grad is not None
+            slopes[short(name)] = weight.grad.numpy().copy()
         self.gradients.append(slopes)
         self.passes.append(list(self.policy.passes))
         self.policy.passes.clear()

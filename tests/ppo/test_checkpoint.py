@@ -17,10 +17,10 @@ def state(updates: int, *, finished: bool = False) -> TrainingState:
     return TrainingState(tensors, [{"step": float(at)} for at in range(updates)], {"waited": updates}, finished)
 
 
-def same(found: TrainingState | None, expected: TrainingState) -> bool:
-    assert found is not None
-    equal = all(torch.equal(found.tensors[name], tensor) for name, tensor in expected.tensors.items())
-    return equal and asdict(found)["history"] == expected.history and found.selection == expected.selection
+def same(actual: TrainingState | None, expected: TrainingState) -> bool:
+    assert actual is not None
+    equal = all(torch.equal(actual.tensors[name], tensor) for name, tensor in expected.tensors.items())
+    return equal and asdict(actual)["history"] == expected.history and actual.selection == expected.selection
 
 
 def test_newest_state_comes_back_and_two_are_kept(tmp_path: Path):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
@@ -66,10 +66,10 @@ def test_what_was_interrupted_goes_on_where_it_stopped(backbone: Path, small_win
     assert next(started) == 0
     some = next(started)
     started.close()
-    kept = files(tmp_path)
-    assert 0 < some == len(kept) < len(set(prefixes(small_window)))
+    written = files(tmp_path)
+    assert 0 < some == len(written) < len(set(prefixes(small_window)))
     assert encode(backbone, small_window, tmp_path)[0] == some
-    assert kept.items() <= files(tmp_path).items()
+    assert written.items() <= files(tmp_path).items()
 
 
 def start(
@@ -107,9 +107,9 @@ def test_rows_that_were_not_encoded_are_written_by_training(
 
 def test_endless_account_texts_are_refused(backbone: Path, small_window: TradingWindow, tmp_path: Path):
     paper = EnvConfig(account_view="paper")
-    with pytest.raises(DataError, match=r"env\.account_view=paper they are endless"):
+    with pytest.raises(ParameterError, match=r"env\.account_view=paper they are endless"):
         start_encoding(backbone, prefixes(small_window), paper, DISK, CPU, tmp_path)
-    with pytest.raises(DataError, match=r"set env\.account_view to compact, or policy\.trunk_cache to ram"):
+    with pytest.raises(ParameterError, match=r"set env\.account_view to compact, or policy\.trunk_cache to ram"):
         start(backbone, small_window, paper, DISK, PPO, tmp_path)
 
 
@@ -167,6 +167,6 @@ def test_a_folder_that_takes_no_rows_stops_encoding_and_costs_a_training_only_th
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         encode(backbone, small_window, tmp_path)
-    found = learn(DISK)
+    from_disk = learn(DISK)
     assert caplog.text.count("their folder does not take them") == 1
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(from_disk, expected, strict=True))

@@ -37,11 +37,11 @@ def test_equal_advantages_normalise_to_zero():
 
 def test_reward_scale_sets_the_units_of_targets_and_leaves_normalised_advantages_alone():
     rollout = write_rollout(table_of(3), [[0.01], [0.05], [-0.02]])
-    (plain, own), (same, large) = (
+    (plain, small), (same, large) = (
         rollout_advantages(rollout, replace(PLAIN, gamma=0.9, gae_lambda=0.5, norm_adv=True, reward_scale=scale))
         for scale in (1.0, 100.0)
     )
-    torch.testing.assert_close(large, 100 * own)
+    torch.testing.assert_close(large, 100 * small)
     torch.testing.assert_close(same, plain, rtol=1e-4, atol=0)
 
 
@@ -81,12 +81,12 @@ def test_ent_coef_alone_drives_the_policy_towards_uniform():
     policy = table_of(1)
     policy.put(policy.weights() | {"policy": np.array([[2.0, 0.0, 0.0]])})
     rollout = write_rollout(policy, [[0.0]])
-    told = [Watched(policy, None, replace(PLAIN, ent_coef=0.1)).learn(rollout)["ppo/entropy"] for _ in range(40)]
-    assert told[0] < 0.7
-    assert told[-1] == pytest.approx(np.log(3), rel=0.02)
+    entropies = [Watched(policy, None, replace(PLAIN, ent_coef=0.1)).learn(rollout)["ppo/entropy"] for _ in range(40)]
+    assert entropies[0] < 0.7
+    assert entropies[-1] == pytest.approx(np.log(3), rel=0.02)
     before = policy.weights()
     Watched(policy, None, PLAIN).learn(rollout)
-    assert all(np.array_equal(own, before[name]) for name, own in policy.weights().items())
+    assert all(np.array_equal(weight, before[name]) for name, weight in policy.weights().items())
 
 
 def test_vf_coef_weighs_the_value_loss_and_zero_leaves_the_critic_as_it_is():
@@ -100,10 +100,10 @@ def test_max_grad_norm_bounds_the_gradient_of_all_weights_together():
     rewards = np.random.default_rng(0).normal(size=(12, 2))
     free = learned(replace(PLAIN, vf_coef=1.0), rewards=rewards).gradients[0]
     held = learned(replace(PLAIN, vf_coef=1.0, max_grad_norm=0.01), rewards=rewards).gradients[0]
-    norm = np.sqrt(sum((own**2).sum() for own in free.values()))
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in free.values()))
     assert norm > 0.1
-    for name, own in held.items():
-        np.testing.assert_allclose(own, free[name] * 0.01 / norm, rtol=1e-4)
+    for name, gradient in held.items():
+        np.testing.assert_allclose(gradient, free[name] * 0.01 / norm, rtol=1e-4)
 
 
 def test_reported_gradient_norm_is_the_one_before_clipping():

@@ -11,14 +11,14 @@ from flag_kedro.ppo import losses
 def test_policy_loss_takes_the_worse_of_ratio_and_clipped_ratio():
     ratios = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
     advantages = torch.tensor([1.0, -1.0, 1.0, -1.0, 2.0])
-    found = losses.policy_loss(ratios.log(), advantages, 0.2)
+    loss = losses.policy_loss(ratios.log(), advantages, 0.2)
     # min(1.5, 1.2); min(-1.5, -1.2); min(0.5, 0.8); min(-0.5, -0.8); min(2.2, 2.2), negated
-    torch.testing.assert_close(found, torch.tensor([-1.2, 1.5, -0.5, 0.8, -2.2]))
+    torch.testing.assert_close(loss, torch.tensor([-1.2, 1.5, -0.5, 0.8, -2.2]))
 
 
 def test_value_loss_without_clipping_is_half_the_squared_error():
-    found = losses.value_loss(torch.tensor([3.0]), torch.tensor([0.0]), torch.tensor([1.0]), None)
-    assert found.tolist() == [2.0]
+    loss = losses.value_loss(torch.tensor([3.0]), torch.tensor([0.0]), torch.tensor([1.0]), None)
+    assert loss.tolist() == [2.0]
 
 
 def test_value_loss_keeps_the_larger_of_plain_and_clipped_error():

@@ -57,11 +57,12 @@ def drawn_rollout(policy: TabularPolicy) -> Rollout:
     )
 
 
-def apart(found: Weights, expected: Weights) -> float:
-    """Largest over all weights of |found - expected| / |expected|, and where 0 is expected of |found|."""
-    assert found.keys() == expected.keys()
+def apart(actual: Weights, expected: Weights) -> float:
+    """Largest over all weights of |actual - expected| / |expected|, and where 0 is expected of |actual|."""
+    assert actual.keys() == expected.keys()
     return max(
-        float(np.linalg.norm(found[name] - own) / (np.linalg.norm(own) or 1.0)) for name, own in expected.items()
+        float(np.linalg.norm(actual[name] - weight) / (np.linalg.norm(weight) or 1.0))
+        for name, weight in expected.items()
     )
 
 
@@ -74,14 +75,14 @@ def compare(config: PPOConfig) -> tuple[Watched, dict[str, float]]:
     watched = Watched(policy, reference if anchored else None, config)
     metrics = watched.learn(rollout)
     steps, expected = plain.learn(rollout, list(range(NUM_STATES)), watched.minibatches)
-    for found, own in zip(watched.gradients, steps, strict=True):
-        assert apart(found, own) <= CLOSE
+    for gradients, expected_gradients in zip(watched.gradients, steps, strict=True):
+        assert apart(gradients, expected_gradients) <= CLOSE
     assert apart(policy.weights(), plain.weights) <= CLOSE
     assert metrics == pytest.approx(expected, rel=CLOSE, abs=1e-9)
     return watched, metrics
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=lambda own: "-".join(map(str, own.values())))
+@pytest.mark.parametrize("switches", SWITCHES, ids=lambda switches: "-".join(map(str, switches.values())))
 def test_ppo_equals_the_plain_update(switches: dict[str, object]):
     watched, metrics = compare(replace(PPO, **switches))
     assert len(watched.gradients) == 6  # two epochs of 10, 10 and 4 states
@@ -92,7 +93,7 @@ def test_ppo_equals_the_plain_update(switches: dict[str, object]):
     assert metrics["ppo/grad_norm"] > PPO.max_grad_norm  # the gradients were clipped
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=lambda own: "-".join(map(str, own.values())))
+@pytest.mark.parametrize("switches", SWITCHES, ids=lambda switches: "-".join(map(str, switches.values())))
 def test_reinforce_equals_the_plain_update(switches: dict[str, object]):
     watched, _ = compare(replace(REINFORCE, **switches))
     assert len(watched.gradients) == 1
@@ -113,8 +114,8 @@ def test_every_weight_of_the_loss_equals_the_plain_update(config: PPOConfig, cha
 
 def test_value_clipping_and_both_kinds_of_bootstrap_make_a_difference():
     plain, clipped, paper = (
-        compare(replace(PPO, **own))[1]["ppo/value_loss"]
-        for own in ({"clip_vloss": False}, {"clip_vloss": True}, {"clip_vloss": False, "bootstrap_truncated": False})
+        compare(replace(PPO, **change))[1]["ppo/value_loss"]
+        for change in ({"clip_vloss": False}, {"clip_vloss": True}, {"clip_vloss": False, "bootstrap_truncated": False})
     )
     assert clipped > 1.001 * plain
     assert abs(paper / plain - 1) > 0.001
@@ -126,21 +127,21 @@ def test_advantages_are_the_sum_of_discounted_one_step_errors(gamma: float, gae_
     config = replace(PPO, gamma=gamma, gae_lambda=gae_lambda, reward_scale=1.0, bootstrap_truncated=bootstrap)
     rollout = drawn_rollout(table_of(NUM_STATES, 0.5))
     following = rollout.next_values if bootstrap else rollout.next_values * ~rollout.truncated
-    found, targets = estimate_advantages(
+    advantages, targets = estimate_advantages(
         rollout.rewards, rollout.values, following, rollout.terminated, rollout.truncated, gamma=gamma,
         gae_lambda=gae_lambda,
     )  # fmt: skip
     expected = plain_advantages(rollout, config)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=CLOSE)
+    np.testing.assert_allclose(advantages.numpy(), expected, rtol=CLOSE)
     np.testing.assert_allclose(targets.numpy(), expected + rollout.values.numpy(), rtol=CLOSE)
 
 
 def market_table(window: TradingWindow, env: EnvConfig, seed: int) -> TabularPolicy:
     """A table with a row for each prompt that the window can bring."""
     texts = compact_account_texts(env.positions)
-    prefixes = dict.fromkeys(prefix for own in window.prefixes for prefix in own)
-    place = {prompt: row for row, prompt in enumerate(product(prefixes, texts))}
-    return TabularPolicy(len(place), lambda prefix, account: place[prefix, account], 0.5, seed)
+    prefixes = dict.fromkeys(prefix for texts_of_symbol in window.prefixes for prefix in texts_of_symbol)
+    row_of = {prompt: row for row, prompt in enumerate(product(prefixes, texts))}
+    return TabularPolicy(len(row_of), lambda prefix, account: row_of[prefix, account], 0.5, seed)
 
 
 def moved(after: Weights, before: Weights) -> dict[str, Floats]:

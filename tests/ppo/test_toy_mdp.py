@@ -60,13 +60,13 @@ def values_of(leave: Floats, gamma: float, env: EnvConfig) -> Floats:
     """V of the policy that changes its position with probability `leave` [4]: (I - gamma P)^-1 r, [4]."""
     buy, sell = costs_of(env)
     earned = np.array([RISE - buy, -sell, -FALL - buy, -sell])  # who trades; who is flat then earns no move
-    kept = np.array([0.0, RISE, 0.0, -FALL])
+    holding = np.array([0.0, RISE, 0.0, -FALL])
     chance = np.zeros((4, 4))
     for state in range(4):
         other_prompt, position = 2 * (state < 2), state % 2
         chance[state, other_prompt + 1 - position] = leave[state]
         chance[state, other_prompt + position] = 1 - leave[state]
-    return np.linalg.solve(np.eye(4) - gamma * chance, leave * earned + (1 - leave) * kept)
+    return np.linalg.solve(np.eye(4) - gamma * chance, leave * earned + (1 - leave) * holding)
 
 
 def best_values(gamma: float, env: EnvConfig) -> Floats:

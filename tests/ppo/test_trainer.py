@@ -133,9 +133,9 @@ def test_best_validation_weights_are_kept(
     model = make_model()
     rows = learn(model, small_window, replace(SMALL, total_timesteps=320, learning_rate=1e-2), validation)
     scores = [row["env/validation_log_return"] for row in rows]
-    kept = float(replay("again", validation, EnvConfig(), model.decide).equity["log_return"].sum())
+    replayed = float(replay("again", validation, EnvConfig(), model.decide).equity["log_return"].sum())
     assert len(set(scores)) > 1
-    assert kept == max(scores)
+    assert replayed == max(scores)
 
 
 def test_patience_stops_a_training_that_no_longer_gets_better(

@@ -22,7 +22,7 @@ import torch
 
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
-from flag_kedro.errors import DataError, TrainingError, WorkerError
+from flag_kedro.errors import DataError, ParameterError, TrainingError, WorkerError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
@@ -127,12 +127,12 @@ def below(pid: int | None = None) -> set[psutil.Process]:
 
 def workers() -> dict[int, psutil.Process]:
     """Training processes below this one by rank."""
-    found = {}
+    by_rank = {}
     for process in below():
         with suppress(psutil.Error):
             if "flag_kedro.ppo.distributed.worker" in process.cmdline() and "RANK" in process.environ():
-                found[int(process.environ()["RANK"])] = process
-    return found
+                by_rank[int(process.environ()["RANK"])] = process
+    return by_rank
 
 
 def wait_until_gone(processes: set[psutil.Process], seconds: float) -> None:
@@ -178,14 +178,14 @@ def test_a_training_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, 
         assert world == 3
         assert fingerprint(again) == fingerprint(spec)
         assert (again.env, again.policy, again.ppo, again.runtime) == (spec.env, spec.policy, spec.ppo, spec.runtime)
-        for own, other in zip(vars(spec.window).items(), vars(again.window).items(), strict=True):
-            if isinstance(own[1], np.ndarray) and own[1].ndim == 2:  # what stands behind the last session is nobody's
-                for row, other_row, length in zip(own[1], other[1], window.num_sessions, strict=True):
+        for field, other_field in zip(vars(spec.window).items(), vars(again.window).items(), strict=True):
+            if isinstance(field[1], np.ndarray) and field[1].ndim == 2:  # the padding is nobody's
+                for row, other_row, length in zip(field[1], other_field[1], window.num_sessions, strict=True):
                     np.testing.assert_array_equal(row[:length], other_row[:length], strict=True)
-            elif isinstance(own[1], np.ndarray):
-                np.testing.assert_array_equal(own[1], other[1], strict=True)
+            elif isinstance(field[1], np.ndarray):
+                np.testing.assert_array_equal(field[1], other_field[1], strict=True)
             else:
-                assert own == other
+                assert field == other_field
     changed = replace(trainer.window, mark_prices=trainer.window.mark_prices + 1e-12)
     prints = {fingerprint(trainer.spec(SMALL, seed)) for seed in (0, 1)}
     prints |= {
@@ -197,7 +197,7 @@ def test_a_training_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, 
 
 def test_another_number_of_processes_than_asked_for_is_an_error(trainer: Trainer, tmp_path: Path):
     write_spec(trainer.spec(replace(SMALL, num_processes=2)), tmp_path)
-    with pytest.raises(DataError, match=r"in 2 processes .* but 1 were started"):
+    with pytest.raises(ParameterError, match=r"in 2 processes .* but 1 were started"):
         work(tmp_path, rank=1)
 
 
@@ -300,12 +300,14 @@ def on_machines(specs: list[TrainingSpec], folder: Path) -> list[tuple[int, str,
     """Exit code, errors and output of each training, all at once, each as if on a machine of its own."""
     running = []
     for machine, spec in enumerate(specs):
-        own = folder / str(machine)
-        own.mkdir(parents=True)
-        write_spec(spec, own)
-        command = [sys.executable, "-c", TRAIN_A_JOB, str(own), str(own / "out")]
-        running.append((subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True), own))
-    return [(process.wait(300), process.stderr.read(), own / "out") for process, own in running]
+        machine_folder = folder / str(machine)
+        machine_folder.mkdir(parents=True)
+        write_spec(spec, machine_folder)
+        command = [sys.executable, "-c", TRAIN_A_JOB, str(machine_folder), str(machine_folder / "out")]
+        running.append(
+            (subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True), machine_folder)
+        )
+    return [(process.wait(300), process.stderr.read(), machine_folder / "out") for process, machine_folder in running]
 
 
 @pytest.mark.slow
@@ -325,7 +327,7 @@ def test_two_machines_train_as_one_process_does(trainer: Trainer, tmp_path: Path
     assert not other_out.exists()
     for code, errors, _ in on_machines([trainer.spec(config, seed) for seed in (0, 1)], tmp_path / "different"):
         assert code == 1
-        assert "DataError: the machines are not at the same training" in errors
+        assert "ParameterError: the machines are not at the same training" in errors
 
 
 SUMMARY = """Failures:
@@ -357,8 +359,8 @@ def test_what_went_wrong_is_the_first_error_that_is_no_echo(
     tmp_path: Path, words: dict[int, str], output: str, kind: type[Exception], message: str
 ):
     for rank, word in words.items():
-        told = {"time": rank, "kind": word, "message": f"message of {rank}", "traceback": f"traceback of {rank}"}
-        (tmp_path / f"failure-{rank}.json").write_text(json.dumps(told))
+        failure = {"time": rank, "kind": word, "message": f"message of {rank}", "traceback": f"traceback of {rank}"}
+        (tmp_path / f"failure-{rank}.json").write_text(json.dumps(failure))
     (tmp_path / "output.txt").write_text(output)
     error = _failure(tmp_path, 7)
     assert type(error) is kind
@@ -367,14 +369,14 @@ def test_what_went_wrong_is_the_first_error_that_is_no_echo(
 
 def test_a_peer_that_is_lost_while_layers_are_gathered_is_told_from_an_error(tmp_path: Path):
     lost = "[/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:5000"
-    for place, (error, kind) in enumerate(
+    for index, (error, kind) in enumerate(
         [(RuntimeError(lost), "peer"), (RuntimeError("shapes do not match"), "other"), (ValueError("gloo"), "other")]
     ):
-        write_failure(tmp_path / str(place), error)
-        assert json.loads((tmp_path / str(place)).read_text())["kind"] == kind
+        write_failure(tmp_path / str(index), error)
+        assert json.loads((tmp_path / str(index)).read_text())["kind"] == kind
 
 
 def test_a_machine_is_reached_where_it_reaches_the_meeting_place():
     assert _own_address("127.0.0.1:29400") == "127.0.0.1"
-    with pytest.raises(DataError, match=r"ppo\.rendezvous: no-such-host\.invalid cannot be found"):
+    with pytest.raises(ParameterError, match=r"ppo\.rendezvous: no-such-host\.invalid cannot be found"):
         _own_address("no-such-host.invalid:29400")

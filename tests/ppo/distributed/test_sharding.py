@@ -50,20 +50,20 @@ class Meeting:
 
     def __post_init__(self) -> None:
         self.barrier = threading.Barrier(self.world, timeout=60)
-        self.own = threading.local()
+        self.local = threading.local()
 
     def all_reduce_sum(self, tensor: Tensor) -> None:
-        self.brought[self.own.rank] = tensor.clone()
+        self.brought[self.local.rank] = tensor.clone()
         self.barrier.wait()
         tensor.copy_(sum(self.brought[rank] for rank in range(self.world)))
-        self.calls += self.own.rank == 0
+        self.calls += self.local.rank == 0
         self.barrier.wait()
 
     def run(self, work: Callable[[int], Any]) -> list[Any]:
         """What `work` returns in each of the threads; if one fails, so do all."""
 
         def start(rank: int) -> Any:
-            self.own.rank = rank
+            self.local.rank = rank
             try:
                 return work(rank)
             except BaseException:
@@ -118,12 +118,12 @@ def test_elements_of_others_come_through_to_the_bit(meet: Callable[[int], Meetin
     expected = torch.tensor([-0.0, 0.0, -torch.inf, torch.nan, 1e-45, -3.4e38, 0.1])
 
     def work(rank: int) -> Tensor:
-        found = torch.zeros(7)
-        found[rank::2] = expected[rank::2]
-        return Shard(rank, 2).combine(found)
+        tensor = torch.zeros(7)
+        tensor[rank::2] = expected[rank::2]
+        return Shard(rank, 2).combine(tensor)
 
-    for found in meet(2).run(work):
-        assert torch.equal(found.view(torch.int32), expected.view(torch.int32))
+    for tensor in meet(2).run(work):
+        assert torch.equal(tensor.view(torch.int32), expected.view(torch.int32))
 
 
 def test_gradients_add_up_and_a_missing_one_is_zero(meet: Callable[[int], Meeting]):
@@ -159,10 +159,10 @@ def test_lookups_give_the_policy_s_own_bits_and_ask_for_each_state_once(
         )
         return EvaluationCache(Shard(rank, world).spread(models[rank])).evaluate(states)
 
-    for said in meet(world).run(work):
-        assert torch.equal(said.log_probs, expected.log_probs)
-        assert torch.equal(said.values, expected.values)
-    everything = [question for own in asked for question in own]
+    for evaluation in meet(world).run(work):
+        assert torch.equal(evaluation.log_probs, expected.log_probs)
+        assert torch.equal(evaluation.values, expected.values)
+    everything = [question for questions in asked for question in questions]
     assert len(everything) == len(set(zip(states.prefix, states.account, map(tuple, masks), strict=True)))
     for one, other in pairwise(asked):
         assert one
@@ -197,13 +197,13 @@ def test_training_does_not_depend_on_the_number_of_processes(
     validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 15)), "next_open")
     expected, weights = learn(make_model(), small_window, validation, config, Accelerator(cpu=True))
     models, meeting = [make_model() for _ in range(world)], meet(world)
-    told = meeting.run(lambda rank: learn(models[rank], small_window, validation, config, OneOf(rank, world)))
+    results = meeting.run(lambda rank: learn(models[rank], small_window, validation, config, OneOf(rank, world)))
     assert meeting.calls > 0
-    for rows, own in told:
-        assert rows == told[0][0]
-        assert torch.equal(own, told[0][1])
-    rows, own = told[0]
-    assert float((own - weights).norm() / weights.norm()) <= 1e-6
+    for rows, other_weights in results:
+        assert rows == results[0][0]
+        assert torch.equal(other_weights, results[0][1])
+    rows, other_weights = results[0]
+    assert float((other_weights - weights).norm() / weights.norm()) <= 1e-6
     assert [list(row) for row in rows] == [list(row) for row in expected]
     for row, one in zip(rows, expected, strict=True):
         assert row == pytest.approx(one, rel=1e-6, abs=1e-6)

@@ -6,29 +6,46 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from flag_kedro.backtest.plot_style import BUY_COLOR, COLUMNS, GRID, HOLD_COLOR, SELL_COLOR, SUBTITLE
+from flag_kedro.ppo.history import (
+    APPROX_KL,
+    BUY_SHARE,
+    CLIP_FRACTION,
+    ENTROPY,
+    EXPLAINED_VARIANCE,
+    GRAD_NORM,
+    HOLD_SHARE,
+    REWARD,
+    ROLLOUT_SECONDS,
+    ROLLOUT_SPEED,
+    SELL_SHARE,
+    UPDATE_SECONDS,
+    UPDATE_SPEED,
+    VALIDATION,
+    VALIDATION_SECONDS,
+)
 
 ROLLOUT_COLOR, LEARNING_COLOR, VALIDATION_COLOR = "#009e73", "#cc79a7", "#e69f00"
 PANELS: dict[str, dict[str, tuple[str, str]]] = {
-    "log return on validation": {"env/validation_log_return": ("validation", BUY_COLOR)},
-    "reward a decision": {"env/reward": ("reward", BUY_COLOR)},
-    "entropy, nats": {"ppo/entropy": ("entropy", BUY_COLOR)},
-    "approximate KL of an update": {"ppo/approx_kl": ("KL", BUY_COLOR)},
-    "share of clipped ratios": {"ppo/clip_fraction": ("clipped", BUY_COLOR)},
-    "explained variance of values": {"ppo/explained_variance": ("explained", BUY_COLOR)},
-    "norm of the gradient": {"ppo/grad_norm": ("norm", BUY_COLOR)},
+    "log return on validation": {VALIDATION: ("validation", BUY_COLOR)},
+    "reward a decision": {REWARD: ("reward", BUY_COLOR)},
+    "entropy, nats": {ENTROPY: ("entropy", BUY_COLOR)},
+    "approximate KL of an update": {APPROX_KL: ("KL", BUY_COLOR)},
+    "share of clipped ratios": {CLIP_FRACTION: ("clipped", BUY_COLOR)},
+    "explained variance of values": {EXPLAINED_VARIANCE: ("explained", BUY_COLOR)},
+    "norm of the gradient": {GRAD_NORM: ("norm", BUY_COLOR)},
     "actions taken": {
-        "env/sell_share": ("sell", SELL_COLOR),
-        "env/hold_share": ("hold", HOLD_COLOR),
-        "env/buy_share": ("buy", BUY_COLOR),
+        SELL_SHARE: ("sell", SELL_COLOR),
+        HOLD_SHARE: ("hold", HOLD_COLOR),
+        BUY_SHARE: ("buy", BUY_COLOR),
     },
     "seconds of an update": {
-        "ppo/rollout_seconds": ("rollout", ROLLOUT_COLOR),
-        "ppo/update_seconds": ("learning", LEARNING_COLOR),
-        "ppo/validation_seconds": ("validation", VALIDATION_COLOR),
+        ROLLOUT_SECONDS: ("rollout", ROLLOUT_COLOR),
+        UPDATE_SECONDS: ("learning", LEARNING_COLOR),
+        VALIDATION_SECONDS: ("validation", VALIDATION_COLOR),
     },
     "tokens a second": {
-        "ppo/rollout_tokens_per_second": ("rollout", ROLLOUT_COLOR),
-        "ppo/update_tokens_per_second": ("learning", LEARNING_COLOR),
+        ROLLOUT_SPEED: ("rollout", ROLLOUT_COLOR),
+        UPDATE_SPEED: ("learning", LEARNING_COLOR),
     },
 }
 """Title of each panel, and the metrics in it with their names and colours."""

@@ -8,6 +8,7 @@ from rich.progress import TextColumn
 
 from flag_kedro.names import VALIDATION_LOG_RETURN
 from flag_kedro.pipelines.progress import bar, log_update
+from flag_kedro.ppo.history import ENTROPY
 
 logger = logging.getLogger(__name__)
 LOG_LINES = 10
@@ -31,7 +32,7 @@ def follow_training(num_updates: int) -> Iterator[Callable[[Mapping[str, float]]
             score = row.get(VALIDATION_LOG_RETURN)
             best = score if best is None or (score is not None and score > best) else best
             validated = "" if best is None else f", best validation log return {best:+.2f}"
-            line = f"entropy {row['ppo/entropy']:.2f}{validated}"
+            line = f"entropy {row[ENTROPY]:.2f}{validated}"
             progress.update(task, advance=1, description=line)
             log_update(row)
             if progress.disable and done % max(1, num_updates // LOG_LINES) == 0:
