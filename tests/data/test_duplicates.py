@@ -25,7 +25,7 @@ def table(*articles: tuple[float, str], symbol: str = "ACME") -> pl.DataFrame:
     return pl.DataFrame(rows, schema=NEWS, orient="row")
 
 
-def kept(news: pl.DataFrame, within: int = 3, calendar: str = "XNYS") -> list[int]:
+def rows_kept(news: pl.DataFrame, within: int = 3, calendar: str = "XNYS") -> list[int]:
     return [int(number) for number in merge_duplicates(news, lambda symbol: calendar, within)[0]["url"]]
 
 
@@ -51,7 +51,7 @@ def kept(news: pl.DataFrame, within: int = 3, calendar: str = "XNYS") -> list[in
     ],
 )
 def test_wires_spell_the_same_story_their_own_way(headline):
-    assert kept(table((0, "Acme beats estimates"), (0.1, headline))) == [0]
+    assert rows_kept(table((0, "Acme beats estimates"), (0.1, headline))) == [0]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_wires_spell_the_same_story_their_own_way(headline):
     ],
 )
 def test_another_story_stays(headline):
-    assert kept(table((0, "Acme beats estimates"), (0.1, headline))) == [0, 1]
+    assert rows_kept(table((0, "Acme beats estimates"), (0.1, headline))) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_another_story_stays(headline):
     ],
 )
 def test_another_number_is_another_story(one, other):
-    assert kept(table((0, one), (0.1, other))) == [0, 1]
-    assert kept(table((0, one), (0.1, one.upper() + "!"))) == [0]
+    assert rows_kept(table((0, one), (0.1, other))) == [0, 1]
+    assert rows_kept(table((0, one), (0.1, one.upper() + "!"))) == [0]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_another_number_is_another_story(one, other):
     ],
 )
 def test_hyphens_and_stops_that_belong_to_no_number_are_not_compared(one, other):
-    assert kept(table((0, one), (0.1, other))) == [0]
+    assert rows_kept(table((0, one), (0.1, other))) == [0]
 
 
 def test_articles_without_symbol_or_time_are_left_to_the_door():
@@ -113,54 +113,54 @@ def test_articles_without_symbol_or_time_are_left_to_the_door():
             table((0, "a"), symbol="BTC").with_columns(available_at=pl.lit(None, dtype=NEWS["available_at"])),
         ]
     )
-    folded, counts = merge_duplicates(news, lambda symbol: "24/7" if symbol == "BTC" else "XNYS", 3)
-    assert_frame_equal(folded, pl.concat([news[:3], news[4:]]))
+    distinct, counts = merge_duplicates(news, lambda symbol: "24/7" if symbol == "BTC" else "XNYS", 3)
+    assert_frame_equal(distinct, pl.concat([news[:3], news[4:]]))
     assert counts == {"ACME": 1}
 
 
 @pytest.mark.parametrize("headline", ["", "...", "—", None])
 def test_headlines_without_letters_are_never_the_same(headline):
-    assert kept(table((0, headline), (0.1, headline))) == [0, 1]
+    assert rows_kept(table((0, headline), (0.1, headline))) == [0, 1]
 
 
 def test_headlines_of_all_scripts_are_compared():
-    assert kept(table((0, "アクメ 上方修正"), (0.1, "アクメ、上方修正"), (0.2, "アクメ 下方修正"))) == [0, 2]
+    assert rows_kept(table((0, "アクメ 上方修正"), (0.1, "アクメ、上方修正"), (0.2, "アクメ 下方修正"))) == [0, 2]
 
 
 def test_story_returns_after_the_sessions_asked_for():
     """Monday's story stands for Thursday's, three sessions later, but not for Friday's."""
-    assert kept(table((0, "a"), (3, "a"))) == [0]
-    assert kept(table((0, "a"), (4, "a"))) == [0, 1]
-    assert kept(table((0, "a"), (1, "a")), within=1) == [0]
-    assert kept(table((0, "a"), (2, "a")), within=1) == [0, 1]
+    assert rows_kept(table((0, "a"), (3, "a"))) == [0]
+    assert rows_kept(table((0, "a"), (4, "a"))) == [0, 1]
+    assert rows_kept(table((0, "a"), (1, "a")), within=1) == [0]
+    assert rows_kept(table((0, "a"), (2, "a")), within=1) == [0, 1]
 
 
 def test_sessions_are_the_exchanges_own():
     """From Monday to the next Monday are five sessions in New York, seven days around the clock."""
-    assert kept(table((0, "a"), (7, "a")), within=5) == [0]
-    assert kept(table((0, "a"), (7, "a")), within=5, calendar="24/7") == [0, 1]
+    assert rows_kept(table((0, "a"), (7, "a")), within=5) == [0]
+    assert rows_kept(table((0, "a"), (7, "a")), within=5, calendar="24/7") == [0, 1]
 
 
 def test_article_after_the_close_belongs_to_the_next_session():
     """The exchange closes at 21:00 UTC, six hours after the first article."""
-    assert kept(table((0, "a"), (1.25, "a")), within=1) == [0]
-    assert kept(table((0, "a"), (1.26, "a")), within=1) == [0, 1]
+    assert rows_kept(table((0, "a"), (1.25, "a")), within=1) == [0]
+    assert rows_kept(table((0, "a"), (1.26, "a")), within=1) == [0, 1]
 
 
-def test_daily_headline_is_shown_again_counting_from_the_one_that_was_kept():
-    assert kept(table(*((day, "Why Acme moves today") for day in (0, 1, 2, 3, 4, 7, 8, 9)))) == [0, 4]
-    assert kept(table(*((day, "Why Acme moves today") for day in (0, 1, 2, 3, 4, 7, 8, 9, 10, 11)))) == [0, 4, 8]
+def test_daily_headline_is_shown_again_counting_from_the_one_that_was_rows_kept():
+    assert rows_kept(table(*((day, "Why Acme moves today") for day in (0, 1, 2, 3, 4, 7, 8, 9)))) == [0, 4]
+    assert rows_kept(table(*((day, "Why Acme moves today") for day in (0, 1, 2, 3, 4, 7, 8, 9, 10, 11)))) == [0, 4, 8]
 
 
 def test_nothing_is_folded_when_not_asked_for():
-    assert kept(table((0, "a"), (0, "a")), within=0) == [0, 1]
+    assert rows_kept(table((0, "a"), (0, "a")), within=0) == [0, 1]
 
 
 def test_symbols_tell_their_own_stories():
     news = pl.concat([table((0, "a"), (0.1, "a")), table((0.2, "a"), symbol="JNJ")])
-    folded, counts = merge_duplicates(news, lambda symbol: "XNYS", 3)
-    assert folded["symbol"].to_list() == ["ACME", "JNJ"]
-    assert count_articles(news, folded, counts) == {
+    distinct, counts = merge_duplicates(news, lambda symbol: "XNYS", 3)
+    assert distinct["symbol"].to_list() == ["ACME", "JNJ"]
+    assert count_articles(news, distinct, counts) == {
         "ACME": {"read": 2, "folded": 1, "kept": 1},
         "JNJ": {"read": 1, "folded": 0, "kept": 1},
     }
@@ -168,7 +168,7 @@ def test_symbols_tell_their_own_stories():
 
 def test_earliest_known_stays_whatever_the_order_of_rows():
     news = table((2, "a"), (0, "a"), (1, "a"))
-    assert kept(news) == [1]
+    assert rows_kept(news) == [1]
 
 
 ARTICLES = st.lists(st.tuples(st.integers(0, 40).map(lambda n: n / 4), st.sampled_from(STORIES)), max_size=25)
@@ -192,4 +192,4 @@ def test_order_of_rows_decides_nothing(articles, seed):
     news = table(*articles)
     order = list(range(news.height))
     random.Random(seed).shuffle(order)
-    assert sorted(kept(news)) == sorted(kept(news[order]))
+    assert sorted(rows_kept(news)) == sorted(rows_kept(news[order]))

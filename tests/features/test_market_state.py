@@ -332,7 +332,7 @@ def test_state_of_a_symbol_does_not_depend_on_the_others():
 
 
 def test_order_of_rows_before_ingest_does_not_matter(let_in: Callable[..., ValidatedTables]):
-    """Simulated headlines may share a minute; the check at the door orders them by their text."""
+    """Simulated headlines may share a minute; validation orders them by their text."""
     turned, straight = (
         let_in(prices, news)
         for prices, news in ((MARKET.prices.reverse(), MARKET.news.reverse()), (MARKET.prices, MARKET.news))

@@ -27,7 +27,11 @@ def split_tokens(value: Any) -> Any:
 
 
 def split_window(value: Any) -> Any:
-    """Accept `FIRST LAST` as well as a list of two dates."""
+    """Accept `FIRST LAST` as well as a list of two dates.
+
+    Raises:
+        ValueError: when there are not two of them.
+    """
     tokens = split_tokens(value)
     if isinstance(tokens, (list, tuple)) and len(tokens) != 2:
         raise ValueError(f"a window is its first and last session date, such as 2020-10-01 2021-05-06; got {value!r}")

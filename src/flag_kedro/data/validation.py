@@ -39,6 +39,7 @@ def validate(prices: pl.DataFrame, news: pl.DataFrame, rules: PriceRules, *, qua
 
     Raises:
         DataError: listing every violation at once with symbol, session or time, value and rule.
+        ParameterError: as `rules.expect`.
     """
     all_prices = prices
     violations = _violations(prices, news, rules)

@@ -67,6 +67,7 @@ def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame]) -> Win
     Raises:
         ParameterError: when windows overlap, a symbol has fewer than two sessions in one or none at its edges, or the
             source has no windows of its own for what is left out.
+        DataError: when an exchange's calendar does not reach over a window.
     """
     sessions = {symbol: table["session"] for symbol, table in states.items()}
     given = data.windows or WindowsConfig()

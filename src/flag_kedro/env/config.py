@@ -37,7 +37,7 @@ class EnvConfig:
     differential_sharpe_eta: float = Field(0.01, gt=0.0, lt=1.0)
     """Weight of the newest return in the moving moments of `differential_sharpe`."""
     account_view: Literal["compact", "paper"] = "compact"
-    """How a prompt tells the account: one of at most 31 texts, or the paper's numbers and histories."""
+    """How a prompt describes the account: one of at most 31 texts, or the paper's numbers and histories."""
     initial_cash: float = Field(100_000.0, gt=0.0)
     """Cash at the start of an episode; the paper's account view shows it and `max_participation` weighs it."""
     max_episode_steps: int | None = Field(None, ge=1)

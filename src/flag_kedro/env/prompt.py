@@ -1,7 +1,7 @@
-"""What the policy reads: task, actions, market, news, and the account last.
+"""Prompts: task, actions, market, news, and the account last.
 
 A prompt's token ids are defined as encode(prefix) + encode(suffix) everywhere (SEMANTICS section 6): the
-prefix is shared by all accounts of a symbol and session, the suffix tells one account.
+prefix is shared by all accounts of a symbol and session, the suffix describes one account.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def compact_account_texts(positions: Positions = "long_flat") -> list[str]:
 
 
 def tokenizer_texts(prefixes: Sequence[Sequence[str]], positions: Positions) -> list[str]:
-    """What the tiny tokenizer learns its merges from: prefixes of the training window, and account texts often."""
+    """Texts that the tiny tokenizer learns from: prefixes of the training window, and account texts 100 times each."""
     return [text for texts in prefixes for text in texts] + compact_account_texts(positions) * 100
 
 
@@ -75,6 +75,14 @@ def paper_account_text(
     """The paper's account (Figure 3): status, then the last ten rewards, net values and actions.
 
     Rewards are cut to 6 characters and net values to 10, as the paper prints them.
+
+    Args:
+        cash: money.
+        shares: held, negative while short.
+        equity: cash plus shares at the mark, in money.
+        rewards: of the last sessions, the newest last.
+        net_values: equity after each of them.
+        actions: name of the action of each of them.
     """
     recent = ", ".join(f"{reward:.6f}"[:6] for reward in rewards)
     values = ", ".join(f"{value:.6f}"[:10] for value in net_values)

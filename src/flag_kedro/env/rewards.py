@@ -14,13 +14,13 @@ TINY_STD = 1e-12
 
 
 class Reward(Protocol):
-    """What turns one session of N accounts into rewards."""
+    """Rewards of one session of N accounts, from their equity before and after it."""
 
     def step(self, equity_before: Floats, equity_after: Floats) -> Floats:
         """Rewards [N] for equity marked before and after the session, both [N]."""
 
     def reset(self, which: Bools) -> None:
-        """Forget what was seen of the accounts in `which` [N]."""
+        """Begin anew for the accounts in `which` [N]."""
 
 
 def make_reward(config: EnvConfig, num_accounts: int) -> Reward:
@@ -38,7 +38,7 @@ class LogReturn:
     """ln(equity after / equity before); the rewards of an episode sum to its log return."""
 
     def step(self, equity_before: Floats, equity_after: Floats) -> Floats:
-        """Rewards [N]."""
+        """Rewards [N] for equity marked before and after the session, both [N]."""
         return np.log(equity_after / equity_before)
 
     def reset(self, which: Bools) -> None:

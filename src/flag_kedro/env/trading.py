@@ -36,6 +36,20 @@ class LegalActions(spaces.MultiDiscrete):
         return np.argmax(np.where(self._env.accounts.action_mask(), scores, -1.0), axis=1)
 
 
+def _observation_space(num_symbols: int, longest: int) -> spaces.Dict:
+    """Observations of one account in a window whose longest symbol has `longest` sessions."""
+    return spaces.Dict(
+        {
+            "symbol": spaces.Discrete(num_symbols),
+            "session": spaces.Discrete(longest),
+            "position": spaces.Discrete(3, start=-1),
+            "sessions_held": spaces.Discrete(longest + 1),
+            "unrealised_return": spaces.Box(-np.inf, np.inf, (), np.float64),
+            "action_mask": spaces.MultiBinary(3),
+        }
+    )
+
+
 class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
     """N accounts that trade the symbols of one window.
 
@@ -60,6 +74,9 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
     Info: `equity` at the mark before any reset, `position` held over the return that ended there (under
         `next_open` the one after the fill, or the one before where that is flat), `traded_value` in money,
         all [N].
+
+    Raises:
+        ValueError: when the window's prompts offer other positions than `config`.
     """
 
     def __init__(self, window: TradingWindow, config: EnvConfig, accounts_per_symbol: int = 1) -> None:
@@ -74,16 +91,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self.symbol = np.repeat(np.arange(num_symbols), accounts_per_symbol)
         self.last_session = window.num_sessions[self.symbol] - 1
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        self.single_observation_space = spaces.Dict(
-            {
-                "symbol": spaces.Discrete(num_symbols),
-                "session": spaces.Discrete(longest),
-                "position": spaces.Discrete(3, start=-1),
-                "sessions_held": spaces.Discrete(longest + 1),
-                "unrealised_return": spaces.Box(-np.inf, np.inf, (), np.float64),
-                "action_mask": spaces.MultiBinary(3),
-            }
-        )
+        self.single_observation_space = _observation_space(num_symbols, longest)
         self.single_action_space = spaces.Discrete(3)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._account_texts = compact_account_texts(config.positions)
@@ -348,6 +356,9 @@ class TradingEnv(gym.Env[Observation, int]):
 
     Observation: `prompt` (text) and `action_mask`. Actions, fills, costs, reward and episode end are those of
     `TradingVectorEnv`; there is no autoreset.
+
+    Raises:
+        ValueError: when the window has several symbols, or its prompts offer other positions than `config`.
     """
 
     def __init__(self, window: TradingWindow, config: EnvConfig) -> None:

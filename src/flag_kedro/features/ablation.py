@@ -66,7 +66,7 @@ def ablate_articles(
 ) -> pl.DataFrame:
     """The articles as states of this kind read them; masking changes words, never which articles come first.
 
-    Masking is no proof that a language model does not know what it reads about: models tell companies and times
+    Masking is no proof that a language model does not know what it reads about: models infer companies and times
     from what remains, and recall values all the same (arXiv:2504.14765).
 
     Args:

@@ -9,7 +9,7 @@ def choose_words(
 ) -> tuple[str, ...]:
     """The words that are in most texts, but not in all of them, in alphabetical order.
 
-    A word in every text tells them apart as little as one in a single text. Among equally frequent words the
+    A word in every text distinguishes them as little as one in a single text. Among equally frequent words the
     alphabet decides, so that the same texts always give the same words.
 
     Args:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from flag_kedro.names import VALIDATION_LOG_RETURN
+
 Metrics = dict[str, float]
 """Metrics of one update by their names in MLflow, which docs/metrics.md explains."""
 
@@ -15,7 +17,6 @@ EXPLAINED_VARIANCE = "ppo/explained_variance"
 LEARNING_RATE = "ppo/learning_rate"
 REWARD = "env/reward"
 SELL_SHARE, HOLD_SHARE, BUY_SHARE = "env/sell_share", "env/hold_share", "env/buy_share"
-VALIDATION = "env/validation_log_return"
 ROLLOUT_SECONDS, UPDATE_SECONDS = "ppo/rollout_seconds", "ppo/update_seconds"
 VALIDATION_SECONDS = "ppo/validation_seconds"
 ROLLOUT_SPEED, UPDATE_SPEED = "ppo/rollout_tokens_per_second", "ppo/update_tokens_per_second"
@@ -35,4 +36,4 @@ def wall_times(row: Mapping[str, float]) -> Metrics:
 
 def best_validation(history: Sequence[Mapping[str, float]]) -> float | None:
     """Log return on validation of the weights that were kept; None without a validation window."""
-    return max((row[VALIDATION] for row in history if VALIDATION in row), default=None)
+    return max((row[VALIDATION_LOG_RETURN] for row in history if VALIDATION_LOG_RETURN in row), default=None)

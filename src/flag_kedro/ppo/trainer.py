@@ -13,6 +13,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import TrainingError
+from flag_kedro.names import VALIDATION_LOG_RETURN
 from flag_kedro.policy.interface import Policy
 from flag_kedro.policy.trainable import frozen_copy, load_trainable_state, trainable_state
 from flag_kedro.ppo.best_checkpoint import BestCheckpoint
@@ -20,7 +21,7 @@ from flag_kedro.ppo.checkpoint import Checkpoints, TrainingState, prefixed, with
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharded_trunk import PassSynchronizer
 from flag_kedro.ppo.distributed.sharding import Shard, weights_sum
-from flag_kedro.ppo.history import LEARNING_RATE, STEP, VALIDATION, VALIDATION_SECONDS, Metrics
+from flag_kedro.ppo.history import LEARNING_RATE, STEP, VALIDATION_SECONDS, Metrics
 from flag_kedro.ppo.optimizer import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rates
 from flag_kedro.ppo.rollout import RolloutCollector
 from flag_kedro.ppo.statistics import describe_rollout
@@ -155,7 +156,7 @@ class Trainer:
         metrics |= {LEARNING_RATE: self.optimizer.param_groups[0]["lr"]} | describe_rollout(rollout)
         metrics |= stopwatch.metrics(lambda number: sum(self.shard.all_gather(number, self.model.device)))
         if self._validation_is_due(update):
-            metrics[VALIDATION] = self.selection.validate(self.model, self.shard.spread(self.model).decide)
+            metrics[VALIDATION_LOG_RETURN] = self.selection.validate(self.model, self.shard.spread(self.model).decide)
             metrics[VALIDATION_SECONDS] = stopwatch.lap("validation")
         row = {STEP: (update + 1) * rollout.rewards.numel(), **metrics}
         self.history.append(row)

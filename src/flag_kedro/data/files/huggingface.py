@@ -65,14 +65,7 @@ def stream_articles(news: NewsConfig, wanted: Sequence[str], *, quarantine: bool
     with _named_errors(news):
         dataset = _open(news)
         column_names = dataset.column_names or list(next(iter(dataset), {}))
-    if not column_names:
-        raise DataError(f"{table_name} holds no row")
-    columns = article_columns(news, column_names, table_name)
-    if "symbol" not in columns:
-        raise DataError(
-            f"{table_name} has no column of symbols; it has {', '.join(column_names)}. "
-            f"Say which it is: {KEY}.symbol=THEIRS"
-        )
+    columns = _columns(news, column_names, table_name)
     parts, left_out, num_rows, num_kept = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)], 0, 0
     for batch in _batches(dataset, list(dict.fromkeys(columns.values())), news):
         piece = batch.with_row_index(ROW, num_rows + 1)
@@ -96,6 +89,19 @@ def stream_articles(news: NewsConfig, wanted: Sequence[str], *, quarantine: bool
         raise DataError(f"{table_name} holds no row")
     logger.info("%s: all %d rows read, %d articles kept", table_name, num_rows, num_kept)
     return Articles(pl.concat(parts), pl.concat(left_out), columns)
+
+
+def _columns(news: NewsConfig, column_names: Sequence[str], table_name: str) -> dict[str, str]:
+    """Which column is which of ours, the symbol's among them."""
+    if not column_names:
+        raise DataError(f"{table_name} holds no row")
+    columns = article_columns(news, column_names, table_name)
+    if "symbol" not in columns:
+        raise DataError(
+            f"{table_name} has no column of symbols; it has {', '.join(column_names)}. "
+            f"Say which it is: {KEY}.symbol=THEIRS"
+        )
+    return columns
 
 
 def _open(news: NewsConfig) -> Any:

@@ -40,7 +40,7 @@ class CheckedAnswer:
 
 
 def update_prices(client: YahooClient, store: YahooStore, wanted: Wanted) -> tuple[int, RevisionReport | None]:
-    """Ask for the sessions that the store lacks, and for all when Yahoo's stored ones have changed.
+    """Ask for the sessions that the store lacks, and for all when Yahoo has revised stored ones.
 
     Args:
         client: where to ask.
