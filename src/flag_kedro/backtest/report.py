@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.io
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from flag_kedro.backtest import report_terms
 from flag_kedro.backtest.plot_style import COLORS, OTHER_COLOR, POLICY, in_order
@@ -46,6 +44,9 @@ def write_report(
     Raises:
         DataError: when a number is NaN or infinite.
     """
+    import plotly.io  # takes long to import, as the next
+    from plotly.offline import get_plotlyjs
+
     account, results = account_scores_of(backtest_metrics), backtest_metrics["results"]
     sections = []
     for symbol in results:
