@@ -37,7 +37,7 @@ chaos: install
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/codespell README.md CHANGELOG.md docs src tests conf
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs src tests conf
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -51,7 +51,7 @@ types: install
 benchmark: install
 	$(BIN)/python benchmarks/actor_critic.py
 	$(BIN)/python benchmarks/environment.py
-	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python benchmarks/backtest.py
 
 viz: install

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from actor_critic_backbone import GEOMETRIES, write_random_backbone
-from actor_critic_day import Day, Reader, drawn_days, simulated_days
+from actor_critic_day import Day, Evaluator, drawn_days, simulated_days
 from actor_critic_meters import Gradients
 from actor_critic_variants import VARIANTS, Setting, draw_model, measure_variant
 from rich.console import Console
@@ -75,13 +75,13 @@ def make_setting(arguments: argparse.Namespace, folder: Path) -> Setting:
     )
 
 
-def make_days(arguments: argparse.Namespace, model: Reader) -> list[Day]:
+def make_days(arguments: argparse.Namespace, model: Evaluator) -> list[Day]:
     """One drawn day, or several with account texts from a simulated rollout."""
-    geometry, own = GEOMETRIES[arguments.geometry], arguments
-    if own.accounts_from_rollout:
-        return simulated_days(own.prefix, own.suffix, own.accounts, own.days, geometry, model, own.seed)
-    distinct = min(own.distinct, own.accounts)
-    return drawn_days(own.prefix, own.suffix, own.accounts, distinct, geometry, model, own.seed)
+    geometry, accounts, seed = GEOMETRIES[arguments.geometry], arguments.accounts, arguments.seed
+    lengths = arguments.prefix, arguments.suffix
+    if arguments.accounts_from_rollout:
+        return simulated_days(*lengths, accounts, arguments.days, geometry, model, seed)
+    return drawn_days(*lengths, accounts, min(arguments.distinct, accounts), geometry, model, seed)
 
 
 def add_ratios(rows: Sequence[Row]) -> None:
@@ -149,15 +149,15 @@ def sweep(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Measure at each of `SWEEP`'s values, the others as given."""
     given = {name: getattr(arguments, name) for name in SWEEP}
     points = [given | {name: value} for name, values in SWEEP.items() for value in values]
-    distinct_points = [point for at, point in enumerate(points) if point not in points[:at]]
+    distinct_points = [point for index, point in enumerate(points) if point not in points[:index]]
     return [measure(argparse.Namespace(**{**vars(arguments), **point}), folder) for point in distinct_points]
 
 
 def show(report: Mapping[str, Any]) -> None:
     """Print a table, a row for each variant."""
-    said = "{geometry}, {frozen_layers} of {num_layers} layers frozen, {accounts} accounts, {distinct:g} distinct, "
-    said += "prefix {prefix}, suffix {suffix}, {epochs} epochs, {device}, {threads} threads"
-    table = Table(title=said.format(**report))
+    title = "{geometry}, {frozen_layers} of {num_layers} layers frozen, {accounts} accounts, {distinct:g} distinct, "
+    title += "prefix {prefix}, suffix {suffix}, {epochs} epochs, {device}, {threads} threads"
+    table = Table(title=title.format(**report))
     table.add_column("variant")
     heads = (
         "s a day",
@@ -233,14 +233,14 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def names_of(known: Sequence[str]) -> Any:
-    """What reads names separated by commas, in the order in which they are known."""
+def names_of(choices: Sequence[str]) -> Any:
+    """A type for argparse: names separated by commas, put into the order of `choices`."""
 
     def names(text: str) -> tuple[str, ...]:
         given = text.split(",")
-        if unknown := set(given) - set(known):
-            raise argparse.ArgumentTypeError(f"{min(unknown)} is none of {', '.join(known)}")
-        return tuple(name for name in known if name in given)
+        if unknown := set(given) - set(choices):
+            raise argparse.ArgumentTypeError(f"{min(unknown)} is none of {', '.join(choices)}")
+        return tuple(name for name in choices if name in given)
 
     return names
 

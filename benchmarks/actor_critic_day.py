@@ -25,14 +25,14 @@ from flag_kedro.policy.interface import Evaluation
 from flag_kedro.ppo import losses
 from flag_kedro.ppo.config import PPOConfig
 
-PPO = PPOConfig(total_timesteps=1)
+PPO = PPOConfig(total_timesteps=1, ent_coef=0.05)
 SIMULATED = date(2023, 7, 3), date(2023, 9, 29)
 FIRST_DAY = 20
 """Sessions that simulated accounts trade before days are taken, so that no account text is still impossible."""
 
 
-class Reader(Protocol):
-    """What both ways of reading have in common."""
+class Evaluator(Protocol):
+    """What the plain loop and ActorCritic have in common."""
 
     def evaluate(self, states: States) -> Evaluation:
         """Log-probabilities and values of N states."""
@@ -48,8 +48,11 @@ class Day:
     old_log_probs: Tensor
     """Of the actions, [N]."""
     old_values: Tensor
+    """[N]."""
     advantages: Tensor
+    """[N]."""
     targets: Tensor
+    """Value targets, [N]."""
 
     def to(self, device: torch.device) -> "Day":
         """The same day with its tensors on a device."""
@@ -58,30 +61,34 @@ class Day:
 
 
 def drawn_days(
-    prefix: int, suffix: int, accounts: int, distinct: int, geometry: Geometry, model: Reader, seed: int
+    prefix: int, suffix: int, accounts: int, distinct: int, geometry: Geometry, model: Evaluator, seed: int
 ) -> list[Day]:
     """One day of `accounts` accounts that share `distinct` account texts evenly."""
     rng = np.random.default_rng(seed)
-    [stem], leaves = random_texts(1, prefix, geometry, rng), random_texts(distinct, suffix, geometry, rng)
-    own = np.arange(accounts) % distinct
+    [prefix_text] = random_texts(1, prefix, geometry, rng)
+    account_texts = random_texts(distinct, suffix, geometry, rng)
+    text_index = np.arange(accounts) % distinct
     flat, long = [False, True, True], [True, True, False]
-    mask = np.array([long if text % 2 else flat for text in own])
-    states = States(prefix=[stem] * accounts, account=[leaves[text] for text in own], action_mask=mask)
+    states = States(
+        prefix=[prefix_text] * accounts,
+        account=[account_texts[index] for index in text_index],
+        action_mask=np.array([long if index % 2 else flat for index in text_index]),
+    )
     return [_day(states, model, rng)]
 
 
 def simulated_days(
-    prefix: int, suffix: int, accounts: int, num_days: int, geometry: Geometry, model: Reader, seed: int
+    prefix: int, suffix: int, accounts: int, num_days: int, geometry: Geometry, model: Evaluator, seed: int
 ) -> list[Day]:
-    """Days on which each account says what it would after a random rollout, in `suffix` tokens."""
+    """Days on which each account has the text it would have after a random rollout, in `suffix` tokens."""
     rng = np.random.default_rng(seed)
     texts = compact_account_texts()
-    leaf_of = dict(zip(texts, random_texts(len(texts), suffix, geometry, rng), strict=True))
+    random_text = dict(zip(texts, random_texts(len(texts), suffix, geometry, rng), strict=True))
     days = []
     visited = _visited(accounts, num_days, seed)
-    for stem, (said, mask) in zip(random_texts(num_days, prefix, geometry, rng), visited, strict=True):
-        leaves = [leaf_of[text] for text in said]
-        days.append(_day(States(prefix=[stem] * accounts, account=leaves, action_mask=mask), model, rng))
+    for prefix_text, (account, mask) in zip(random_texts(num_days, prefix, geometry, rng), visited, strict=True):
+        account_texts = [random_text[text] for text in account]
+        days.append(_day(States(prefix=[prefix_text] * accounts, account=account_texts, action_mask=mask), model, rng))
     return days
 
 
@@ -95,19 +102,20 @@ def _visited(accounts: int, num_days: int, seed: int) -> list[tuple[Sequence[str
     for session in range(FIRST_DAY + num_days):
         if session >= FIRST_DAY:
             symbol = session % len(env.window.symbols)
-            own = take_states(env.states(), np.flatnonzero(env.symbol == symbol))
-            visited.append((own.account, own.action_mask))
+            states = take_states(env.states(), np.flatnonzero(env.symbol == symbol))
+            visited.append((states.account, states.action_mask))
         env.step(env.action_space.sample())
     return visited
 
 
 @torch.no_grad()
-def _day(states: States, model: Reader, rng: np.random.Generator) -> Day:
-    num, mask, said = len(states), states.action_mask, model.evaluate(states)
+def _day(states: States, model: Evaluator, rng: np.random.Generator) -> Day:
+    num, mask, evaluation = len(states), states.action_mask, model.evaluate(states)
     actions = torch.from_numpy(np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1))
-    log_probs = said.log_probs.gather(1, actions[:, None]).squeeze(1)
+    log_probs = evaluation.log_probs.gather(1, actions[:, None]).squeeze(1)
     advantages, targets = torch.from_numpy(rng.standard_normal((2, num))).float()
-    return Day(states, actions, log_probs - _changes(num, rng), said.values - _changes(num, rng), advantages, targets)
+    old_log_probs, old_values = log_probs - _changes(num, rng), evaluation.values - _changes(num, rng)
+    return Day(states, actions, old_log_probs, old_values, advantages, targets)
 
 
 def _changes(num: int, rng: np.random.Generator) -> Tensor:
@@ -117,24 +125,26 @@ def _changes(num: int, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def roll_out(model: Reader, day: Day, rows: int) -> None:
+def roll_out(model: Evaluator, day: Day, rows: int) -> None:
     """Evaluate the day's states as a rollout does, `rows` accounts at a time."""
-    for own in _chunks(len(day.states), rows):
-        model.evaluate(take_states(day.states, own))
+    for chunk in _chunks(len(day.states), rows):
+        model.evaluate(take_states(day.states, chunk))
 
 
-def add_gradients(model: Reader, day: Day, rows: int) -> None:
+def add_gradients(model: Evaluator, day: Day, rows: int) -> None:
     """One epoch: forward and backward, `rows` accounts at a time; gradients add up to those of the mean loss."""
-    for own in _chunks(len(day.states), rows):
-        said = model.evaluate(take_states(day.states, own))
-        (_ppo_loss(said, day, torch.from_numpy(own).to(said.values.device)).sum() / len(day.states)).backward()
+    for chunk in _chunks(len(day.states), rows):
+        evaluation = model.evaluate(take_states(day.states, chunk))
+        indices = torch.from_numpy(chunk).to(evaluation.values.device)
+        (_ppo_loss(evaluation, day, indices).sum() / len(day.states)).backward()
 
 
-def _ppo_loss(said: Evaluation, day: Day, own: Tensor) -> Tensor:
-    log_ratio = said.log_probs.gather(1, day.actions[own, None]).squeeze(1) - day.old_log_probs[own]
-    policy = losses.policy_loss(log_ratio, day.advantages[own], PPO.clip_coef)
-    value = losses.value_loss(said.values, day.old_values[own], day.targets[own], PPO.clip_coef)
-    return policy + PPO.vf_coef * value - PPO.ent_coef * losses.entropy(said.log_probs)
+def _ppo_loss(evaluation: Evaluation, day: Day, indices: Tensor) -> Tensor:
+    """The loss of each of the day's states at `indices`."""
+    log_ratio = evaluation.log_probs.gather(1, day.actions[indices, None]).squeeze(1) - day.old_log_probs[indices]
+    policy = losses.policy_loss(log_ratio, day.advantages[indices], PPO.clip_coef)
+    value = losses.value_loss(evaluation.values, day.old_values[indices], day.targets[indices], PPO.clip_coef)
+    return policy + PPO.vf_coef * value - PPO.ent_coef * losses.entropy(evaluation.log_probs)
 
 
 def _chunks(num: int, rows: int) -> list[Ints]:

@@ -159,9 +159,9 @@ def take_gradients(model: nn.Module) -> Gradients:
     return {name: gradient.float().cpu() for name, gradient in gradients.items() if gradient is not None}
 
 
-def relative_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+def relative_difference(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
     """Norm of the difference over all weights by the norm of what is expected."""
-    assert found.keys() == expected.keys()
-    squared = sum(float((found[name].double() - own.double()).square().sum()) for name, own in expected.items())
-    norm = sum(float(own.double().square().sum()) for own in expected.values())
+    assert actual.keys() == expected.keys()
+    squared = sum(float((actual[name].double() - tensor.double()).square().sum()) for name, tensor in expected.items())
+    norm = sum(float(tensor.double().square().sum()) for tensor in expected.values())
     return float((squared / norm) ** 0.5)

@@ -36,9 +36,9 @@ class PlainActorCritic(nn.Module):
 
     def evaluate(self, states: States) -> Evaluation:
         """Log-probabilities and values of N states, each on a row of its own."""
-        said = self.read(list(zip(states.prefix, states.account, strict=True)))
+        outputs = self.read(list(zip(states.prefix, states.account, strict=True)))
         mask = torch.from_numpy(states.action_mask).to(self.device)
-        return Evaluation(torch.log_softmax(said[:, :3].masked_fill(~mask, -torch.inf), dim=-1), said[:, 3])
+        return Evaluation(torch.log_softmax(outputs[:, :3].masked_fill(~mask, -torch.inf), dim=-1), outputs[:, 3])
 
     def read(self, prompts: list[tuple[str, str]]) -> Tensor:
         """Three logits and the value of each prompt, [N, 4]."""

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.audit import audit_causality, choose_cuts
-from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
+from flag_kedro.backtest.benchmark import TrialSharpes, add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.counterfactual import shift_percentiles
 from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_sharpe
@@ -29,12 +29,13 @@ from flag_kedro.backtest.sensitivity import sensitivity_of_targets
 from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.states import Decisions, States
+from flag_kedro.experiments.cached_policy import CachedPolicy
+from flag_kedro.experiments.strategies import Strategies, join_replays
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
-from flag_kedro.pipelines.backtest.judged import evaluation_window
-from flag_kedro.pipelines.backtest.strategies import Reader, Strategies
-from flag_kedro.pipelines.facts import windows_of
+from flag_kedro.names import POLICY
 
 WINDOWS = WindowsConfig(
     train=(date(2019, 1, 2), date(2021, 12, 28)),
@@ -67,43 +68,46 @@ def main() -> None:
     data, env, backtest, features = DataConfig(windows=WINDOWS), EnvConfig(), BacktestConfig(), FeaturesConfig()
     market = simulate_market(None, SimulatedConfig(), seed=0)
     states, _ = build_market_states(market.prices, market.news, **asdict(features))
-    judged = evaluation_window(states, data, env)
-    strategies = Strategies({"flag_trader": Reader(reads_nothing)}, None, env, windows_of(states, data), 0)
+    split = MarketSplit.of(states, data, env)
+    evaluation, policy = split.evaluation, CachedPolicy(reads_nothing)
+    strategies = Strategies({POLICY: lambda: policy}, None, split, 0)
     played = timed("replay", lambda: strategies.play(market.prices, states))
-    decisions = pl.concat([part.decisions for part in played.values()])
-    equity = pl.concat([part.equity for part in played.values()])
+    decisions, equity = join_replays(played)
 
     def score() -> dict[str, Any]:
         draws = draw_windows(equity, backtest.bootstrap_draws, 0)
         scored = {}
         for name in ("account", "investorbench"):
-            args = (decisions, equity, judged.marks, judged.calendars, name)
-            convention = describe_convention(name, judged.dates, env.fill, 5.0, 5.0, judged.calendars)
+            args = (decisions, equity, evaluation.marks, evaluation.calendars, name)
+            convention = asdict(describe_convention(name, evaluation.dates, evaluation.env, evaluation.calendars))
             results = add_intervals(score_strategies(*args), *args, draws)
             scored[name] = {"convention": convention, "results": results}
         return {**scored["account"], "other_convention": scored["investorbench"]}
 
-    def judge() -> dict[str, Any]:
-        shifts = shift_percentiles(judged.window, judged.env, judged.targets(decisions))
+    def compare() -> dict[str, Any]:
+        shifts = shift_percentiles(evaluation.window, evaluation.env, evaluation.targets(decisions))
         draws = draw_windows(equity, backtest.bootstrap_draws, 0)
-        return compare_to_benchmark(
-            decisions, equity, judged.calendars, draws, trial_sharpes={}, shift_percentiles=shifts
+        comparison = compare_to_benchmark(
+            decisions, equity, evaluation.calendars, draws, trials=TrialSharpes({}), shift_percentiles=shifts
         )
+        return asdict(comparison)
 
     def audit() -> dict[str, Any]:
         decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in states.values())
         decided_at = decided_at.filter(pl.col("session").is_between(*WINDOWS.test))
 
         def play(prices: pl.DataFrame, news: pl.DataFrame, until: datetime | None) -> dict[str, Replay]:
-            return strategies.play(prices, build_market_states(prices, news, **asdict(features))[0], until)
+            return strategies.play(prices, build_market_states(prices, news, **asdict(features))[0], until=until)
 
         cuts = choose_cuts(decided_at["decided_at"], backtest.audit_times, 0)
-        return audit_causality(market.prices, market.news, decided_at, played, play, cuts, 0)
+        return asdict(audit_causality(market.prices, market.news, decided_at, played, play, cuts, 0))
 
-    metrics, inference = timed("scores and intervals", score), timed("tests and time shifts", judge)
+    metrics, inference = timed("scores and intervals", score), timed("tests and time shifts", compare)
     sensitivity = timed(
         "costs, lag, capacity",
-        lambda: sensitivity_of_targets(judged.window, env, judged.targets(decisions), judged.calendars),
+        lambda: asdict(
+            sensitivity_of_targets(evaluation.window, env, evaluation.targets(decisions), evaluation.calendars)
+        ),
     )
     audited = timed("causality audit", audit)
     if not audited["passed"]:
@@ -135,7 +139,7 @@ def main() -> None:
         ),
     )
     seconds["all"] = sum(seconds.values())
-    sessions = int(judged.window.num_sessions.max())
+    sessions = int(evaluation.window.num_sessions.max())
     if arguments.json:
         print(json.dumps({"symbols": len(states), "sessions": sessions, "seconds": seconds}))
         return

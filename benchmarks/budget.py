@@ -33,9 +33,10 @@ from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.hooks.parameters import Settings, check_parameters
+from flag_kedro.names import TINY
 from flag_kedro.policy.backbone import write_backbone
-from flag_kedro.policy.config import TINY
-from flag_kedro.ppo.launch import start_training
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 Row = dict[str, Any]
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -98,7 +99,8 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> Row:
     policy = replace(settings.policy, backbone=str(backbone) if arguments.backbone != TINY else TINY)
     total = settings.ppo.num_updates(1)
     begun, start = time.perf_counter(), forget_peak(CPU)
-    _, updates = start_training(backbone, window, None, settings.env, policy, settings.ppo, settings.runtime, 0)
+    spec = TrainingSpec(backbone, None, window, None, settings.env, policy, settings.ppo, settings.runtime, 0)
+    _, updates = start_training(spec)
     ready = time.perf_counter() - begun
     kept, begun = [], time.perf_counter()
     for row in updates:

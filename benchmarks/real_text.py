@@ -32,8 +32,10 @@ from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.launch import start_encoding, start_training
+from flag_kedro.ppo.encoding import start_encoding
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 Row = dict[str, Any]
 CPU = torch.device("cpu")
@@ -64,7 +66,8 @@ def one_update(name: str, job: Job, trunk_cache: str, folder: Path) -> Row:
     """Train one update and say what it took."""
     policy = job.policy(trunk_cache)
     start = forget_peak(CPU)
-    _, updates = start_training(job.backbone, job.window, None, job.env, policy, job.ppo, job.runtime, 0, folder)
+    spec = TrainingSpec(job.backbone, folder, job.window, None, job.env, policy, job.ppo, job.runtime, 0)
+    _, updates = start_training(spec)
     metrics = next(updates)
     return {
         "run": name,
@@ -140,7 +143,8 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> Row:
     ppo = PPOConfig(
         total_timesteps=steps * arguments.accounts, num_envs=arguments.accounts, num_steps=steps, kl_coef=0.0,
         update_epochs=arguments.epochs, minibatch_size=8 * arguments.accounts,
-        gradient_accumulation_steps=arguments.accumulation,
+        gradient_accumulation_steps=arguments.accumulation, learning_rate=5e-4, gamma=0.95, gae_lambda=0.98,
+        clip_vloss=True, ent_coef=0.05, stagger_starts=False, reward_scale=1.0, validation_interval=10,
     )  # fmt: skip
     runtime = RuntimeConfig(device=arguments.device, threads=arguments.threads)
     env = EnvConfig(fill="next_close")

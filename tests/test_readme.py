@@ -1,23 +1,18 @@
-"""What the README shows is true."""
+"""What the README, the guide and the notes for contributors show is true."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "CONTRIBUTING.md"]
 
 
 def test_python_examples_run(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    blocks = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
     assert blocks
     for block in blocks:
         exec(block, {})
     assert "buy_and_hold" in capsys.readouterr().out
-
-
-def test_linked_files_exist():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
 
 
 def test_documents_explain_every_logged_metric(finished_run: Path):

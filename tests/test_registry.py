@@ -26,3 +26,8 @@ def test_experiments_begin_with_the_market():
     pipelines = register_pipelines()
     for name in ("walk_forward", "sweep"):
         assert set(pipelines["ingest"].nodes) | set(pipelines["features"].nodes) < set(pipelines[name].nodes)
+
+
+def test_no_node_has_more_than_nine_inputs():
+    nodes = {node.name: len(node.inputs) for pipeline in register_pipelines().values() for node in pipeline.nodes}
+    assert {name: inputs for name, inputs in nodes.items() if inputs > 9} == {}

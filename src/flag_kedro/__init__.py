@@ -1,3 +1,3 @@
 """FLAG-TRADER (arXiv:2502.11433): a language model trained by policy gradient to trade."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from omegaconf.resolvers import oc
 
-from flag_kedro.hooks import ProjectHooks
+from flag_kedro.hooks.check_parameters import CheckParameters
+from flag_kedro.hooks.data_folder import LockDataFolder
+from flag_kedro.hooks.finished import RemoveFinished
+from flag_kedro.hooks.print_summary import PrintSummary
+from flag_kedro.hooks.rebuilt import RebuildDatasets
+from flag_kedro.hooks.run_tags import TagRun
+from flag_kedro.hooks.signals import StopOnSignals
+from flag_kedro.hooks.typed_parameters import ShowTypedParameters
+from flag_kedro.hooks.user_errors import ShowUserErrors
 
 # Nothing is reported to anybody unless the user asks for it (MLflow wants the word true).
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -25,7 +33,19 @@ logging.getLogger("py.warnings").addFilter(lambda record: "Add type hints to the
 TRACKING = os.environ.get("MLFLOW_TRACKING_URI", "")
 ROOT = Path(__file__).resolve().parents[2]
 
-HOOKS = (ProjectHooks(),)
+# What must come first (`tryfirst`) is called from the last one here to the first: how errors are shown, parameters, the
+# lock, signals. What must come last (`trylast`) in this order: all are given back before the summary is printed.
+HOOKS = (
+    StopOnSignals(),
+    LockDataFolder(),
+    CheckParameters(),
+    ShowUserErrors(),
+    ShowTypedParameters(),
+    TagRun(),
+    RemoveFinished(),
+    RebuildDatasets(),
+    PrintSummary(),
+)
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -1,6 +1,7 @@
 """What replays of hand-worked markets share."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, timedelta
 from math import log
 from typing import Any
@@ -45,8 +46,8 @@ def six_sessions() -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
     chances = {"buy": [0.1, 0.2, 0.7], "hold": [0.25, 0.5, 0.25], "sell": [0.9, 0.1, 0.0]}
     decisions, equity, states = [], [], {}
     for symbol in before:
-        own, held = (actions[symbol], before[symbol]), (["buy", *["hold"] * 5], [0, 1, 1, 1, 1, 1])
-        for strategy, (taken, position) in (("flag_trader", own), ("buy_and_hold", held)):
+        policy, held = (actions[symbol], before[symbol]), (["buy", *["hold"] * 5], [0, 1, 1, 1, 1, 1])
+        for strategy, (taken, position) in (("flag_trader", policy), ("buy_and_hold", held)):
             decisions += [
                 (
                     strategy,
@@ -92,4 +93,5 @@ def six_sessions() -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
 def account_convention() -> dict[str, Any]:
     """The convention that goes with `six_sessions`."""
     calendars = {"A": "XNYS", "B": "XNYS"}
-    return describe_convention("account", ("2024-01-01", "2024-01-06"), "next_open", 20.0, 5.0, calendars)
+    env = EnvConfig(fill="next_open", cost_bps=20.0, slippage_bps=5.0)
+    return asdict(describe_convention("account", ("2024-01-01", "2024-01-06"), env, calendars))

@@ -1,6 +1,7 @@
 """The causality audit passes what is causal and catches every leak planted here, at every time it looks."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from functools import partial
 
@@ -8,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flag_kedro.backtest.audit import CORRUPTIONS, audit_causality, choose_cuts
+from flag_kedro.backtest.audit import CORRUPTIONS, CausalityAudit, audit_causality, choose_cuts
 from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
@@ -45,7 +46,7 @@ def _reads_the_prompt(states: States) -> Decisions:
 
 
 def hash_of(text: str) -> float:
-    return sum((place + 1) * ord(char) for place, char in enumerate(text)) % 997 + 1.0
+    return sum(position * ord(char) for position, char in enumerate(text, start=1)) % 997 + 1.0
 
 
 def _play(
@@ -65,22 +66,22 @@ def _decided_at(prices: pl.DataFrame) -> pl.DataFrame:
     return prices.select("symbol", "session", decided_at="available_at").filter(pl.col("session").is_between(*WINDOW))
 
 
-def _audit(market: SimulatedMarket, play: Callable[..., Mapping[str, Replay]], num: int = 4) -> dict[str, object]:
+def _audit(market: SimulatedMarket, play: Callable[..., Mapping[str, Replay]], num: int = 4) -> CausalityAudit:
     decided_at = _decided_at(market.prices)
     cuts = choose_cuts(decided_at["decided_at"], num, seed=1)
     reference = play(market.prices, market.news, None)
     return audit_causality(market.prices, market.news, decided_at, reference, play, cuts, seed=1)
 
 
-def _caught_at(audit: dict[str, object]) -> set[str]:
-    return {check["decided_at"] for check in audit["checks"] if check["num_differences"]}
+def _caught_at(audit: CausalityAudit) -> set[str]:
+    return {check.decided_at for check in audit.checks if check.num_differences}
 
 
 def test_features_and_rules_of_the_project_pass(market: SimulatedMarket) -> None:
     audit = _audit(market, _play)
-    assert audit["passed"] is True
-    assert [check["corruption"] for check in audit["checks"]] == [*CORRUPTIONS] * 4
-    assert all(count > 0 for check in audit["checks"] for count in check["compared"].values())
+    assert audit.passed is True
+    assert [check.corruption for check in audit.checks] == [*CORRUPTIONS] * 4
+    assert all(count > 0 for check in audit.checks for count in check.compared.values())
 
 
 # Leaks: each is caught at every time the audit looks
@@ -127,7 +128,7 @@ def _marked_a_session_later(states: States_, prices: pl.DataFrame, news: pl.Data
 )
 def test_leak_in_the_features_is_caught_at_every_time(leak: Change, market: SimulatedMarket) -> None:
     audit = _audit(market, partial(_play, change=leak))
-    assert audit["passed"] is False
+    assert audit.passed is False
     assert len(_caught_at(audit)) == 4
 
 
@@ -160,19 +161,28 @@ def test_rule_that_peeks_into_the_window_is_caught(
     peek: Callable[[TradingWindow], Callable[[States], Decisions]], market: SimulatedMarket
 ) -> None:
     audit = _audit(market, partial(_play, peek=peek))
-    assert audit["passed"] is False
-    listed = [difference for check in audit["checks"] for difference in check["differences"]]
-    assert {difference["strategy"] for difference in listed} == {"reader"}
+    assert audit.passed is False
+    listed = [difference for check in audit.checks for difference in check.differences]
+    assert {difference.strategy for difference in listed} == {"reader"}
 
 
 def test_difference_names_what_strategy_symbol_and_session(market: SimulatedMarket) -> None:
     audit = _audit(market, partial(_play, change=_tomorrows_news), num=1)
-    check = audit["checks"][2]
-    assert check["corruption"] == "articles swapped among days"
-    cut = datetime.fromisoformat(check["decided_at"])
-    assert {difference["session"] for difference in check["differences"]} == {cut.date().isoformat()}
-    assert {difference["symbol"] for difference in check["differences"]} <= {"ALDR", "BRIX"}
-    assert "prompts" in {difference["what"] for difference in check["differences"]}
+    check = audit.checks[2]
+    assert check.corruption == "articles swapped among days"
+    cut = datetime.fromisoformat(check.decided_at)
+    assert {difference.session for difference in check.differences} == {cut.date().isoformat()}
+    assert {difference.symbol for difference in check.differences} <= {"ALDR", "BRIX"}
+    assert "prompts" in {difference.what for difference in check.differences}
+
+
+def test_content_of_the_file_has_checks_with_counts_and_differences(market: SimulatedMarket) -> None:
+    content = asdict(_audit(market, partial(_play, change=_tomorrows_news), num=1))
+    assert list(content) == ["passed", "checks"]
+    check = content["checks"][2]
+    assert list(check) == ["decided_at", "corruption", "compared", "num_differences", "differences"]
+    assert list(check["compared"]) == ["prompts", "decisions", "fills"]
+    assert list(check["differences"][0]) == ["what", "strategy", "symbol", "session"]
 
 
 def test_session_missing_from_the_replay_counts_as_a_difference(market: SimulatedMarket) -> None:
@@ -183,7 +193,7 @@ def test_session_missing_from_the_replay_counts_as_a_difference(market: Simulate
             replays["reader"] = Replay(whole.prompts, whole.decisions.slice(1), whole.equity)
         return replays
 
-    assert all(check["num_differences"] == 1 for check in _audit(market, forgetful)["checks"])
+    assert all(check.num_differences == 1 for check in _audit(market, forgetful).checks)
 
 
 # What the corruptions do
@@ -197,8 +207,8 @@ def test_corruption_keeps_the_tables_valid_and_the_past_as_it_was(
     prices, news = CORRUPTIONS[name](market.prices, market.news, cut, 0)
     let_in(prices, news)
     for before, after in ((market.prices, prices), (market.news, news)):
-        known = pl.col("available_at") <= cut
-        assert after.filter(known).equals(before.filter(known))
+        earlier = pl.col("available_at") <= cut
+        assert after.filter(earlier).equals(before.filter(earlier))
         assert after.schema == before.schema
     changed = (market.prices, market.news)[name.startswith("articles")]
     later = pl.col("available_at") > cut

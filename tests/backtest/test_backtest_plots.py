@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -25,7 +26,8 @@ def draw(cut_prices: Callable[..., TradingWindow], config: EnvConfig) -> Callabl
     def make(**num_sessions: int) -> go.Figure:
         window = cut_prices("next_close", **{name: (CLOSES[:num],) * 2 for name, num in num_sessions.items()})
         played = [replay(name, window, config, rule) for name, rule in (("buy_and_hold", buy_and_hold), ("flat", flat))]
-        convention = describe_convention("account", ("2024-01-01", "2024-01-06"), "next_close", 20.0, 5.0, {})
+        env = EnvConfig(fill="next_close", cost_bps=20.0, slippage_bps=5.0)
+        convention = asdict(describe_convention("account", ("2024-01-01", "2024-01-06"), env, {}))
         return plot_equity(pl.concat([part.equity for part in played]), convention)
 
     return make

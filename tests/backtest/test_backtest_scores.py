@@ -1,5 +1,7 @@
+import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from flag_kedro.backtest.baselines import buy_and_hold, flat
 from flag_kedro.backtest.metrics import max_drawdown
 from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.scores import (
+    AccountDescription,
     account_scores,
     days_per_year,
     describe_convention,
@@ -368,7 +371,9 @@ def test_strategies_are_scored_by_symbol_on_their_own_rows_and_calendar(
     calendars = {"BTC": "24/7", "MSFT": "XNYS"}
 
     account = score_strategies(decisions, equity, marks, calendars, "account")
-    assert {symbol: list(own) for symbol, own in account.items()} == {symbol: ["rule", "flat"] for symbol in marks}
+    assert {symbol: list(strategies) for symbol, strategies in account.items()} == {
+        symbol: ["rule", "flat"] for symbol in marks
+    }
     # 1,000, bought for 800, 900, sold for 900, flat; MSFT's four marks are 1,000, 800, 900, 900
     assert account["BTC"]["rule"]["cumulative_return"] == pytest.approx(math.log(0.9))
     assert account["MSFT"]["rule"]["cumulative_return"] == pytest.approx(math.log(0.9))
@@ -390,24 +395,31 @@ def test_strategies_are_scored_by_symbol_on_their_own_rows_and_calendar(
 
 
 def test_account_convention_says_how_trades_fill_and_cost() -> None:
-    said = describe_convention("account", ("2024-01-02", "2024-06-28"), "next_open", 5.0, 2.0, {"XOM": "XNYS"})
-    assert said["name"] == "account"
-    assert said["window"] == ["2024-01-02", "2024-06-28"]
-    assert (said["fill"], said["cost_bps"], said["slippage_bps"]) == ("next_open", 5.0, 2.0)
-    assert said["days_per_year"] == {"XOM": 252}
-    assert (said["cash_rate"], said["positions"]) == (0.0, "long_flat")
+    env = EnvConfig(fill="next_open", cost_bps=5.0, slippage_bps=2.0)
+    content = asdict(describe_convention("account", ("2024-01-02", "2024-06-28"), env, {"XOM": "XNYS"}))
+    assert json.dumps(content) == (
+        '{"name": "account", "window": ["2024-01-02", "2024-06-28"], "returns": "log", "positions": "long_flat", '
+        '"fill": "next_open", "cost_bps": 5.0, "slippage_bps": 2.0, "cash_rate": 0.0, "borrow_bps_year": 0.0, '
+        '"max_participation": null, "sharpe_ratio": "mean / std (ddof 1) of daily log returns less cash x sqrt(D)", '
+        '"max_drawdown": "of equity, first day included", "days_per_year": {"XOM": 252}}'
+    )
 
 
 def test_convention_names_the_cash_rate_and_whether_there_are_shorts() -> None:
-    said = describe_convention("account", ("a", "b"), "next_open", 5.0, 2.0, {}, cash_rate=0.03, positions="long_short")
-    assert (said["cash_rate"], said["positions"]) == (0.03, "long_short")
+    env = EnvConfig(cash_rate=0.03, positions="long_short", borrow_bps_year=40.0)
+    description = describe_convention("account", ("a", "b"), env, {})
+    assert isinstance(description, AccountDescription)
+    assert (description.cash_rate, description.positions) == (0.03, "long_short")
+    assert description.borrow_bps_year == 40.0
 
 
 def test_investorbench_convention_says_that_nothing_costs_and_fills_are_at_the_same_close() -> None:
     calendars = {"BTC": "24/7", "MSFT": "XNYS"}
-    said = describe_convention("investorbench", ("2024-01-02", "2024-06-28"), "next_open", 5.0, 2.0, calendars)
-    assert said["name"] == "investorbench"
-    assert (said["fill"], said["cost_bps"], said["slippage_bps"]) == ("same_close", 0.0, 0.0)
-    assert said["days_mean"] == 252
-    assert said["days_volatility"] == {"BTC": 365, "MSFT": 252}
-    assert said["max_drawdown"] == "of cumprod(1 + log return)"
+    env = EnvConfig(fill="next_open", cost_bps=5.0, slippage_bps=2.0)
+    content = asdict(describe_convention("investorbench", ("2024-01-02", "2024-06-28"), env, calendars))
+    assert json.dumps(content) == (
+        '{"name": "investorbench", "window": ["2024-01-02", "2024-06-28"], "returns": "log", "positions": "long_flat", '
+        '"fill": "same_close", "cost_bps": 0.0, "slippage_bps": 0.0, "cash_rate": 0.0, '
+        '"sharpe_ratio": "cumulative return / (prices / days_mean) / annual volatility", '
+        '"max_drawdown": "of cumprod(1 + log return)", "days_mean": 252, "days_volatility": {"BTC": 365, "MSFT": 252}}'
+    )

@@ -1,7 +1,8 @@
-"""Judgement of whole tables."""
+"""Whole tables compared with buy and hold."""
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,7 +11,14 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.benchmark import Draws, add_intervals, compare_to_benchmark, draw_windows
+from flag_kedro.backtest.benchmark import (
+    BenchmarkComparison,
+    Draws,
+    TrialSharpes,
+    add_intervals,
+    compare_to_benchmark,
+    draw_windows,
+)
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.backtest.replay import DECISIONS, EQUITY, replay
 from flag_kedro.backtest.rules import follow
@@ -73,8 +81,8 @@ def draws(tables: tuple[pl.DataFrame, pl.DataFrame]) -> Draws:
     return draw_windows(tables[1], 200, seed=3)
 
 
-def _judge(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws, **given: Any) -> dict[str, Any]:
-    given = {"trial_sharpes": {}, "shift_percentiles": {}, "long_short": True} | given
+def _compare(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws, **given: Any) -> BenchmarkComparison:
+    given = {"trials": TrialSharpes({}), "shift_percentiles": {}, "long_short": True} | given
     return compare_to_benchmark(*tables, CALENDARS, draws, **given)
 
 
@@ -82,16 +90,18 @@ def _returns(symbol: str, targets: np.ndarray) -> np.ndarray:
     return targets[:-1] * np.diff(np.log(MARKS[symbol]))
 
 
-def test_judgement_is_plain_json_of_every_strategy_but_buy_and_hold(
+def test_comparison_as_json_has_every_strategy_but_buy_and_hold(
     tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws
 ) -> None:
-    judged = _judge(tables, draws, shift_percentiles={"A": {"flag_trader": 0.93}})
-    assert json.loads(json.dumps(judged, allow_nan=False)) == judged
-    assert (judged["draws"], judged["confidence"], judged["seed"]) == (200, 0.95, 3)
-    assert {symbol: list(own) for symbol, own in judged["symbols"].items()} == {
+    comparison = _compare(tables, draws, shift_percentiles={"A": {"flag_trader": 0.93}})
+    content = json.loads(json.dumps(asdict(comparison), allow_nan=False))
+    assert list(content) == ["draws", "confidence", "seed", "block_length", "symbols"]
+    assert (content["draws"], content["confidence"], content["seed"]) == (200, 0.95, 3)
+    assert {symbol: list(strategies) for symbol, strategies in content["symbols"].items()} == {
         symbol: ["flag_trader", "copy", "flat", "shorts"] for symbol in "AB"
     }
-    assert list(judged["symbols"]["A"]["flag_trader"]) == [
+    policy = content["symbols"]["A"]["flag_trader"]
+    assert list(policy) == [
         "sharpe_difference",
         "win_rate_difference",
         "shift_percentile",
@@ -103,89 +113,99 @@ def test_judgement_is_plain_json_of_every_strategy_but_buy_and_hold(
         "collapse",
         "verdict",
     ]
-    assert judged["symbols"]["A"]["flag_trader"]["shift_percentile"] == 0.93
-    assert judged["symbols"]["A"]["flat"]["shift_percentile"] is None
-    assert all(1.0 <= length <= NUM / 3 for length in judged["block_length"].values())
+    assert list(policy["sharpe_difference"]) == list(policy["win_rate_difference"]) == ["value", "ci95", "p_value"]
+    assert list(policy["collapse"]) == [
+        "actions",
+        "agreement_long",
+        "agreement_flat",
+        "agreement_short",
+        "action_entropy",
+        "policy_entropy",
+        "collapsed_to",
+    ]
+    assert policy["shift_percentile"] == 0.93
+    assert content["symbols"]["A"]["flat"]["shift_percentile"] is None
+    assert all(1.0 <= length <= NUM / 3 for length in content["block_length"].values())
 
 
 @pytest.mark.parametrize(("symbol", "days"), [("A", 252), ("B", 365)])
-def test_judgement_rests_on_the_shared_draws_and_the_days_of_the_calendar(
+def test_comparison_rests_on_the_shared_draws_and_the_days_of_the_calendar(
     symbol: str, days: int, tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws
 ) -> None:
-    found = _judge(tables, draws)["symbols"][symbol]["flag_trader"]
-    own, market = _returns(symbol, FLIPS), _returns(symbol, RULES["buy_and_hold"])
-    expected = sharpe_difference(own, market, days, draws.indices[symbol])
-    assert found["sharpe_difference"]["value"] == pytest.approx(expected.value)
-    assert found["sharpe_difference"]["ci95"] == pytest.approx(list(expected.ci95 or ()))
-    assert found["sharpe_difference"]["p_value"] == expected.p_value
-    assert found["sessions_needed"] == pytest.approx(sessions_needed(own, market), abs=1)
-    assert found["win_rate_difference"]["value"] == pytest.approx((own > 0).mean() - (market > 0).mean())
+    comparison = _compare(tables, draws).symbols[symbol]["flag_trader"]
+    policy, market = _returns(symbol, FLIPS), _returns(symbol, RULES["buy_and_hold"])
+    expected = sharpe_difference(policy, market, days, draws.indices[symbol])
+    assert comparison.sharpe_difference.value == pytest.approx(expected.value)
+    assert comparison.sharpe_difference.ci95 == pytest.approx(list(expected.ci95 or ()))
+    assert comparison.sharpe_difference.p_value == expected.p_value
+    assert comparison.sessions_needed == pytest.approx(sessions_needed(policy, market), abs=1)
+    assert comparison.win_rate_difference.value == pytest.approx((policy > 0).mean() - (market > 0).mean())
 
 
 def test_copy_of_buy_and_hold_is_called_so_and_does_not_differ(
     tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws
 ) -> None:
-    found = _judge(tables, draws)["symbols"]["A"]["copy"]
-    nothing = Difference(0.0, (0.0, 0.0), 1.0).as_dict()
-    assert found["sharpe_difference"] == found["win_rate_difference"] == nothing
-    assert found["sessions_needed"] is None
-    assert found["collapse"]["collapsed_to"] == "buy_and_hold"
-    assert found["verdict"].startswith("copy is buy and hold:")
+    comparison = _compare(tables, draws).symbols["A"]["copy"]
+    nothing = Difference(0.0, (0.0, 0.0), 1.0)
+    assert comparison.sharpe_difference == comparison.win_rate_difference == nothing
+    assert comparison.sessions_needed is None
+    assert comparison.collapse.collapsed_to == "buy_and_hold"
+    assert comparison.verdict.startswith("copy is buy and hold:")
 
 
 def test_flat_account_is_undefined_rather_than_zero(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
-    found = _judge(tables, draws)["symbols"]["A"]["flat"]
-    assert found["sharpe_difference"] == Difference(None, None, None).as_dict()
-    assert (found["probabilistic_sharpe_ratio"], found["deflated_sharpe_ratio"]) == (None, None)
-    assert found["collapse"]["collapsed_to"] == "flat"
-    assert found["win_rate_difference"]["value"] < 0.0
+    comparison = _compare(tables, draws).symbols["A"]["flat"]
+    assert comparison.sharpe_difference == Difference(None, None, None)
+    assert (comparison.probabilistic_sharpe_ratio, comparison.deflated_sharpe_ratio) == (None, None)
+    assert comparison.collapse.collapsed_to == "flat"
+    assert comparison.win_rate_difference.value < 0.0
 
 
 def test_sell_is_a_short_target_where_there_are_shorts(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
-    collapse = _judge(tables, draws)["symbols"]["A"]["shorts"]["collapse"]
-    assert collapse["agreement_short"] == pytest.approx((FLIPS == 0).mean())
-    flat_only = _judge(tables, draws, long_short=False)["symbols"]["A"]["flag_trader"]["collapse"]
-    assert flat_only["agreement_flat"] == pytest.approx((FLIPS == 0).mean())
-    assert flat_only["policy_entropy"] == pytest.approx(np.log(2))
+    collapse = _compare(tables, draws).symbols["A"]["shorts"].collapse
+    assert collapse.agreement_short == pytest.approx((FLIPS == 0).mean())
+    flat_only = _compare(tables, draws, long_short=False).symbols["A"]["flag_trader"].collapse
+    assert flat_only.agreement_flat == pytest.approx((FLIPS == 0).mean())
+    assert flat_only.policy_entropy == pytest.approx(np.log(2))
 
 
 def test_only_the_policy_is_deflated_by_its_trials(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
     returns = _returns("A", FLIPS)
     trials = [float(returns.mean() / returns.std(ddof=1)), -0.1, 0.2]
-    found = _judge(tables, draws, trial_sharpes={"A": trials})["symbols"]
-    policy = found["A"]["flag_trader"]
-    assert policy["num_trials"] == 3
-    assert policy["deflated_sharpe_ratio"] == pytest.approx(deflated_sharpe_ratio(returns, trials))
-    assert policy["deflated_sharpe_ratio"] < policy["probabilistic_sharpe_ratio"]
-    for other in (found["A"]["shorts"], found["B"]["flag_trader"]):
-        assert other["num_trials"] == 1
-        assert other["deflated_sharpe_ratio"] == other["probabilistic_sharpe_ratio"]
+    symbols = _compare(tables, draws, trials=TrialSharpes({"A": trials})).symbols
+    policy = symbols["A"]["flag_trader"]
+    assert policy.num_trials == 3
+    assert policy.deflated_sharpe_ratio == pytest.approx(deflated_sharpe_ratio(returns, trials))
+    assert policy.deflated_sharpe_ratio < policy.probabilistic_sharpe_ratio
+    for other in (symbols["A"]["shorts"], symbols["B"]["flag_trader"]):
+        assert other.num_trials == 1
+        assert other.deflated_sharpe_ratio == other.probabilistic_sharpe_ratio
 
 
 def test_order_of_the_strategies_changes_nothing(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
     turned = _all_tables(dict(reversed(RULES.items())))
-    assert _judge(turned, draw_windows(turned[1], 200, seed=3)) == _judge(tables, draws)
+    assert _compare(turned, draw_windows(turned[1], 200, seed=3)) == _compare(tables, draws)
 
 
 def test_cash_is_taken_off_every_series_and_earning_it_is_no_win(
     tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws
 ) -> None:
     cash = {symbol: np.full(NUM - 1, 0.01) for symbol in MARKS}
-    found = _judge(tables, draws, cash_returns=cash)["symbols"]["A"]["flag_trader"]
-    own, market = _returns("A", FLIPS), _returns("A", RULES["buy_and_hold"])
-    expected = sharpe_difference(own - 0.01, market - 0.01, 252, draws.indices["A"])
-    assert found["sharpe_difference"]["value"] == pytest.approx(expected.value)
-    assert found["sharpe_difference"]["ci95"] == pytest.approx(list(expected.ci95 or ()))
-    assert found["win_rate_difference"]["value"] == pytest.approx((own > 0).mean() - (market > 0).mean())
+    comparison = _compare(tables, draws, cash_returns=cash).symbols["A"]["flag_trader"]
+    policy, market = _returns("A", FLIPS), _returns("A", RULES["buy_and_hold"])
+    expected = sharpe_difference(policy - 0.01, market - 0.01, 252, draws.indices["A"])
+    assert comparison.sharpe_difference.value == pytest.approx(expected.value)
+    assert comparison.sharpe_difference.ci95 == pytest.approx(list(expected.ci95 or ()))
+    assert comparison.win_rate_difference.value == pytest.approx((policy > 0).mean() - (market > 0).mean())
 
     flat = tables[1].with_columns(  # an account that earns cash while flat
         equity=pl.when(strategy="flat").then(1_000.0 * 1.01 ** pl.int_range(pl.len())).otherwise("equity")
     )
-    still = _judge((tables[0], flat), draws, cash_returns=cash)["symbols"]["A"]["flat"]
-    assert still["win_rate_difference"]["value"] == pytest.approx(-(market > 0).mean())
+    still = _compare((tables[0], flat), draws, cash_returns=cash).symbols["A"]["flat"]
+    assert still.win_rate_difference.value == pytest.approx(-(market > 0).mean())
 
 
-def test_ruined_account_is_said_to_be_ruined_and_nothing_is_made_up(
+def test_ruined_account_is_called_ruined_and_nothing_is_made_up(
     tables: tuple[pl.DataFrame, pl.DataFrame],
 ) -> None:
     decisions, equity = _tables("A", "ruined", -np.ones(NUM, dtype=np.int64), num=20)
@@ -194,10 +214,10 @@ def test_ruined_account_is_said_to_be_ruined_and_nothing_is_made_up(
     whole = pl.concat([tables[0], decisions]), pl.concat([tables[1], equity])
     draws = draw_windows(whole[1], 200, seed=3)
     cash = {symbol: np.zeros(NUM - 1) for symbol in MARKS}
-    found = _judge(whole, draws, cash_returns=cash)["symbols"]["A"]["ruined"]
-    assert found["verdict"] == "ruined lost everything: its account was ruined after 19 sessions."
-    assert found["sharpe_difference"]["p_value"] is None
-    assert found["deflated_sharpe_ratio"] is None
+    comparison = _compare(whole, draws, cash_returns=cash).symbols["A"]["ruined"]
+    assert comparison.verdict == "ruined lost everything: its account was ruined after 19 sessions."
+    assert comparison.sharpe_difference.p_value is None
+    assert comparison.deflated_sharpe_ratio is None
     results = score_strategies(*whole, MARKS, CALENDARS, "account", cash)
     with_intervals = add_intervals(results, *whole, MARKS, CALENDARS, "account", draws, cash)
     assert with_intervals["A"]["ruined"]["total_return"] == -1.0
@@ -214,10 +234,12 @@ def test_ruin_in_the_environment_is_ruin_in_the_verdict(make_window: Callable[..
     played = [replay(name, window, config, rule) for name, rule in rules.items()]
     tables = pl.concat([part.decisions for part in played]), pl.concat([part.equity for part in played])
     draws = draw_windows(tables[1], 200, seed=3)
-    found = compare_to_benchmark(*tables, {"A": "XNYS"}, draws, trial_sharpes={}, shift_percentiles={}, long_short=True)
-    said = found["symbols"]["A"]["flag_trader"]
-    assert said["verdict"] == "flag_trader lost everything: its account was ruined after 30 sessions."
-    assert (said["deflated_sharpe_ratio"], said["proven_ahead"]) == (None, False)
+    comparison = compare_to_benchmark(
+        *tables, {"A": "XNYS"}, draws, trials=TrialSharpes({}), shift_percentiles={}, long_short=True
+    )
+    policy = comparison.symbols["A"]["flag_trader"]
+    assert policy.verdict == "flag_trader lost everything: its account was ruined after 30 sessions."
+    assert (policy.deflated_sharpe_ratio, policy.proven_ahead) == (None, False)
     scores = score_strategies(*tables, {"A": np.array(closes)}, {"A": "XNYS"}, "account", long_short=True)
     assert scores["A"]["flag_trader"]["total_return"] == -1.0
 
@@ -226,8 +248,8 @@ def test_interest_has_no_say_in_the_block_length(tables: tuple[pl.DataFrame, pl.
     nights = {symbol: 1e-4 * (1.0 + 2.0 * (np.arange(NUM - 1) % 5 == 4)) for symbol in MARKS}
     growth = pl.Series(np.exp(np.concatenate([[0.0], np.cumsum(nights["A"])])))
     earning = pl.concat(
-        own.with_columns(equity=1_000.0 * growth) if name == "flat" else own
-        for (name, _), own in tables[1].group_by("strategy", "symbol", maintain_order=True)
+        path.with_columns(equity=1_000.0 * growth) if name == "flat" else path
+        for (name, _), path in tables[1].group_by("strategy", "symbol", maintain_order=True)
     )
     flat_alone = earning.filter(pl.col("strategy").is_in(["flat", "buy_and_hold"]))
     with_cash = draw_windows(flat_alone, 200, 3, nights).block_length["A"]
@@ -237,9 +259,9 @@ def test_interest_has_no_say_in_the_block_length(tables: tuple[pl.DataFrame, pl.
 def test_without_knowing_the_trials_there_is_no_deflated_ratio(
     tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws
 ) -> None:
-    found = _judge(tables, draws, trial_sharpes=None)["symbols"]["A"]["flag_trader"]
-    assert (found["num_trials"], found["deflated_sharpe_ratio"]) == (None, None)
-    assert found["probabilistic_sharpe_ratio"] is not None
+    comparison = _compare(tables, draws, trials=None).symbols["A"]["flag_trader"]
+    assert (comparison.num_trials, comparison.deflated_sharpe_ratio) == (None, None)
+    assert comparison.probabilistic_sharpe_ratio is not None
 
 
 @pytest.mark.parametrize("convention", ["account", "investorbench"])
@@ -251,20 +273,20 @@ def test_intervals_stand_beside_unchanged_scores(
     json.dumps(complete, allow_nan=False)
     for symbol, strategies in results.items():
         for strategy, scores in strategies.items():
-            found = complete[symbol][strategy]
-            assert {name: found[name] for name in scores} == scores
-            added = set(found) - set(scores)
+            with_intervals = complete[symbol][strategy]
+            assert {name: with_intervals[name] for name in scores} == scores
+            added = set(with_intervals) - set(scores)
             assert added == {f"{name}_ci95" for name in scores if not name.startswith("num_")}
     low, high = complete["A"]["shorts"]["sharpe_ratio_ci95"]
     assert low < results["A"]["shorts"]["sharpe_ratio"] < high  # type: ignore[operator]
 
 
-def test_tables_that_cannot_be_judged_are_refused(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
+def test_tables_that_cannot_be_compared_are_refused(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
     decisions, equity = tables
     with pytest.raises(DataError, match="A has no buy_and_hold"):
-        _judge((decisions, equity.filter(pl.col("strategy") != "buy_and_hold")), draws)
+        _compare((decisions, equity.filter(pl.col("strategy") != "buy_and_hold")), draws)
     with pytest.raises(DataError, match="no decisions"):
-        _judge((decisions.filter(pl.col("strategy") != "flat"), equity), draws)
+        _compare((decisions.filter(pl.col("strategy") != "flat"), equity), draws)
     short = equity.filter((pl.col("strategy") != "flat") | (pl.col("session") < date(2024, 2, 1)))
     with pytest.raises(DataError, match="flat has 30 returns on A, buy_and_hold 59"):
         draw_windows(short, 200, seed=0)

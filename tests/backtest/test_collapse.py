@@ -1,12 +1,12 @@
-"""What a policy still decides, and what may be said of it."""
+"""What a policy still decides, and what may be claimed of it."""
 
 import math
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from flag_kedro.backtest.collapse import detect_collapse, is_proven_ahead, verdict
+from flag_kedro.backtest.collapse import Collapse, Evidence, detect_collapse, is_proven_ahead, verdict
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.errors import DataError
 
@@ -18,8 +18,8 @@ UNSURE = Difference(0.4, (-0.4, 1.2), 0.31)
 def test_actions_agreements_and_entropies_are_as_worked_by_hand() -> None:
     # sell, hold, buy, buy; short, flat, long, long
     probabilities = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 0.5], [0.25, 0.25, 0.5]])
-    found = detect_collapse(np.array([0, 1, 2, 2]), np.array([-1, 0, 1, 1]), probabilities)
-    assert found == {
+    collapse = detect_collapse(np.array([0, 1, 2, 2]), np.array([-1, 0, 1, 1]), probabilities)
+    assert asdict(collapse) == {
         "actions": {"sell": 0.25, "hold": 0.25, "buy": 0.5},
         "agreement_long": 0.5,
         "agreement_flat": 0.25,
@@ -34,15 +34,15 @@ def test_actions_agreements_and_entropies_are_as_worked_by_hand() -> None:
 def test_policy_that_agrees_in_ninety_five_percent_of_sessions_is_collapsed(position: int, name: str) -> None:
     targets = np.full(100, position)
     targets[:5] = 0 if position else 1
-    assert detect_collapse(np.ones(100, dtype=np.int64), targets, None)["collapsed_to"] == name
+    assert detect_collapse(np.ones(100, dtype=np.int64), targets, None).collapsed_to == name
     targets[5] = targets[0]
-    assert detect_collapse(np.ones(100, dtype=np.int64), targets, None)["collapsed_to"] is None
+    assert detect_collapse(np.ones(100, dtype=np.int64), targets, None).collapsed_to is None
 
 
 def test_rule_without_probabilities_has_no_entropy_of_its_own_and_one_action_has_none() -> None:
-    found = detect_collapse(np.ones(9, dtype=np.int64), np.zeros(9, dtype=np.int64), None)
-    assert found["policy_entropy"] is None
-    assert found["action_entropy"] == 0.0
+    collapse = detect_collapse(np.ones(9, dtype=np.int64), np.zeros(9, dtype=np.int64), None)
+    assert collapse.policy_entropy is None
+    assert collapse.action_entropy == 0.0
 
 
 @pytest.mark.parametrize(
@@ -66,57 +66,71 @@ def test_decisions_that_are_none_are_refused(
         detect_collapse(np.array(actions, dtype=np.int64), np.array(targets, dtype=np.int64), given)
 
 
-def _say(
-    difference: Difference,
-    collapsed_to: str | None = None,
-    needed: int | None = 1_240,
-    deflated: float | None = 0.99,
-    num_trials: int | None = 1,
-) -> str:
-    collapse: dict[str, Any] = {"collapsed_to": collapsed_to}
-    collapse |= {"agreement_long": 0.99, "agreement_flat": 0.98, "agreement_short": 0.97}
-    return verdict("flag_trader", collapse, difference, needed, deflated, num_trials)
+def _collapse(to: str | None) -> Collapse:
+    shares = {"buy_and_hold": (0.99, 0.01, 0.0), "flat": (0.02, 0.98, 0.0), "short": (0.03, 0.0, 0.97)}
+    is_long, is_flat, is_short = shares.get(to or "", (0.5, 0.3, 0.2))
+    return Collapse(
+        actions={},
+        agreement_long=is_long,
+        agreement_flat=is_flat,
+        agreement_short=is_short,
+        action_entropy=0.0,
+        policy_entropy=None,
+        collapsed_to=to,
+    )
+
+
+def _evidence(
+    difference: Difference, needed: int | None = 1_240, deflated: float | None = 0.99, num_trials: int | None = 1
+) -> Evidence:
+    return Evidence(
+        sharpe_difference=difference, sessions_needed=needed, deflated_sharpe_ratio=deflated, num_trials=num_trials
+    )
+
+
+def _sentence(difference: Difference, collapsed_to: str | None = None, **given: float | None) -> str:
+    return verdict("flag_trader", _collapse(collapsed_to), _evidence(difference, **given))
 
 
 @pytest.mark.parametrize("difference", [AHEAD, BEHIND, UNSURE])
 def test_policy_that_is_buy_and_hold_is_called_so_whatever_the_test_says(difference: Difference) -> None:
-    said = _say(difference, collapsed_to="buy_and_hold")
-    assert said == "flag_trader is buy and hold: its target is long in 99.0% of sessions."
+    assert _sentence(difference, collapsed_to="buy_and_hold") == (
+        "flag_trader is buy and hold: its target is long in 99.0% of sessions."
+    )
 
 
-def test_lead_that_the_test_does_not_confirm_is_said_to_be_none_yet() -> None:
-    assert _say(UNSURE) == (
+def test_lead_that_the_test_does_not_confirm_is_called_indistinguishable() -> None:
+    assert _sentence(UNSURE) == (
         "flag_trader is ahead of buy and hold, but not distinguishable: p = 0.31; 1,240 sessions would be needed."
     )
-    assert "needed" not in _say(UNSURE, needed=None)
+    assert "needed" not in _sentence(UNSURE, needed=None)
 
 
-def test_confirmed_lead_and_lag_are_said_with_size_and_p_value() -> None:
-    assert _say(AHEAD) == "flag_trader is ahead of buy and hold in Sharpe ratio by 1.20: p = 0.01."
-    assert _say(BEHIND) == "flag_trader is behind buy and hold in Sharpe ratio by 1.20: p = 0.01."
+def test_confirmed_lead_and_lag_are_given_with_size_and_p_value() -> None:
+    assert _sentence(AHEAD) == "flag_trader is ahead of buy and hold in Sharpe ratio by 1.20: p = 0.01."
+    assert _sentence(BEHIND) == "flag_trader is behind buy and hold in Sharpe ratio by 1.20: p = 0.01."
 
 
 @pytest.mark.parametrize("deflated", [0.62, None])
 def test_lead_of_one_among_many_trials_must_survive_deflation(deflated: float | None) -> None:
-    said = _say(AHEAD, deflated=deflated, num_trials=40)
-    assert "but not after 40 trials" in said
-    assert "in Sharpe ratio by" in _say(AHEAD, deflated=0.96, num_trials=40)
+    assert "but not after 40 trials" in _sentence(AHEAD, deflated=deflated, num_trials=40)
+    assert "in Sharpe ratio by" in _sentence(AHEAD, deflated=0.96, num_trials=40)
 
 
 def test_undefined_ratios_and_equal_ones_are_named() -> None:
-    assert "not comparable" in _say(Difference(None, None, None))
-    assert "not comparable" in _say(Difference(0.4, None, None))
-    assert _say(Difference(0.0, (0.0, 0.0), 1.0)) == "flag_trader is level with buy and hold."
+    assert "not comparable" in _sentence(Difference(None, None, None))
+    assert "not comparable" in _sentence(Difference(0.4, None, None))
+    assert _sentence(Difference(0.0, (0.0, 0.0), 1.0)) == "flag_trader is level with buy and hold."
 
 
 @pytest.mark.parametrize(("position", "share"), [("flat", "98.0%"), ("short", "97.0%")])
 def test_policy_that_always_holds_one_position_is_given_no_lead(position: str, share: str) -> None:
-    said = f"flag_trader is always {position} ({share} of sessions), which is no skill at timing."
-    assert _say(AHEAD, collapsed_to=position) == said
+    expected = f"flag_trader is always {position} ({share} of sessions), which is no skill at timing."
+    assert _sentence(AHEAD, collapsed_to=position) == expected
 
 
 def test_lead_among_unknown_trials_says_that_they_are_unknown() -> None:
-    assert "how often the window was tried is not known" in _say(AHEAD, deflated=None, num_trials=None)
+    assert "how often the window was tried is not known" in _sentence(AHEAD, deflated=None, num_trials=None)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +149,7 @@ def test_lead_among_unknown_trials_says_that_they_are_unknown() -> None:
 def test_lead_is_proven_only_where_the_verdict_grants_it(
     difference: Difference, collapsed: str | None, deflated: float | None, trials: int, granted: bool
 ) -> None:
-    assert is_proven_ahead({"collapsed_to": collapsed}, difference, deflated, trials) is granted
-    if collapsed is None:
-        assert ("ahead of buy and hold in Sharpe ratio by" in _say(difference, None, 1, deflated, trials)) is granted
+    evidence = _evidence(difference, 1, deflated, trials)
+    assert is_proven_ahead(_collapse(collapsed), evidence) is granted
+    sentence = verdict("flag_trader", _collapse(collapsed), evidence)
+    assert ("ahead of buy and hold in Sharpe ratio by" in sentence) is granted

@@ -54,8 +54,8 @@ def test_targets_of_a_replayed_strategy_give_its_equity_back(
     closes: list[list[int]], seed: int, fill: str, positions: str, cut_prices: CutPrices
 ) -> None:
     rng = np.random.default_rng(seed)
-    opens = [rng.integers(20, 200, len(own)).tolist() for own in closes]
-    market = {"ABC"[k]: (opens[k], own) for k, own in enumerate(closes)}
+    opens = [rng.integers(20, 200, len(path)).tolist() for path in closes]
+    market = {"ABC"[k]: (opens[k], path) for k, path in enumerate(closes)}
     window = cut_prices(fill, positions=positions, **market)
     config = EnvConfig(positions=positions, cost_bps=100.0)
     asked = np.zeros((len(closes), int(window.num_sessions.max())), dtype=np.int64)
@@ -73,8 +73,8 @@ def test_targets_of_a_replayed_strategy_give_its_equity_back(
     played = replay("random", window, config, at_random)
     equity = replay_targets(window, config, asked[:, None, :]).equity
     for s, symbol in enumerate(window.symbols):
-        own = played.equity.filter(symbol=symbol)["equity"].to_numpy()
-        assert equity[s, 0, : len(own)].tolist() == own.tolist()
+        replayed = played.equity.filter(symbol=symbol)["equity"].to_numpy()
+        assert equity[s, 0, : len(replayed)].tolist() == replayed.tolist()
 
 
 def test_best_timing_of_a_path_lies_at_the_top_of_its_shifts_and_the_worst_at_the_bottom(cut_prices: CutPrices) -> None:
@@ -82,8 +82,8 @@ def test_best_timing_of_a_path_lies_at_the_top_of_its_shifts_and_the_worst_at_th
     window = cut_prices("next_close", A=(closes, closes))
     best, worst = np.zeros((1, 7), dtype=np.int64), np.zeros((1, 7), dtype=np.int64)
     best[0, 0], worst[0, 2] = 1, 1  # long over the rise, long over the fall
-    found = shift_percentiles(window, _free(), {"best": best, "worst": worst})
-    assert found == {"A": {"best": 1.0, "worst": 0.0}}
+    percentiles = shift_percentiles(window, _free(), {"best": best, "worst": worst})
+    assert percentiles == {"A": {"best": 1.0, "worst": 0.0}}
 
 
 def test_shifts_that_earn_the_same_count_half(cut_prices: CutPrices) -> None:
@@ -102,10 +102,10 @@ def test_percentile_of_paths_without_skill_is_spread_evenly(cut_prices: CutPrice
     closes = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(120)))
     window = cut_prices("next_close", A=(closes.tolist(), closes.tolist()))
     paths = {str(k): np.cumsum(rng.random((1, 120)) < 0.1, axis=1) % 2 for k in range(60)}
-    found = [value for value in shift_percentiles(window, _free(), paths)["A"].values() if value is not None]
-    assert 0.35 < np.mean(found) < 0.65
-    assert min(found) < 0.15
-    assert max(found) > 0.85
+    percentiles = [value for value in shift_percentiles(window, _free(), paths)["A"].values() if value is not None]
+    assert 0.35 < np.mean(percentiles) < 0.65
+    assert min(percentiles) < 0.15
+    assert max(percentiles) > 0.85
 
 
 def test_pooled_percentile_shifts_all_symbols_together(cut_prices: CutPrices) -> None:

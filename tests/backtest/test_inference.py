@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -149,8 +150,8 @@ def test_percentile_intervals_are_quantiles_over_the_draws() -> None:
     sessions = _account(4)
     indices, _ = draw_sessions(sessions.returns[None], 200, 0)
     deviations = [np.std(sessions.returns[draw], ddof=1) * math.sqrt(252) for draw in indices]
-    found = score_intervals(sessions, indices, ACCOUNT)["annual_volatility_ci95"]
-    assert found == pytest.approx(np.quantile(deviations, [0.025, 0.975]).tolist(), rel=1e-9)
+    interval = score_intervals(sessions, indices, ACCOUNT)["annual_volatility_ci95"]
+    assert interval == pytest.approx(np.quantile(deviations, [0.025, 0.975]).tolist(), rel=1e-9)
 
 
 def test_total_return_interval_is_the_compounded_one_of_the_cumulative_return() -> None:
@@ -201,16 +202,16 @@ def test_score_that_more_than_five_percent_of_draws_leave_undefined_has_no_inter
 def test_studentised_interval_reaches_as_far_as_all_but_five_percent_of_the_statistics() -> None:
     # t* = 1, ..., 99 (errors of 2): the fifth largest is 95; |3| / 2 is reached by 98 of them
     drawn = 3.0 + 2.0 * np.arange(1.0, 100.0)
-    found = studentised_difference(3.0, drawn, 2.0, np.full(99, 2.0))
-    assert found == Difference(3.0, (3.0 - 190.0, 3.0 + 190.0), 99 / 100)
+    difference = studentised_difference(3.0, drawn, 2.0, np.full(99, 2.0))
+    assert difference == Difference(3.0, (3.0 - 190.0, 3.0 + 190.0), 99 / 100)
 
 
 def test_draws_whose_error_is_one_of_rounding_have_no_statistic() -> None:
     drawn, errors = np.linspace(-1.0, 1.0, 100), np.full(100, 0.1)
     errors[:5] = 1e-18
-    found = studentised_difference(0.1, drawn, 0.1, errors)
-    assert found.ci95 is not None
-    assert found.ci95[1] < 1.5
+    difference = studentised_difference(0.1, drawn, 0.1, errors)
+    assert difference.ci95 is not None
+    assert difference.ci95[1] < 1.5
     errors[5] = 1e-18
     assert studentised_difference(0.1, drawn, 0.1, errors) == Difference(0.1, None, None)
 
@@ -286,7 +287,8 @@ def test_interquartile_mean_agrees_with_scipy(values: list[float]) -> None:
 
 def test_seeds_are_summarised_without_their_extremes() -> None:
     # of 8 values the lowest and highest two go: (3 + 4 + 5 + 6) / 4
-    assert summarise_seeds([100.0, 1.0, 3.0, 4.0, 5.0, 6.0, 7.0, -50.0]) == {
+    summary = summarise_seeds([100.0, 1.0, 3.0, 4.0, 5.0, 6.0, 7.0, -50.0])
+    assert asdict(summary) == {
         "median": 4.5,
         "interquartile_mean": 4.5,
         "min": -50.0,
@@ -294,7 +296,7 @@ def test_seeds_are_summarised_without_their_extremes() -> None:
         "std": pytest.approx(np.std([100, 1, 3, 4, 5, 6, 7, -50], ddof=1)),
         "num": 8,
     }
-    assert summarise_seeds([2.0])["std"] is None
+    assert summarise_seeds([2.0]).std is None
 
 
 @pytest.mark.parametrize(("values", "message"), [([], "no seed"), ([1.0, math.nan], "is nan")])

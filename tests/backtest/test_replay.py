@@ -53,7 +53,7 @@ def _scripted(*actions: Sequence[int]) -> Decide:
 
     def decide(states: States) -> Decisions:
         t = next(asked)
-        return Decisions(np.array([own[t] if t < len(own) else HOLD for own in actions]))
+        return Decisions(np.array([wanted[t] if t < len(wanted) else HOLD for wanted in actions]))
 
     return decide
 
@@ -87,11 +87,11 @@ def test_equity_rows_hold_the_mark_and_what_was_held_over_the_return_ending_ther
 
 def test_last_decision_is_recorded_and_not_filled(cut_prices: CutPrices, config: EnvConfig) -> None:
     window = cut_prices("next_close", A=AT_CLOSE)
-    sold, kept = (
+    sold, held = (
         replay("rule", window, config, _scripted([BUY, HOLD, HOLD, HOLD, HOLD, last])) for last in (SELL, HOLD)
     )
-    assert [sold.decisions["action"][-1], kept.decisions["action"][-1]] == ["sell", "hold"]
-    assert sold.equity.equals(kept.equity)
+    assert [sold.decisions["action"][-1], held.decisions["action"][-1]] == ["sell", "hold"]
+    assert sold.equity.equals(held.equity)
 
 
 def test_symbols_of_different_lengths_end_each_at_their_own_last_session(
@@ -101,8 +101,8 @@ def test_symbols_of_different_lengths_end_each_at_their_own_last_session(
     short, shortest = (tuple(prices[:n] for prices in AT_CLOSE) for n in (3, 2))
     window = cut_prices("next_close", B=short, A=AT_CLOSE, C=shortest)
     played = replay("rule", window, config, _scripted([BUY, HOLD, SELL], RULE, [HOLD, BUY]))
-    decisions = {str(symbol): own for (symbol,), own in played.decisions.group_by("symbol")}
-    equity = {str(symbol): own for (symbol,), own in played.equity.group_by("symbol")}
+    decisions = {str(symbol): table for (symbol,), table in played.decisions.group_by("symbol")}
+    equity = {str(symbol): table for (symbol,), table in played.equity.group_by("symbol")}
     assert decisions["B"]["action"].to_list() == ["buy", "hold", "sell"]
     assert decisions["B"]["position"].to_list() == [0, 1, 1]
     assert equity["B"]["equity"].to_list() == pytest.approx([1_000, 800, 900])
@@ -133,26 +133,26 @@ def test_each_symbol_replays_beside_others_as_it_does_alone(
 
     def by_prompt(states: States) -> Decisions:
         """A rule that depends on nothing but what each state says."""
-        said = [f"{prefix}{account}" for prefix, account in zip(states.prefix, states.account, strict=True)]
-        wants = [SELL if sum(map(ord, text)) % 2 else BUY for text in said]
-        for name, text in zip(names, said, strict=True):
+        texts = [f"{prefix}{account}" for prefix, account in zip(states.prefix, states.account, strict=True)]
+        wants = [SELL if sum(map(ord, text)) % 2 else BUY for text in texts]
+        for name, text in zip(names, texts, strict=True):
             prompts[name].append(text)
         return Decisions(np.where(states.action_mask[np.arange(len(wants)), wants], wants, HOLD))
 
     names = list(prices)
     together = replay("rule", cut_prices(fill, **prices), config, by_prompt)
-    said_together = {name: texts[: len(prices[name][0])] for name, texts in prompts.items()}
+    prompts_together = {name: texts[: len(prices[name][0])] for name, texts in prompts.items()}
     for name in prices:
         names = [name]
         prompts[name] = []
         alone = replay("rule", cut_prices(fill, **{name: prices[name]}), config, by_prompt)
         assert alone.decisions.equals(together.decisions.filter(symbol=name))
         assert alone.equity.equals(together.equity.filter(symbol=name))
-        assert prompts[name] == said_together[name]
+        assert prompts[name] == prompts_together[name]
 
 
 @pytest.mark.parametrize(
-    ("actions", "said"),
+    ("actions", "message"),
     [
         ([SELL], r"action 0 \(sell\) is masked at B 2024-01-01: the account is flat; valid actions: hold, buy"),
         ([BUY, BUY], r"action 2 \(buy\) is masked at B 2024-01-02: the account is long; valid actions: sell, hold"),
@@ -162,11 +162,11 @@ def test_each_symbol_replays_beside_others_as_it_does_alone(
 )
 @pytest.mark.parametrize("num_others", [3, 6], ids=["of_equal_length", "beside_a_longer_symbol"])
 def test_masked_decision_is_refused_even_where_it_would_not_be_filled(
-    actions: list[int], said: str, num_others: int, cut_prices: CutPrices, config: EnvConfig
+    actions: list[int], message: str, num_others: int, cut_prices: CutPrices, config: EnvConfig
 ) -> None:
-    longer, own = (tuple(prices[:n] for prices in AT_CLOSE) for n in (num_others, 3))
-    window = cut_prices("next_close", A=longer, B=own)
-    with pytest.raises(ValueError, match=said):
+    longer, shorter = (tuple(prices[:n] for prices in AT_CLOSE) for n in (num_others, 3))
+    window = cut_prices("next_close", A=longer, B=shorter)
+    with pytest.raises(ValueError, match=message):
         replay("rule", window, config, _scripted([], actions))
 
 

@@ -27,7 +27,7 @@ SCORES = {
     "sortino_ratio": None,
     "sortino_ratio_ci95": None,
 }
-FOUND = {
+COMPARISON = {
     "sharpe_difference": {"value": 0.4, "ci95": [-1.0, 1.8], "p_value": 0.6},
     "win_rate_difference": {"value": None, "ci95": None, "p_value": None},
     "shift_percentile": None,
@@ -66,7 +66,7 @@ def ordinary(six_sessions: SixSessions, account_convention: dict[str, Any]) -> d
             "confidence": 0.95,
             "seed": 0,
             "block_length": dict.fromkeys(states, 2.5),
-            "symbols": {symbol: {"flag_trader": {**FOUND}} for symbol in states},
+            "symbols": {symbol: {"flag_trader": {**COMPARISON}} for symbol in states},
         },
         "sensitivity": {
             "cost_bps": [0, 50],
@@ -142,8 +142,8 @@ class Texts(HTMLParser):
 
     def row(self, *cells: str) -> list[str]:
         """The only row that starts with `cells`."""
-        [found] = [row for row in self.rows if row[: len(cells)] == list(cells)]
-        return found
+        [only] = [row for row in self.rows if row[: len(cells)] == list(cells)]
+        return only
 
 
 def rows_of(page: str, first: str) -> list[list[str]]:
@@ -205,7 +205,7 @@ def test_texts_of_strangers_stay_texts(inputs: dict[str, Any]) -> None:
     assert "<script>alert(1)</script> soars" in texts.words
 
 
-def test_what_to_beware_of_is_said_and_stays_text(inputs: dict[str, Any]) -> None:
+def test_what_to_beware_of_is_shown_and_stays_text(inputs: dict[str, Any]) -> None:
     assert "Beware of the data" not in Texts(write_report(**inputs)).words
     texts = Texts(write_report(**inputs, data_warnings=["news of <b>A</b> end early"]))
     assert "Beware of the data" in texts.words
@@ -256,7 +256,7 @@ def test_dates_become_their_number_only_where_they_are_the_first_sessions() -> N
 def test_largest_decisions_are_the_most_probable_trades_with_what_they_read(six_sessions: SixSessions) -> None:
     states = six_sessions[2]
     largest = largest_decisions(list_trades(*six_sessions, "next_open").filter(symbol="A"), states["A"], num=2)
-    assert [(row["decided"], row["probability"], row["headlines"]) for row in largest] == [
+    assert [(row.decided, row.probability, row.headlines) for row in largest] == [
         (date(2024, 1, 3), 0.9, ["first", "second"]),
         (date(2024, 1, 1), 0.7, ["quiet"]),
     ]
@@ -272,7 +272,7 @@ def test_headlines_stand_beside_their_trade(page: str) -> None:
     ]
 
 
-def test_policy_that_never_traded_is_said_so(inputs: dict[str, Any]) -> None:
+def test_policy_that_never_traded_is_named(inputs: dict[str, Any]) -> None:
     still = pl.lit(0, pl.Int64)
     for table in ("decisions", "equity"):
         inputs[table] = inputs[table].with_columns(position=still)

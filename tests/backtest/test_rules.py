@@ -57,10 +57,10 @@ def test_macd_crosses_where_averages_of_pandas_do() -> None:
     marks = pd.Series(100 + 10 * np.sin(np.arange(600) * 2 * np.pi / 60) + 0.05 * random_walk(600))
     fast, slow = (marks.ewm(span=span, adjust=False).mean() for span in (12, 26))
     signal = (fast - slow).ewm(span=9, adjust=False).mean()
-    found = positions(macd_targets, marks)
+    held = positions(macd_targets, marks)
     settled = slice(250, None)  # by then the averages' different first values are forgotten
-    assert found[settled] == (fast - slow > signal).astype(int).tolist()[settled]
-    assert len(set(found[settled])) == 2
+    assert held[settled] == (fast - slow > signal).astype(int).tolist()[settled]
+    assert len(set(held[settled])) == 2
 
 
 def wave() -> list[float]:
@@ -104,11 +104,11 @@ def test_prices_after_a_session_change_no_target_up_to_it(rule: Rule, day: int, 
 def test_sessions_before_the_window_warm_the_indicator_up(rule: Rule) -> None:
     tables = {"A": table(random_walk(200)), "B": table(random_walk(190, 1))}
     part = cut_window(tables, (FIRST + timedelta(days=150), FIRST + timedelta(days=199)), "next_close")
-    found = rule(tables, part)
-    assert found.shape == (2, 50)
-    assert found[0].tolist() == positions(rule, random_walk(200))[150:]
-    assert found[1].tolist() == positions(rule, random_walk(190, 1))[150:] + [0] * 10
-    assert found.any()
+    targets = rule(tables, part)
+    assert targets.shape == (2, 50)
+    assert targets[0].tolist() == positions(rule, random_walk(200))[150:]
+    assert targets[1].tolist() == positions(rule, random_walk(190, 1))[150:] + [0] * 10
+    assert targets.any()
 
 
 def test_window_and_tables_must_belong_together() -> None:

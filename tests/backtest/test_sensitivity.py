@@ -1,8 +1,9 @@
 """Cost curve, lag and capacity on windows small enough to work by hand."""
 
+import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.replay import replay
-from flag_kedro.backtest.sensitivity import capacity, sensitivity_of_targets
+from flag_kedro.backtest.sensitivity import StrategySensitivity, capacity, sensitivity_of_targets
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
 
@@ -19,29 +20,28 @@ FREE = EnvConfig(cost_bps=0.0, slippage_bps=0.0, initial_cash=1_000.0)
 CLOSES = [10.0, 10.0, 20.0, 40.0]
 
 
-def _weigh(window: TradingWindow, path: list[int], **options: object) -> dict[str, object]:
-    found = sensitivity_of_targets(window, FREE, {"rule": np.array([path])}, {"A": "XNYS"}, **options)
-    result: dict[str, object] = found["symbols"]["A"]["rule"]
-    return result
+def _sensitivity(window: TradingWindow, path: list[int], **options: object) -> StrategySensitivity:
+    targets = {"rule": np.array([path])}
+    return sensitivity_of_targets(window, FREE, targets, {"A": "XNYS"}, **options).symbols["A"]["rule"]
 
 
 def test_cost_curve_charges_every_trade_of_the_path(cut_prices: CutPrices) -> None:
     # bought at 10, sold at 20: doubled, less one purchase and one sale
     window = cut_prices("next_close", A=(CLOSES, CLOSES))
-    curve = _weigh(window, [1, 0, 0, 0], cost_bps=(0.0, 100.0))["cost_curve"]
+    curve = _sensitivity(window, [1, 0, 0, 0], cost_bps=(0.0, 100.0)).cost_curve
     assert curve == pytest.approx([math.log(2.0), math.log(2.0 / 1.01 * 0.99)])
 
 
 def test_lagged_path_trades_one_session_later(cut_prices: CutPrices) -> None:
     window = cut_prices("next_close", A=(CLOSES, CLOSES))
-    assert _weigh(window, [1, 0, 0, 0])["lagged"]["cumulative_return"] == pytest.approx(math.log(2.0))  # 20 to 40
-    assert _weigh(window, [0, 1, 0, 0])["lagged"]["cumulative_return"] == 0.0  # would buy at 40
+    assert _sensitivity(window, [1, 0, 0, 0]).lagged.cumulative_return == pytest.approx(math.log(2.0))  # 20 to 40
+    assert _sensitivity(window, [0, 1, 0, 0]).lagged.cumulative_return == 0.0  # would buy at 40
 
 
 def test_sharpe_of_the_lagged_path_by_hand(cut_prices: CutPrices) -> None:
     # returns 0, 0, ln 2: mean ln 2 / 3, std ln 2 / sqrt 3, annualised
     window = cut_prices("next_close", A=(CLOSES, CLOSES))
-    assert _weigh(window, [1, 0, 0, 0])["lagged"]["sharpe_ratio"] == pytest.approx(math.sqrt(252) / math.sqrt(3))
+    assert _sensitivity(window, [1, 0, 0, 0]).lagged.sharpe_ratio == pytest.approx(math.sqrt(252) / math.sqrt(3))
 
 
 def test_capacity_is_set_by_the_tightest_fill(cut_prices: CutPrices) -> None:
@@ -76,9 +76,19 @@ def test_capacity_does_not_depend_on_a_cap_that_cuts_the_fills(cut_prices: CutPr
     volumes = np.array([[np.nan, 5_000.0, 900.0, 7_000.0]])
     window = replace(cut_prices("next_close", A=(CLOSES, CLOSES)), fill_volumes=volumes)
     path = {"rule": np.array([[1, 0, 0, 0]])}
-    sizes = [
+    sensitivities = [
         sensitivity_of_targets(window, replace(FREE, max_participation=cap, initial_cash=cash), path, {"A": "XNYS"})
         for cap, cash in ((None, 1_000.0), (0.01, 1_000.0), (0.01, 1e6))
     ]
-    found = [size["symbols"]["A"]["rule"]["capacity"] for size in sizes]
-    assert found == pytest.approx([90.0] * 3)  # sold: 1 % of 900 x 20 where 2,000 for 1,000 are sold
+    capacities = [each.symbols["A"]["rule"].capacity for each in sensitivities]
+    assert capacities == pytest.approx([90.0] * 3)  # sold: 1 % of 900 x 20 where 2,000 for 1,000 are sold
+
+
+def test_content_of_the_file_is_by_symbol_and_strategy(cut_prices: CutPrices) -> None:
+    window = cut_prices("next_close", A=(CLOSES, CLOSES))
+    flat = {"rule": np.zeros((1, 4), dtype=np.int64)}
+    sensitivity = sensitivity_of_targets(window, FREE, flat, {"A": "XNYS"}, (0.0, 5.0))
+    assert json.dumps(asdict(sensitivity)) == (
+        '{"cost_bps": [0.0, 5.0], "participation": 0.01, "symbols": {"A": {"rule": {"cost_curve": [0.0, 0.0], '
+        '"lagged": {"cumulative_return": 0.0, "sharpe_ratio": null}, "capacity": null}}}}'
+    )

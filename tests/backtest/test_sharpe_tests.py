@@ -76,10 +76,10 @@ def test_difference_agrees_with_a_plain_loop_over_draws(seed: int) -> None:
         statistics.append(abs(drawn - value) / _slow_error(strategy[draw], market[draw]))
         extreme += statistics[-1] >= abs(value) / error
     width = sorted(statistics, reverse=True)[9] * error  # the tenth of 199 draws: 5 % of 200
-    found = sharpe_difference(strategy, market, 252, indices)
-    assert found.value == pytest.approx(value * math.sqrt(252), rel=1e-9)
-    assert found.p_value == extreme / 200
-    assert found.ci95 == pytest.approx(
+    difference = sharpe_difference(strategy, market, 252, indices)
+    assert difference.value == pytest.approx(value * math.sqrt(252), rel=1e-9)
+    assert difference.p_value == extreme / 200
+    assert difference.ci95 == pytest.approx(
         ((value - width) * math.sqrt(252), (value + width) * math.sqrt(252)), rel=1e-9, abs=1e-9
     )
 
@@ -103,10 +103,10 @@ def test_hac_error_of_an_autoregression_is_near_its_long_run_error() -> None:
 def test_interval_excludes_zero_exactly_where_the_p_value_is_at_most_five_percent(seed: int) -> None:
     rng = np.random.default_rng(seed)
     strategy, market = rng.normal(rng.uniform(0, 0.006), 0.01, 60), rng.normal(0.0, 0.01, 60)
-    found = sharpe_difference(strategy, market, 252, rng.integers(0, 60, (199, 60)))
-    assert found.ci95 is not None
-    assert found.p_value is not None
-    assert (found.ci95[0] > 0.0 or found.ci95[1] < 0.0) == (found.p_value <= 0.05)
+    difference = sharpe_difference(strategy, market, 252, rng.integers(0, 60, (199, 60)))
+    assert difference.ci95 is not None
+    assert difference.p_value is not None
+    assert (difference.ci95[0] > 0.0 or difference.ci95[1] < 0.0) == (difference.p_value <= 0.05)
 
 
 @given(seed=SEEDS, scales=st.tuples(st.floats(0.01, 100.0), st.floats(0.01, 100.0)))
@@ -151,9 +151,9 @@ def test_series_that_most_draws_leave_without_variation_has_a_value_but_no_test(
     _, market, indices = _pair(0)
     once = np.zeros(len(market))
     once[3] = 0.01
-    found = sharpe_difference(once, market, 252, indices)
-    assert found.value is not None
-    assert (found.ci95, found.p_value) == (None, None)
+    difference = sharpe_difference(once, market, 252, indices)
+    assert difference.value is not None
+    assert (difference.ci95, difference.p_value) == (None, None)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -250,11 +250,11 @@ def test_probabilistic_sharpe_ratio_of_two_values_is_as_worked_by_hand() -> None
 @pytest.mark.filterwarnings("error")
 def test_one_trial_is_not_deflated_and_more_trials_deflate_more() -> None:
     strategy, _, _ = _pair(3)
-    own = _slow_ratio(strategy)
+    ratio = _slow_ratio(strategy)
     plain = probabilistic_sharpe_ratio(strategy, 0.0)
-    few = deflated_sharpe_ratio(strategy, [own, own - 0.2, own - 0.1])
-    many = deflated_sharpe_ratio(strategy, [own, own - 0.2, own - 0.1] * 10)
-    assert deflated_sharpe_ratio(strategy, [own]) == plain
+    few = deflated_sharpe_ratio(strategy, [ratio, ratio - 0.2, ratio - 0.1])
+    many = deflated_sharpe_ratio(strategy, [ratio, ratio - 0.2, ratio - 0.1] * 10)
+    assert deflated_sharpe_ratio(strategy, [ratio]) == plain
     assert plain > few > many  # type: ignore[operator]
 
 

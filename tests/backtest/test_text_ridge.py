@@ -134,8 +134,8 @@ def test_news_after_a_session_change_no_target_up_to_it(day: int) -> None:
     }
     window = cut(tables, TRAIN, NUM - 1)
     before, after = (ridge_targets(model, states, window)[0] for states in (tables, changed))
-    known = day - TRAIN + 1
-    assert before[:known].tolist() == after[:known].tolist()
+    unchanged = day - TRAIN + 1
+    assert before[:unchanged].tolist() == after[:unchanged].tolist()
     assert before.any()
 
 

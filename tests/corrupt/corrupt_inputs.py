@@ -95,10 +95,10 @@ def bench(folder: Path, content: object = None, *, raw: str | bytes | None = Non
 
 def days(**changes: object) -> dict[str, object]:
     """Sound days of InvestorBench; keyword arguments change the entry of `DAY`."""
-    found: dict[str, object] = {str(row["session"]): {"prices": row["close"], "news": []} for row in rows()}
+    entries: dict[str, object] = {str(row["session"]): {"prices": row["close"], "news": []} for row in rows()}
     if changes:
-        found[DAY] = {"prices": 100.0, "news": []} | changes
-    return found
+        entries[DAY] = {"prices": 100.0, "news": []} | changes
+    return entries
 
 
 def without(*names: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5.0
@@ -24,15 +24,15 @@ Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def as_parameters(text: str) -> dict[str, Any]:
     """`a.b=c,d=e` as the command line would hand it over."""
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for pair in text.split(","):
         path, value = pair.split("=", 1)
         *groups, last = path.split(".")
-        level = found
+        level = parameters
         for group in groups:
             level = level.setdefault(group, {})
         level[last] = value
-    return found
+    return parameters
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -83,11 +83,11 @@ def test_corrupt_input_is_named_and_loses_nothing(
     before = content(earlier)
     parameters = case.write(tmp_path)
     start = time.perf_counter()
-    with pytest.raises((DataError, DatasetError)) as caught:
+    with pytest.raises((DataError, ParameterError, DatasetError)) as caught:
         ingest(parameters, earlier)
     assert time.perf_counter() - start < SECONDS
-    error = caught.value if isinstance(caught.value, DataError) else caught.value.__cause__
-    assert isinstance(error, DataError)
+    error = caught.value if isinstance(caught.value, DataError | ParameterError) else caught.value.__cause__
+    assert isinstance(error, DataError | ParameterError)
     message = str(error)
     assert [part for part in case.named if part not in message] == [], message
     assert len(message) < 5_000

@@ -72,10 +72,10 @@ def download(tmp_path: Path) -> Iterator[Callable[..., Download]]:
     servers = []
 
     def start(*companies: Company | str, today: date = date(2024, 3, 28), **settings: Any) -> Download:
-        known = [Company(company) if isinstance(company, str) else company for company in companies]
-        server = YahooServer(*known, today=today)
+        listed_companies = [Company(company) if isinstance(company, str) else company for company in companies]
+        server = YahooServer(*listed_companies, today=today)
         servers.append(server.__enter__())
-        symbols = settings.pop("symbols", tuple(company.symbol for company in known))
+        symbols = settings.pop("symbols", tuple(company.symbol for company in listed_companies))
         return Download(server, tmp_path / "store", symbols, **settings)
 
     yield start

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.data.calendar import available_from_date, exchange_sessions, sessions_by_symbol
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 FRIDAY, SATURDAY, SUNDAY, MONDAY = (date(2020, 11, day) for day in (20, 21, 22, 23))
 MONDAY_OPEN = datetime(2020, 11, 23, 14, 30, tzinfo=UTC)
@@ -50,7 +50,7 @@ def test_crypto_day_closes_at_its_own_midnight_and_weekends_count():
 
 
 def test_unknown_calendar_is_refused_by_its_name_and_key():
-    with pytest.raises(DataError, match=r"data\.calendar.*'NASDUCK'.*XNYS.*24/7"):
+    with pytest.raises(ParameterError, match=r"data\.calendar.*'NASDUCK'.*XNYS.*24/7"):
         exchange_sessions("NASDUCK", MONDAY, MONDAY)
 
 
@@ -106,17 +106,17 @@ def test_first_decision_that_may_use_a_dated_article_is_the_rules_session(calend
 
 def test_calendar_is_used_to_the_last_day_that_is_known_of_it():
     """Mumbai's holidays are published by the year; a margin beyond must not cost the last weeks."""
-    known = exchange_calendars.get_calendar("XBOM").bound_max().date()
-    last = exchange_sessions("XBOM", known - timedelta(days=40), known)["session"][-1]
-    assert known - last < timedelta(days=7)
+    last_day = exchange_calendars.get_calendar("XBOM").bound_max().date()
+    last = exchange_sessions("XBOM", last_day - timedelta(days=40), last_day)["session"][-1]
+    assert last_day - last < timedelta(days=7)
     (opens_at,) = available([last - timedelta(days=10)], "XBOM", "next_session")
     assert opens_at is not None
     with pytest.raises(DataError, match=r"XBOM does not reach .* newer release of exchange_calendars"):
-        exchange_sessions("XBOM", known, known + timedelta(days=1))
+        exchange_sessions("XBOM", last_day, last_day + timedelta(days=1))
 
 
 def test_calendar_that_cannot_be_built_says_so():
-    with pytest.raises(DataError, match="exchange_calendars cannot build ASEX here"):
+    with pytest.raises(ParameterError, match="exchange_calendars cannot build ASEX here"):
         exchange_sessions("ASEX", date(2020, 1, 2), date(2020, 2, 3))
 
 

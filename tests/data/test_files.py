@@ -13,7 +13,7 @@ from flag_kedro.data.config import DataConfig
 from flag_kedro.data.files import FilesConfig, read_files
 from flag_kedro.data.schema import PRICES
 from flag_kedro.data.source import Raw
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 YAHOO = {"session": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close", "volume": "Volume"} | {
     "adj_close": "Adj Close"
@@ -73,8 +73,8 @@ def test_all_kinds_of_files_say_the_same(tmp_path):
     prices = read(tmp_path).prices
     assert prices["symbol"].unique(maintain_order=True).to_list() == list("ABCDEF")
     for symbol in "BCDEF":
-        own = prices.filter(pl.col("symbol") == symbol).with_columns(symbol=pl.lit("A"))
-        assert_frame_equal(own, prices.filter(pl.col("symbol") == "A"))
+        of_symbol = prices.filter(pl.col("symbol") == symbol).with_columns(symbol=pl.lit("A"))
+        assert_frame_equal(of_symbol, prices.filter(pl.col("symbol") == "A"))
 
 
 def test_symbols_come_from_their_column_and_are_written_large(tmp_path):
@@ -156,7 +156,7 @@ def test_midnight_utc_is_not_taken_for_the_evening_before_in_new_york(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("session", "said"),
+    ("session", "message"),
     [
         ("25/11/2020", "where a session's date belongs, .*year first"),
         ("2020-13-25", "where a session's date belongs"),
@@ -167,9 +167,9 @@ def test_midnight_utc_is_not_taken_for_the_evening_before_in_new_york(tmp_path):
         ("2020-11-25 16:00:00", "a time without its zone; write the session's date alone"),
     ],
 )
-def test_session_that_is_no_date_is_refused_by_row_and_value(tmp_path, session, said):
+def test_session_that_is_no_date_is_refused_by_row_and_value(tmp_path, session, message):
     path = write(tmp_path, f'session,close,adj_close\n"{session}",1,1\n')
-    with pytest.raises(DataError, match=rf"acme\.csv row 2: session is '{session}', {said}"):
+    with pytest.raises(DataError, match=rf"acme\.csv row 2: session is '{session}', {message}"):
         read(path)
 
 
@@ -247,9 +247,9 @@ def test_row_without_an_end_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", NO_TABLE)
 def test_broken_table_is_refused_by_name(tmp_path, name):
-    content, said = NO_TABLE[name]
+    content, message = NO_TABLE[name]
     write(tmp_path, content, name)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read(tmp_path / name)
 
 
@@ -277,7 +277,7 @@ def test_truncated_parquet_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "said"),
+    ("column", "values", "message"),
     [
         ("close", [[1.0]] * 3, "close is of type List.*where numbers belong"),
         ("close", [True] * 3, "close is of type Boolean, where numbers belong"),
@@ -285,9 +285,9 @@ def test_truncated_parquet_is_refused(tmp_path):
         ("session", [datetime(2020, 11, day, 16) for day in (25, 27, 30)], "a time without its zone"),
     ],
 )
-def test_parquet_column_of_another_type_is_refused(tmp_path, column, values, said):
+def test_parquet_column_of_another_type_is_refused(tmp_path, column, values, message):
     TABLE.with_columns(pl.Series(column, values)).write_parquet(tmp_path / "acme.parquet")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read(tmp_path)
 
 
@@ -299,7 +299,7 @@ def test_wanted_symbol_without_rows_names_what_there_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("nowhere", "neither a file nor a folder"),
         (".", "holds no table"),
@@ -307,9 +307,9 @@ def test_wanted_symbol_without_rows_names_what_there_is(tmp_path):
         ("*.txt", "no table"),
     ],
 )
-def test_path_without_a_table_is_refused(tmp_path, path, said):
+def test_path_without_a_table_is_refused(tmp_path, path, message):
     write(tmp_path, "text", "no.txt")
-    with pytest.raises(DataError, match=rf"data\.path: .*{said}"):
+    with pytest.raises(ParameterError, match=rf"data\.path: .*{message}"):
         read(tmp_path / path)
 
 
@@ -350,8 +350,8 @@ def test_unreadable_rows_are_quarantined_as_they_came_if_asked_for(tmp_path):
     data, files = DataConfig(source="files", path=str(path), quarantine=True), FilesConfig(columns=YAHOO)
     raw = read_files(data, files, lambda symbol: "XNYS")
     assert raw.prices["session"].to_list() == [date(2020, 11, 27)]
-    found = raw.rejected.select("table", "row", "symbol", "at", "column", "value").rows()
-    assert sorted(found, key=str) == [
+    rejected = raw.rejected.select("table", "row", "symbol", "at", "column", "value").rows()
+    assert sorted(rejected, key=str) == [
         ("prices", 2, "ACME", "2020-11-25", "Close", "1,1"),
         ("prices", 2, "ACME", "2020-11-25", "Open", "ten"),
         ("prices", 4, "ACME", None, "Date", None),

@@ -36,9 +36,9 @@ def test_neutral_headlines_use_none_of_the_words_of_the_others():
 
 def test_every_template_and_every_slot_word_is_drawn():
     for kind, templates in TEMPLATES.items():
-        said = " ".join(draw(kind))
+        headlines = " ".join(draw(kind))
         slots = {name for template in templates for _, name, _, _ in Formatter().parse(template) if name}
-        assert all(word in said for name in slots - {"company"} for word in SLOTS[name])
+        assert all(word in headlines for name in slots - {"company"} for word in SLOTS[name])
 
 
 def test_same_generator_state_writes_the_same_headline():

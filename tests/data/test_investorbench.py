@@ -16,7 +16,7 @@ from flag_kedro.data.investorbench import (
     read_investorbench,
 )
 from flag_kedro.data.schema import NEWS, PRICES
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 DAYS = {
     "2020-11-27": {
@@ -222,13 +222,13 @@ def test_missing_file_names_the_symbols_that_exist(tmp_path):
     write(tmp_path, DAYS, "jnj")
     write(tmp_path, DAYS, "btc")
     with pytest.raises(
-        DataError, match=r"data\.symbols: no data for ACME: .*acme\.json does not exist; .* has BTC JNJ"
+        ParameterError, match=r"data\.symbols: no data for ACME: .*acme\.json does not exist; .* has BTC JNJ"
     ):
         read(tmp_path)
 
 
 def test_empty_folder_says_what_belongs_there(tmp_path):
-    with pytest.raises(DataError, match=r"data\.path: .* holds no InvestorBench file such as msft\.json"):
+    with pytest.raises(ParameterError, match=r"data\.path: .* holds no InvestorBench file such as msft\.json"):
         find_symbols(tmp_path)
 
 

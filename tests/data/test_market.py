@@ -10,7 +10,7 @@ import pytest
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.market import MarketConfig, load_market, symbol_calendar
 from flag_kedro.data.simulated import SimulatedConfig
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 SHORT = SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -63,7 +63,7 @@ def test_news_rule_reaches_the_articles(folder):
 
 
 def test_path_that_is_no_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"data\.path: .*nowhere is not a folder"):
+    with pytest.raises(ParameterError, match=r"data\.path: .*nowhere is not a folder"):
         load(source="investorbench", path=str(tmp_path / "nowhere"))
 
 
@@ -75,8 +75,8 @@ def test_session_missing_from_a_benchmark_file_is_skipped_and_told(folder):
     assert market.prices.filter(pl.col("symbol") == "MSFT")["session"].to_list() == [
         date.fromisoformat(d) for d in short
     ]
-    assert market.report["symbols"]["MSFT"]["num_gaps"] == 1
-    assert "MSFT: 1 session(s) without a price are skipped" in market.report["warnings"]
+    assert market.report.symbols["MSFT"].num_gaps == 1
+    assert "MSFT: 1 session(s) without a price are skipped" in market.report.warnings
     with pytest.raises(DataError, match=r"MSFT 2020-11-24: a session without a price; data\.max_gap allows 0"):
         load(source="investorbench", path=str(folder), max_gap=0)
 
@@ -87,7 +87,7 @@ def test_stock_under_a_calendar_that_never_closes_misses_its_weekend(folder):
 
 
 def test_unknown_calendar_is_refused(folder):
-    with pytest.raises(DataError, match=r"data\.calendar.*'MOON'"):
+    with pytest.raises(ParameterError, match=r"data\.calendar.*'MOON'"):
         load(source="investorbench", path=str(folder), calendar={"BTC": "MOON"})
 
 

@@ -16,7 +16,7 @@ from flag_kedro.data.files.news import read_news
 from flag_kedro.data.market import MarketConfig, load_market
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 WEDNESDAY_OPEN, FRIDAY_OPEN = datetime(2020, 11, 25, 14, 30, tzinfo=UTC), datetime(2020, 11, 27, 14, 30, tzinfo=UTC)
 """Thursday in between is Thanksgiving."""
@@ -55,15 +55,15 @@ def test_article_with_time_and_zone_is_known_at_that_time(tmp_path, published):
 
 
 @pytest.mark.parametrize("published", ["2020-11-25", "20201125", "2020-11-25 00:00:00", "2020-11-25 00:00:00 UTC"])
-@pytest.mark.parametrize(("rule", "known"), [("next_session", FRIDAY_OPEN), ("same_session", WEDNESDAY_OPEN)])
-def test_article_with_a_date_or_at_midnight_is_known_by_the_rule(tmp_path, published, rule, known):
-    assert times_of(tmp_path, published, date_only=rule) == (datetime(2020, 11, 25, tzinfo=UTC), known)
+@pytest.mark.parametrize(("rule", "available_at"), [("next_session", FRIDAY_OPEN), ("same_session", WEDNESDAY_OPEN)])
+def test_article_with_a_date_or_at_midnight_is_known_by_the_rule(tmp_path, published, rule, available_at):
+    assert times_of(tmp_path, published, date_only=rule) == (datetime(2020, 11, 25, tzinfo=UTC), available_at)
 
 
 def test_dates_follow_the_calendar_of_each_symbol(tmp_path):
     table, report = read(write(tmp_path, "symbol,published_at,headline\nACME,2020-11-25,a\nBTC,2020-11-25,b\n"))
-    known = dict(table.select("symbol", "available_at").iter_rows())
-    assert known == {"ACME": FRIDAY_OPEN, "BTC": datetime(2020, 11, 26, 0, 0, 0, 1, tzinfo=UTC)}
+    available_at = dict(table.select("symbol", "available_at").iter_rows())
+    assert available_at == {"ACME": FRIDAY_OPEN, "BTC": datetime(2020, 11, 26, 0, 0, 0, 1, tzinfo=UTC)}
     assert report["articles_with_date_only"] == 2
 
 
@@ -82,8 +82,8 @@ def test_dates_and_times_may_be_mixed_row_by_row(tmp_path):
 
 def test_of_an_hour_that_comes_twice_the_later_one_counts(tmp_path):
     """On 1 November 2020 New York's 01:30 was 05:30 UTC and, an hour later, 06:30 UTC."""
-    known = times_of(tmp_path, "2020-11-01 01:30", timezone="America/New_York")
-    assert known == (datetime(2020, 11, 1, 6, 30, tzinfo=UTC),) * 2
+    available_at = times_of(tmp_path, "2020-11-01 01:30", timezone="America/New_York")
+    assert available_at == (datetime(2020, 11, 1, 6, 30, tzinfo=UTC),) * 2
 
 
 def test_hour_that_clocks_skipped_is_refused(tmp_path):
@@ -100,7 +100,7 @@ def test_time_without_zone_is_refused_with_the_way_out(tmp_path):
 
 @pytest.mark.parametrize("zone", ["Mars/Base", "", "EDT5"])
 def test_unknown_time_zone_is_refused(tmp_path, zone):
-    with pytest.raises(DataError, match=rf"news\.timezone: no time zone '{zone}'"):
+    with pytest.raises(ParameterError, match=rf"news\.timezone: no time zone '{zone}'"):
         times_of(tmp_path, "2020-11-25", timezone=zone)
 
 
@@ -175,7 +175,7 @@ def test_one_file_of_a_dataset_may_be_named(tmp_path):
     path = write(tmp_path, FNSPID, "news.csv")
     write(tmp_path, "a,b\n1,2\n", "other.csv")
     assert_frame_equal(read(path, "huggingface")[0], read(path)[0])
-    with pytest.raises(DataError, match=r"news\.revision is v1, .* hf://datasets/OWNER/NAME@v1/FILE"):
+    with pytest.raises(ParameterError, match=r"news\.revision is v1, .* hf://datasets/OWNER/NAME@v1/FILE"):
         read(path, "huggingface", revision="v1")
 
 
@@ -187,7 +187,7 @@ def test_dataset_in_parquet_is_streamed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "given", "said"),
+    ("content", "given", "message"),
     [
         (FNSPID, {"split": "test"}, r"the dataset .* \(split test, revision newest\) cannot be read: .*Bad split"),
         ("Date,headline\n2020-11-25,a\n", {"columns": {"published_at": "Date"}}, r"no column of symbols"),
@@ -196,9 +196,9 @@ def test_dataset_in_parquet_is_streamed(tmp_path):
         (FNSPID, {"timezone": "Mars"}, r"news\.timezone"),
     ],
 )
-def test_dataset_that_does_not_fit_is_refused(tmp_path, content, given, said):
+def test_dataset_that_does_not_fit_is_refused(tmp_path, content, given, message):
     write(tmp_path, content, "news.csv")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises((DataError, ParameterError), match=message):
         read(tmp_path, "huggingface", **given)
 
 
@@ -211,7 +211,7 @@ def test_dataset_that_cannot_be_reached_names_the_way_out():
 
 def test_dataset_without_its_library_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"pip install 'flag_kedro\[huggingface\]'"):
+    with pytest.raises(ParameterError, match=r"pip install 'flag_kedro\[huggingface\]'"):
         read(tmp_path, "huggingface")
 
 
@@ -259,8 +259,8 @@ def test_dataset_of_the_hub_is_read_at_one_commit_which_the_report_names(
 
 def test_local_dataset_has_no_commit(tmp_path):
     path = write(tmp_path, FNSPID, "news.csv")
-    for place in (tmp_path, path):
-        assert "commit" not in read(place, "huggingface")[1]
+    for dataset in (tmp_path, path):
+        assert "commit" not in read(dataset, "huggingface")[1]
 
 
 @pytest.mark.parametrize("source", ["files", "huggingface"])
@@ -346,38 +346,38 @@ def market(data: DataConfig, news: NewsConfig, simulated: SimulatedConfig | None
 
 def test_articles_of_files_join_the_prices_of_any_source(tmp_path):
     write(tmp_path, "symbol,published_at,headline\nALDR,2020-11-25,a\nALDR,2020-11-25,A!\nMSFT,2020-11-25,b\n")
-    found = market(DataConfig(symbols="ALDR"), NewsConfig(source="files", path=str(tmp_path)))
-    assert found.news["symbol"].to_list() == ["ALDR"]
-    assert found.report["source"]["articles"] == {"ALDR": {"read": 2, "folded": 1, "kept": 1}}
-    assert found.names == {"ALDR": ("Alder Foods",)}
+    loaded = market(DataConfig(symbols="ALDR"), NewsConfig(source="files", path=str(tmp_path)))
+    assert loaded.news["symbol"].to_list() == ["ALDR"]
+    assert loaded.report.source["articles"] == {"ALDR": {"read": 2, "folded": 1, "kept": 1}}
+    assert loaded.names == {"ALDR": ("Alder Foods",)}
 
 
 def test_sound_copy_of_a_quarantined_article_is_kept(tmp_path):
     rows = f"2020-11-25 15:00Z,Big story,{'x' * 1_000_001}\n2020-11-25 16:00Z,Big story,sound\nJul 3 2026,Bad,\n"
     write(tmp_path, f"published_at,headline,body\n{rows}", "ALDR.csv")
-    found = market(DataConfig(symbols="ALDR", quarantine=True), NewsConfig(source="files", path=str(tmp_path)))
-    assert found.news["body"].to_list() == ["sound"]
-    assert found.rejected["column"].to_list() == ["published_at", "body"]
-    assert sum(found.report["num_rejected"].values()) == 2
-    assert found.report["source"]["articles"] == {"ALDR": {"read": 2, "folded": 0, "kept": 1}}
+    loaded = market(DataConfig(symbols="ALDR", quarantine=True), NewsConfig(source="files", path=str(tmp_path)))
+    assert loaded.news["body"].to_list() == ["sound"]
+    assert loaded.rejected["column"].to_list() == ["published_at", "body"]
+    assert sum(loaded.report.num_rejected.values()) == 2
+    assert loaded.report.source["articles"] == {"ALDR": {"read": 2, "folded": 0, "kept": 1}}
 
 
 def test_no_news_is_an_empty_table():
-    found = market(DataConfig(symbols="ALDR"), NewsConfig(source="none"))
-    assert dict(found.news.schema) == NEWS
-    assert found.news.is_empty()
+    loaded = market(DataConfig(symbols="ALDR"), NewsConfig(source="none"))
+    assert dict(loaded.news.schema) == NEWS
+    assert loaded.news.is_empty()
 
 
 def test_prices_of_files_have_no_articles_and_the_report_says_so(tmp_path):
     write(tmp_path, "session,close,adj_close\n2020-11-25,1,1\n")
-    found = market(DataConfig(source="files", path=str(tmp_path)), NewsConfig())
-    assert found.news.is_empty()
-    assert "news.source" in found.report["source"]["news"]["note"]
+    loaded = market(DataConfig(source="files", path=str(tmp_path)), NewsConfig())
+    assert loaded.news.is_empty()
+    assert "news.source" in loaded.report.source["news"]["note"]
 
 
 def test_simulated_headlines_are_not_folded():
     """In seven years some of them repeat within three sessions, which folding would find."""
     config = SimulatedConfig(first_session=date(2016, 1, 4), last_session=date(2022, 12, 30))
-    found = market(DataConfig(symbols="ALDR"), NewsConfig(), config)
-    assert merge_duplicates(found.news, lambda symbol: "XNYS", 3)[1]["ALDR"] > 0
-    assert found.news.height == simulate_market(("ALDR",), config, 0).news.height
+    loaded = market(DataConfig(symbols="ALDR"), NewsConfig(), config)
+    assert merge_duplicates(loaded.news, lambda symbol: "XNYS", 3)[1]["ALDR"] > 0
+    assert loaded.news.height == simulate_market(("ALDR",), config, 0).news.height

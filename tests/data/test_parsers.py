@@ -81,8 +81,8 @@ def check_tables(data: DataConfig, files: FilesConfig, news: NewsConfig) -> None
         return [(raw.prices, PRICES), (raw.rejected, REJECTED)]
 
     def articles() -> list[tuple[pl.DataFrame, object]]:
-        found = read_news(news, {"A", "FILE"}, lambda symbol: "XNYS", quarantine=data.quarantine)
-        return [(found[0], NEWS), (found[1], REJECTED)]
+        tables = read_news(news, {"A", "FILE"}, lambda symbol: "XNYS", quarantine=data.quarantine)
+        return [(tables[0], NEWS), (tables[1], REJECTED)]
 
     attempt(prices)
     attempt(articles)
@@ -90,10 +90,10 @@ def check_tables(data: DataConfig, files: FilesConfig, news: NewsConfig) -> None
 
 def attempt(read: Callable[[], list[tuple[pl.DataFrame, object]]]) -> None:
     try:
-        found = read()
+        tables = read()
     except DataError:
         return
-    for table, schema in found:
+    for table, schema in tables:
         assert dict(table.schema) == schema
 
 
@@ -128,9 +128,9 @@ def as_parquet(table: list[dict[str, object]], odd: dict[str, list[object]]) -> 
     return buffer.getvalue()
 
 
-def damage(content: bytes, place: int, value: int) -> bytes:
-    place %= len(content)
-    return content[:place] + bytes([value]) + content[place + 1 :]
+def damage(content: bytes, position: int, value: int) -> bytes:
+    position %= len(content)
+    return content[:position] + bytes([value]) + content[position + 1 :]
 
 
 DAMAGE = (st.integers(0, 10_000), st.integers(0, 255))

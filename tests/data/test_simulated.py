@@ -13,7 +13,7 @@ from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.headlines import COMPANIES, TEMPLATES
 from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, garch_noise, simulate_market, stream
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 
 SYMBOLS = ("ALDR", "FJRD")
 SPAN = {"first_session": date(2021, 1, 4), "last_session": date(2021, 12, 31)}
@@ -105,7 +105,9 @@ def test_six_symbols_are_drawn_when_none_are_named():
 
 
 def test_unknown_symbol_is_refused_with_those_there_are():
-    with pytest.raises(DataError, match=r"data\.symbols: no data for MSFT TSLA; the simulated market has ALDR BRIX"):
+    with pytest.raises(
+        ParameterError, match=r"data\.symbols: no data for MSFT TSLA; the simulated market has ALDR BRIX"
+    ):
         simulate(("ALDR", "MSFT", "TSLA"))
 
 
@@ -285,8 +287,8 @@ def test_effects_known_at_a_close_follow_from_the_headlines_published_until_then
         closes = market.prices.filter(pl.col("symbol") == symbol)["available_at"].to_list()
         news = market.news.filter(pl.col("symbol") == symbol)
         for day in range(10, 40):
-            known = news.filter(pl.col("available_at") <= closes[day])
-            effect = reconstruct_effect(replace(market, news=known), symbol, 0.01, horizon)
+            published = news.filter(pl.col("available_at") <= closes[day])
+            effect = reconstruct_effect(replace(market, news=published), symbol, 0.01, horizon)
             row = truth.row(day, named=True)
             assert row["next_effect"] == pytest.approx(effect[day + 1], abs=1e-12)
             assert row["second_effect"] == pytest.approx(effect[day + 2], abs=1e-12)

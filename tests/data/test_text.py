@@ -234,8 +234,8 @@ def test_sound_html_says_what_beautiful_soup_reads(markup):
     def letters(text: str) -> str:
         return "".join(text.split())
 
-    said = BeautifulSoup(markup, "html.parser").get_text()
-    assert letters(clean_text(markup, 1000)) == letters(unicodedata.normalize("NFKC", said))
+    expected = BeautifulSoup(markup, "html.parser").get_text()
+    assert letters(clean_text(markup, 1000)) == letters(unicodedata.normalize("NFKC", expected))
 
 
 @pytest.mark.parametrize(

@@ -69,16 +69,16 @@ def test_everybody_is_a_member_where_nobody_said_who_is():
     ],
 )
 def test_row_that_makes_no_sense_is_named(tmp_path: Path, row: str, message: str):
-    found = refuse(tmp_path, f"symbol,first,last,delisted\n{row}\n")
-    assert message in found
-    assert str(tmp_path / "universe.csv") in found
+    error = refuse(tmp_path, f"symbol,first,last,delisted\n{row}\n")
+    assert message in error
+    assert str(tmp_path / "universe.csv") in error
 
 
 def test_all_rows_that_make_no_sense_are_named_at_once(tmp_path: Path):
-    found = refuse(tmp_path, "symbol,first,last,delisted\nACME,soon,,\nBOLT,,later,\n")
-    assert "2 row(s)" in found
-    assert "line 2, ACME" in found
-    assert "line 3, BOLT" in found
+    error = refuse(tmp_path, "symbol,first,last,delisted\nACME,soon,,\nBOLT,,later,\n")
+    assert "2 row(s)" in error
+    assert "line 2, ACME" in error
+    assert "line 3, BOLT" in error
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the door lets in: six sessions round Thanksgiving, one rule broken at a time."""
+"""Rules of prices and news: six sessions round Thanksgiving, one rule broken at a time."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -36,7 +36,7 @@ def on_wednesday(table: pl.DataFrame, column: str, value: object) -> pl.DataFram
     return table.with_columns(chosen.otherwise(pl.col(column)).alias(column))
 
 
-def let_in(
+def validated(
     prices: pl.DataFrame | None = None,
     news: pl.DataFrame | None = None,
     *,
@@ -56,7 +56,7 @@ def let_in(
 
 def refuse_prices(prices: pl.DataFrame, **options: object) -> str:
     with pytest.raises(DataError) as caught:
-        let_in(prices, **options)
+        validated(prices, **options)
     return str(caught.value)
 
 
@@ -75,13 +75,13 @@ def make_news(**columns: object) -> pl.DataFrame:
 
 def refuse_news(news: pl.DataFrame) -> str:
     with pytest.raises(DataError) as caught:
-        let_in(news=news)
+        validated(news=news)
     return str(caught.value)
 
 
 def test_sound_prices_come_back_in_order_of_symbol_and_session():
     mixed = pl.concat([make_prices("BOLT"), make_prices("ACME")]).reverse()
-    table = let_in(mixed).prices
+    table = validated(mixed).prices
     assert table.select("symbol", "session").rows() == [(s, d) for s in ("ACME", "BOLT") for d in SESSIONS["session"]]
     assert dict(table.schema) == PRICES
 
@@ -90,7 +90,7 @@ def test_source_with_closes_only_is_accepted():
     bare = make_prices().with_columns(
         pl.lit(None, dtype=pl.Float64).alias(c) for c in ("open", "high", "low", "volume")
     )
-    assert let_in(bare).prices.equals(bare)
+    assert validated(bare).prices.equals(bare)
 
 
 @pytest.mark.parametrize("column", ["open", "high", "low", "close", "adj_close"])
@@ -112,7 +112,7 @@ def test_volume_that_is_negative_or_not_finite_is_refused(value):
 
 def test_zero_volume_is_a_possible_day():
     quiet = on_wednesday(make_prices(), "volume", 0.0)
-    assert let_in(quiet).prices.equals(quiet)
+    assert validated(quiet).prices.equals(quiet)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_sound_news_come_back_in_order_of_symbol_and_time():
     early, late = datetime(2020, 11, 24, 15, tzinfo=UTC), datetime(2020, 11, 25, 15, tzinfo=UTC)
     rows = [("BOLT", early), ("ACME", late), ("ACME", early)]
     news = pl.concat([make_news(symbol=s, published_at=early, available_at=t) for s, t in rows])
-    ordered = let_in(news=news).news.select("symbol", "available_at").rows()
+    ordered = validated(news=news).news.select("symbol", "available_at").rows()
     assert ordered == [("ACME", early), ("ACME", late), ("BOLT", early)]
 
 
@@ -217,7 +217,7 @@ def test_article_without_a_headline_is_refused(headline):
 
 
 def test_headline_that_begins_with_white_space_has_a_text():
-    assert let_in(news=make_news(headline="\n Acme opens")).news.height == 1
+    assert validated(news=make_news(headline="\n Acme opens")).news.height == 1
 
 
 def test_article_available_before_it_was_published_is_refused():
@@ -234,12 +234,12 @@ def test_all_broken_articles_are_listed_at_once():
 
 
 def test_no_news_at_all_is_sound():
-    assert let_in().news.is_empty()
+    assert validated().news.is_empty()
 
 
 def test_hole_as_long_as_allowed_is_let_in_and_a_longer_one_is_refused():
     without = make_prices().filter(~pl.col("session").is_in([WEDNESDAY, date(2020, 11, 27)]))
-    assert let_in(without, max_gap=2).prices.height == 4
+    assert validated(without, max_gap=2).prices.height == 4
     message = refuse_prices(without, max_gap=1)
     assert "ACME 2020-11-25: 2 sessions without a price, up to 2020-11-27; data.max_gap allows 1 in a row" in message
 
@@ -266,12 +266,12 @@ def test_price_may_halve_or_double_but_no_more():
         if refused:
             assert "a jump" in refuse_prices(moved)
         else:
-            assert let_in(moved).prices.height == 6
+            assert validated(moved).prices.height == 6
 
 
 def test_symbols_that_stand_one_below_the_other_do_not_jump():
     cheap = make_prices("BOLT").with_columns(pl.col("adj_close") / 100)
-    assert let_in(pl.concat([make_prices(), cheap])).prices.height == 12
+    assert validated(pl.concat([make_prices(), cheap])).prices.height == 12
 
 
 def test_wrong_price_of_one_day_is_told_from_a_split():
@@ -283,7 +283,7 @@ def test_wrong_price_of_one_day_is_told_from_a_split():
 def test_session_that_has_not_closed_yet_is_refused():
     message = refuse_prices(make_prices(), now=datetime(2020, 12, 1, 20, 59, tzinfo=UTC))
     assert "ACME 2020-12-01: the session has not closed yet" in message
-    assert let_in(now=datetime(2020, 12, 1, 21, tzinfo=UTC)).prices.height == 6
+    assert validated(now=datetime(2020, 12, 1, 21, tzinfo=UTC)).prices.height == 6
 
 
 def test_article_from_the_future_is_refused():
@@ -304,19 +304,19 @@ def test_headline_without_a_letter_or_a_digit_says_nothing(headline):
 
 def test_violations_of_both_tables_are_listed_together():
     with pytest.raises(DataError, match=r"^prices and news: 2 violation\(s\)") as caught:
-        let_in(on_wednesday(make_prices(), "volume", -1.0), make_news(headline=""))
+        validated(on_wednesday(make_prices(), "volume", -1.0), make_news(headline=""))
     assert "data.quarantine=true" in str(caught.value)
 
 
 def test_quarantine_lets_go_of_broken_rows_and_keeps_them_with_their_reason():
     broken = on_wednesday(make_prices(), "close", -1.0)
-    found = let_in(broken, pl.concat([make_news(), make_news(headline="")]), quarantine=True, max_gap=1)
-    assert found.prices["session"].to_list() == [day for day in SESSIONS["session"] if day != WEDNESDAY]
-    assert found.news["headline"].to_list() == ["Acme opens a shop"]
-    reasons = found.rejected.select("table", "symbol", "at", "column", "value").rows()
+    tables = validated(broken, pl.concat([make_news(), make_news(headline="")]), quarantine=True, max_gap=1)
+    assert tables.prices["session"].to_list() == [day for day in SESSIONS["session"] if day != WEDNESDAY]
+    assert tables.news["headline"].to_list() == ["Acme opens a shop"]
+    reasons = tables.rejected.select("table", "symbol", "at", "column", "value").rows()
     assert ("prices", "ACME", "2020-11-25", "close", "-1.0") in reasons
     assert [row[0] for row in reasons].count("news") == 1
-    record = json.loads(found.rejected.filter(pl.col("table") == "prices")["record"][0])
+    record = json.loads(tables.rejected.filter(pl.col("table") == "prices")["record"][0])
     assert record["open"] == 10.0
     assert record["close"] == -1.0
 
@@ -329,9 +329,9 @@ def test_quarantine_never_makes_a_hole_that_is_not_allowed():
 def test_quarantine_cannot_choose_between_two_prices_of_a_session():
     prices = make_prices()
     doubled = pl.concat([prices, prices.filter(pl.col("session") == WEDNESDAY)])
-    found = let_in(doubled, quarantine=True, max_gap=1)
-    assert WEDNESDAY not in found.prices["session"].to_list()
-    assert found.rejected.height == 2
+    tables = validated(doubled, quarantine=True, max_gap=1)
+    assert WEDNESDAY not in tables.prices["session"].to_list()
+    assert tables.rejected.height == 2
 
 
 @pytest.mark.parametrize("factor", [0.25, 9.0])
@@ -366,7 +366,7 @@ def test_unadjusted_closes_may_split():
     """Two for one on Wednesday: raw closes halve for good, the adjusted one goes on."""
     raw = pl.when(pl.col("session") >= WEDNESDAY).then(0.25).otherwise(1.0)
     split = make_prices().with_columns(pl.col("open", "high", "low", "close") * raw)
-    assert let_in(split).prices.height == 6
+    assert validated(split).prices.height == 6
 
 
 def test_quarantine_goes_on_until_no_row_breaks_a_rule():
@@ -374,9 +374,9 @@ def test_quarantine_goes_on_until_no_row_breaks_a_rule():
     spikes = pl.col("session").is_in([SESSIONS["session"][1], SESSIONS["session"][3]])
     wild = make_prices().with_columns(pl.col("adj_close") * pl.when(spikes).then(9.0).otherwise(1.0))
     assert "2 violation(s)" in refuse_prices(wild)
-    found = let_in(wild, quarantine=True, max_gap=1)
-    assert found.prices["adj_close"].to_list() == [5.25] * 4
-    assert found.rejected.height == 2
+    tables = validated(wild, quarantine=True, max_gap=1)
+    assert tables.prices["adj_close"].to_list() == [5.25] * 4
+    assert tables.rejected.height == 2
 
 
 def test_quarantined_edge_leaves_no_hole():
@@ -385,11 +385,11 @@ def test_quarantined_edge_leaves_no_hole():
     )
 
     def expect(prices: pl.DataFrame) -> pl.DataFrame:
-        kept = SESSIONS.filter(pl.col("session") >= prices["session"].min())
-        return prices.select("symbol").unique().join(kept, how="cross")
+        expected = SESSIONS.filter(pl.col("session") >= prices["session"].min())
+        return prices.select("symbol").unique().join(expected, how="cross")
 
-    found = validate(prices, make_news().clear(), PriceRules(expect, NOW, {}, 0.5), quarantine=True)
-    assert found.prices["session"].to_list() == SESSIONS["session"].to_list()[1:]
+    tables = validate(prices, make_news().clear(), PriceRules(expect, NOW, {}, 0.5), quarantine=True)
+    assert tables.prices["session"].to_list() == SESSIONS["session"].to_list()[1:]
 
 
 def test_quarantine_is_not_advised_where_it_is_on():
@@ -403,9 +403,9 @@ def test_quarantine_never_takes_a_whole_symbol_in_silence():
 
 
 def test_nothing_is_rejected_where_nothing_is_wrong():
-    assert let_in(quarantine=True).rejected.is_empty()
+    assert validated(quarantine=True).rejected.is_empty()
 
 
 def test_letting_in_twice_changes_nothing():
-    once = let_in(pl.concat([make_prices("BOLT"), make_prices()]).sample(fraction=1.0, shuffle=True, seed=1))
-    assert let_in(once.prices).prices.equals(once.prices)
+    once = validated(pl.concat([make_prices("BOLT"), make_prices()]).sample(fraction=1.0, shuffle=True, seed=1))
+    assert validated(once.prices).prices.equals(once.prices)

@@ -7,13 +7,13 @@ import pytest
 
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.windows import Windows, resolve_windows, takes_part
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 
 FIRST = date(2021, 3, 1)
 
 
 def resolve(data: DataConfig, sessions: dict[str, pl.Series]) -> Windows:
-    return resolve_windows(data, {symbol: pl.DataFrame({"session": own}) for symbol, own in sessions.items()})
+    return resolve_windows(data, {symbol: pl.DataFrame({"session": days}) for symbol, days in sessions.items()})
 
 
 def days(num: int, first: date = FIRST) -> pl.Series:
@@ -52,7 +52,7 @@ def test_own_windows_cover_every_session_once(num):
 
 @pytest.mark.parametrize("num", [3, 5, 7])
 def test_span_too_short_to_divide_is_refused_with_a_way_out(num):
-    with pytest.raises(DataError, match=rf"data\.windows: {num} session.* too few .*simulated\.first_session"):
+    with pytest.raises(ParameterError, match=rf"data\.windows: {num} session.* too few .*simulated\.first_session"):
         resolve(DataConfig(), {"ALDR": days(num)})
 
 
@@ -64,7 +64,7 @@ def test_window_given_alone_leaves_the_others_as_they_are():
 
 
 def test_window_given_alone_may_not_run_into_the_sources_own():
-    with pytest.raises(DataError, match=r"data\.windows\.train .*data\.windows\.validation .*overlap"):
+    with pytest.raises(ParameterError, match=r"data\.windows\.train .*data\.windows\.validation .*overlap"):
         resolve(DataConfig(windows={"train": "2021-03-03 2021-03-14"}), {"ALDR": days(20)})
 
 
@@ -92,7 +92,7 @@ def test_validation_may_be_cut_from_the_benchmarks_training_span():
 @pytest.mark.parametrize("given", [{}, {"train": "2023-03-01 2023-04-30"}, {"test": "2023-05-01 2023-06-30"}])
 def test_stocks_and_crypto_together_need_windows_of_both(given):
     sessions = {"MSFT": CRYPTO_DAYS, "BTC": CRYPTO_DAYS}
-    with pytest.raises(DataError, match=r"stocks and crypto .*set data\.windows\.train and data\.windows\.test"):
+    with pytest.raises(ParameterError, match=r"stocks and crypto .*set data\.windows\.train and data\.windows\.test"):
         resolve(investorbench(**given), sessions)
 
 
@@ -110,7 +110,9 @@ def test_stocks_and_crypto_together_use_the_windows_given():
 def test_window_outside_the_data_is_refused_by_symbol_and_key(name, window):
     others = {"train": "2021-03-03 2021-03-10", "validation": "2021-03-11 2021-03-12", "test": "2021-03-15 2021-03-20"}
     data = DataConfig(windows=others | {name: window})
-    with pytest.raises(DataError, match=rf"data\.windows\.{name} is .*but BRIX has market states from 2021-03-01 to"):
+    with pytest.raises(
+        ParameterError, match=rf"data\.windows\.{name} is .*but BRIX has market states from 2021-03-01 to"
+    ):
         resolve(data, {"ALDR": days(400, date(2021, 1, 1)), "BRIX": days(20)})
 
 
@@ -124,14 +126,14 @@ def test_window_may_begin_and_end_on_closed_days():
 
 def test_window_that_loses_its_last_session_is_refused():
     given = {"train": (march(1), march(5)), "validation": (march(8), march(12)), "test": (march(15), march(22))}
-    with pytest.raises(DataError, match=r"data\.windows\.test .*: 1 session\(s\) without one, first 2021-03-22"):
+    with pytest.raises(ParameterError, match=r"data\.windows\.test .*: 1 session\(s\) without one, first 2021-03-22"):
         resolve(DataConfig(windows=given), {"ALDR": days(20)})
 
 
 def test_window_needs_two_sessions_for_one_reward():
     sessions = pl.Series([march(day) for day in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12)])
     windows = {"train": "2021-03-01 2021-03-04", "validation": "2021-03-05 2021-03-07", "test": "2021-03-08 2021-03-12"}
-    with pytest.raises(DataError, match=r"data\.windows\.validation holds 1 session.* of ALDR; at least 2"):
+    with pytest.raises(ParameterError, match=r"data\.windows\.validation holds 1 session.* of ALDR; at least 2"):
         resolve(DataConfig(windows=windows), {"ALDR": sessions})
 
 
@@ -164,7 +166,7 @@ def test_symbol_that_was_delisted_covers_a_window_up_to_its_last_day():
 
 def test_symbol_that_just_stops_does_not():
     with pytest.raises(
-        DataError, match=r"data\.windows\.test .* GONE has market states from .* 6 session\(s\) without"
+        ParameterError, match=r"data\.windows\.test .* GONE has market states from .* 6 session\(s\) without"
     ):
         resolve_windows(MARCH, {"ALDR": listed(20, 20), "GONE": listed(14, 14)})
 
@@ -192,7 +194,7 @@ def test_symbol_whose_states_begin_late_takes_part_or_not_but_never_stops_the_ru
 
 
 def test_window_without_any_member_is_refused():
-    with pytest.raises(DataError, match=r"data\.windows\.test .* no symbol of data\.universe was a member"):
+    with pytest.raises(ParameterError, match=r"data\.windows\.test .* no symbol of data\.universe was a member"):
         resolve_windows(MARCH, {"LEFT": listed(20, 10)})
 
 
@@ -208,7 +210,7 @@ def test_gap_inside_what_a_symbol_covers_is_none_of_the_windows_business():
 def test_gaps_do_not_count_as_sessions_of_a_window():
     sessions = pl.Series([march(day) for day in (1, 2, 3, 4, 10, 11, 12)])
     given = {"train": "2021-03-01 2021-03-03", "test": "2021-03-04 2021-03-09"}
-    with pytest.raises(DataError, match=r"data\.windows\.test holds 1 session.* of ALDR; at least 2"):
+    with pytest.raises(ParameterError, match=r"data\.windows\.test holds 1 session.* of ALDR; at least 2"):
         resolve(DataConfig(source="investorbench", path="somewhere", windows=given), {"ALDR": sessions})
 
 
@@ -224,5 +226,5 @@ def test_sources_without_windows_of_their_own_divide_the_sessions_that_all_symbo
 
 def test_symbols_without_a_session_in_common_need_windows_given():
     data = DataConfig(source="files", path="somewhere", calendar="24/7")
-    with pytest.raises(DataError, match=r"data\.windows: .*no sessions in common"):
+    with pytest.raises(ParameterError, match=r"data\.windows: .*no sessions in common"):
         resolve(data, {"ALDR": days(25), "BRIX": days(25, date(2022, 1, 1))})

@@ -20,13 +20,13 @@ def test_first_download_stores_every_closed_session_as_yahoo_gave_it(download, l
     run = download(company)
     report = run.run()
     stored = pl.read_parquet(run.store / "prices" / "MSFT.parquet")
-    told = company.rows(run.server.today)
+    rows = company.rows(run.server.today)
     assert (
         stored["session"].to_list()
         == exchange_sessions("XNYS", date(2024, 1, 2), date(2024, 3, 28))["session"].to_list()
     )
     for ours, theirs in (("open", "open"), ("close", "close"), ("adj_close", "adjclose"), ("volume", "volume")):
-        assert stored[ours].to_list() == [row[theirs] for row in told]
+        assert stored[ours].to_list() == [row[theirs] for row in rows]
     assert report["symbols"]["MSFT"] == {"rows_added": 61, "revision": None, "news_added": 0}
     raw = run.read()
     assert let_in(raw.prices).prices.height == 61
@@ -132,7 +132,7 @@ def test_symbol_without_headlines_is_fine_and_no_news_is_asked_for_when_it_comes
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         ({"uuid": "1", "title": "Of before 2025"}, "KeyError: 'content'"),
         (article(1, "yesterday"), "Invalid isoformat string: 'yesterday'"),
@@ -140,14 +140,14 @@ def test_symbol_without_headlines_is_fine_and_no_news_is_asked_for_when_it_comes
         (article(1, "2024-03-28T14:30:00Z", "  "), "without id, title or time zone"),
     ],
 )
-def test_headline_in_an_unknown_shape_is_refused_and_the_prices_are_kept(download, broken, told):
+def test_headline_in_an_unknown_shape_is_refused_and_the_prices_are_kept(download, broken, message):
     run = download("MSFT", news=NewsConfig())
     run.server.news["MSFT"] = [broken]
     with pytest.raises(
         DataError, match=r"MSFT: Yahoo has no news: .*set news\.source=none to go on without"
     ) as failure:
         run.run()
-    assert told in str(failure.value)
+    assert message in str(failure.value)
     assert list(run.content()) == ["prices/MSFT.parquet", "store.json"]
 
 
@@ -248,13 +248,13 @@ def test_company_is_called_by_its_name_without_legal_form(given, names):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"base_url": "ftp://mirror"}, r"yahoo\.base_url must be like https://mirror\.example; got 'ftp://mirror'"),
         ({"base_url": "file:///etc/passwd"}, r"yahoo\.base_url must be like"),
         ({"last": "2014-12-31"}, r"yahoo\.last is 2014-12-31, before yahoo\.first, 2015-01-01"),
     ],
 )
-def test_impossible_settings_are_refused(settings, told):
-    with pytest.raises(ValueError, match=told):
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
         YahooConfig(**settings)

@@ -58,16 +58,16 @@ def test_answer_that_does_not_come_in_time_is_asked_for_again(download):
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [(429, "HTTP 429, 'Too Many Requests'"), ("html", "Will be right back"), ("cut", "IncompleteRead")],
 )
-def test_giving_up_names_symbol_and_answer_and_a_later_run_goes_on_from_there(download, fault, told):
+def test_giving_up_names_symbol_and_answer_and_a_later_run_goes_on_from_there(download, fault, message):
     run = download("AAPL", "MSFT", "NVDA", yahoo={"attempts": 3})
     run.server.fail("MSFT", fault, times=3)
     with pytest.raises(DataError, match="a later run goes on from here") as failure:
         run.run()
     assert "prices of MSFT: no usable answer in 3 tries (yahoo.attempts); the last was" in str(failure.value)
-    assert told in str(failure.value)
+    assert message in str(failure.value)
     assert [ask.symbol for ask in run.server.charts()] == ["AAPL", "MSFT", "MSFT", "MSFT"]
     stored = run.content()
     assert {"prices/AAPL.parquet", "store.json"} == set(stored)
@@ -204,11 +204,11 @@ def test_page_that_asks_for_consent_is_left_to_yfinance_and_then_asked_past(down
     assert len(run.server.charts("MSFT")) == 2
 
 
-@pytest.mark.parametrize(("status", "told"), [(302, "HTTP 302"), (400, "HTTP 400"), (404, "HTTP 404")])
-def test_answer_that_would_be_the_same_again_is_told_at_once(download, status, told):
+@pytest.mark.parametrize(("status", "message"), [(302, "HTTP 302"), (400, "HTTP 400"), (404, "HTTP 404")])
+def test_answer_that_would_be_the_same_again_is_told_at_once(download, status, message):
     run = download("MSFT")
     run.server.fail("MSFT", status)
-    with pytest.raises(DataError, match=f"MSFT: Yahoo has no prices: {told}, 'Internal Server Error'"):
+    with pytest.raises(DataError, match=f"MSFT: Yahoo has no prices: {message}, 'Internal Server Error'"):
         run.run()
     assert len(run.server.charts("MSFT")) == 1
 

@@ -59,16 +59,16 @@ def test_noise_of_single_precision_is_no_revision():
 @pytest.mark.parametrize("price", [None, 0.0, float("inf")])
 def test_stored_session_that_is_told_without_sound_prices_is_lost_like_one_that_is_not_told(price):
     new = table((4, 100, 90, 1000), (5, price, 99, 2000), (6, 120, 108, 3000))
-    for told in (new, new.filter(pl.col("session") != date(2024, 3, 5))):
-        found = find_revision(OLD, told)
-        assert (found.num_lost, found.largest_change, found.explained_by) == (1, {}, None)
-        assert found.old_rows["session"].to_list() == [date(2024, 3, 5)]
+    for answer in (new, new.filter(pl.col("session") != date(2024, 3, 5))):
+        revision = find_revision(OLD, answer)
+        assert (revision.num_lost, revision.largest_change, revision.explained_by) == (1, {}, None)
+        assert revision.old_rows["session"].to_list() == [date(2024, 3, 5)]
 
 
 def test_volume_of_the_newest_two_stored_sessions_may_still_change_and_no_older_one():
     assert find_revision(OLD, table((4, 100, 90, 1000), (5, 110, 99, 2500), (6, 120, 108, 9000))) is None
-    found = find_revision(OLD, table((4, 100, 90, 1500), (5, 110, 99, 2500), (6, 120, 108, 9000)))
-    assert found.old_rows["session"].to_list() == [date(2024, 3, 4)]
+    revision = find_revision(OLD, table((4, 100, 90, 1500), (5, 110, 99, 2500), (6, 120, 108, 9000)))
+    assert revision.old_rows["session"].to_list() == [date(2024, 3, 4)]
 
 
 def test_volume_that_yahoo_did_not_know_before_is_a_change():
@@ -79,24 +79,24 @@ def test_volume_that_yahoo_did_not_know_before_is_a_change():
 
 def test_volume_that_a_dividend_leaves_alone_is_not_explained_by_it():
     new = table((4, 100, 85.5, 1500), (5, 110, 94.05, 2000), (6, 120, 102.6, 3000), (7, 115, 109.25, 9), dividends=6.0)
-    found = find_revision(OLD, new)
-    assert found.largest_change == {"adj_close": pytest.approx(0.05), "volume": pytest.approx(1 / 3)}
-    assert found.explained_by is None
+    revision = find_revision(OLD, new)
+    assert revision.largest_change == {"adj_close": pytest.approx(0.05), "volume": pytest.approx(1 / 3)}
+    assert revision.explained_by is None
 
 
 def test_four_for_one_split_explains_a_quarter_of_each_price():
     new = table((4, 25, 22.5, 4000), (5, 27.5, 24.75, 8000), (6, 30, 27, 12000), (7, 31, 28, 9), splits=4.0)
-    found = find_revision(OLD, new)
-    assert found.explained_by == "split"
-    assert found.old_rows.equals(OLD)
-    assert found.largest_change == dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), 0.75)
+    revision = find_revision(OLD, new)
+    assert revision.explained_by == "split"
+    assert revision.old_rows.equals(OLD)
+    assert revision.largest_change == dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), 0.75)
 
 
 def test_dividend_of_six_on_a_close_of_120_explains_five_percent_off_each_adjusted_close():
     new = table((4, 100, 85.5, 1000), (5, 110, 94.05, 2000), (6, 120, 102.6, 3000), (7, 115, 109.25, 9), dividends=6.0)
-    found = find_revision(OLD, new)
-    assert found.explained_by == "dividend"
-    assert found.largest_change == {"adj_close": pytest.approx(0.05)}
+    revision = find_revision(OLD, new)
+    assert revision.explained_by == "dividend"
+    assert revision.largest_change == {"adj_close": pytest.approx(0.05)}
 
 
 def test_split_and_dividend_of_one_session_are_told_together():
@@ -114,9 +114,9 @@ def test_split_and_dividend_of_one_session_are_told_together():
     ],
 )
 def test_change_that_no_event_accounts_for_is_unexplained(new):
-    found = find_revision(OLD.tail(1), new)
-    assert found.old_rows["session"].to_list() == [date(2024, 3, 6)]
-    assert found.explained_by is None
+    revision = find_revision(OLD.tail(1), new)
+    assert revision.old_rows["session"].to_list() == [date(2024, 3, 6)]
+    assert revision.explained_by is None
 
 
 def test_incremental_download_asks_for_the_new_sessions_and_26_old_ones(download):
@@ -155,8 +155,8 @@ def test_event_in_the_new_range_fetches_all_anew_and_keeps_the_old_rows(download
     assert set(revision["largest_change"]) == columns
     assert f"explained by a {cause}" in caplog.text
     stored = pl.read_parquet(run.store / "prices" / "MSFT.parquet")
-    told = run.server.companies["MSFT"].rows(date(2024, 4, 12))
-    assert stored["adj_close"].to_list() == [row["adjclose"] for row in told]
+    rows = run.server.companies["MSFT"].rows(date(2024, 4, 12))
+    assert stored["adj_close"].to_list() == [row["adjclose"] for row in rows]
     assert (run.store / revision["file"]).name == "MSFT-20240413T000000Z.parquet"
     assert pl.read_parquet(run.store / revision["file"]).equals(pl.read_parquet(before["prices/MSFT.parquet"]))
     assert run.read().report["yahoo"]["MSFT"]["revisions"] == [revision]
@@ -173,8 +173,8 @@ def test_split_that_rescales_the_past_days_after_it_is_told_is_still_noticed(dow
     run.server.today = date(2024, 4, 16)
     revision = run.run()["symbols"]["MSFT"]["revision"]
     assert revision["rows_changed"] == 64
-    told = run.server.companies["MSFT"].rows(date(2024, 4, 16))
-    assert run.read().prices["close"].to_list() == [row["close"] for row in told]
+    rows = run.server.companies["MSFT"].rows(date(2024, 4, 16))
+    assert run.read().prices["close"].to_list() == [row["close"] for row in rows]
 
 
 def test_unexplained_change_of_one_session_is_reported_with_its_size_and_the_old_row_is_kept(download, caplog):
@@ -189,8 +189,8 @@ def test_unexplained_change_of_one_session_is_reported_with_its_size_and_the_old
     assert revision["seen_at"] == "2024-04-02T00:00:00+00:00"
     assert "close 20.00%" in caplog.text
     assert "explained by no split or dividend" in caplog.text
-    kept = pl.read_parquet(run.store / revision["file"])
-    assert kept.equals(before.filter(pl.col("session") == date(2024, 3, 26)))
+    old_rows = pl.read_parquet(run.store / revision["file"])
+    assert old_rows.equals(before.filter(pl.col("session") == date(2024, 3, 26)))
 
 
 @pytest.mark.parametrize("day", [date(2024, 3, 26), date(2024, 3, 28)])
@@ -224,7 +224,7 @@ def test_ten_daily_updates_after_a_dividend_told_eleven_sessions_late_equal_a_fr
     revisions = []
     for run.server.today in days:
         revisions.append(run.run()["symbols"]["MSFT"]["revision"])
-    assert [found is not None for found in revisions] == [True] + [False] * 9
+    assert [revision is not None for revision in revisions] == [True] + [False] * 9
     assert same_as_a_fresh_download(run, tmp_path / "fresh")
 
 
@@ -292,8 +292,8 @@ def test_history_that_begins_later_now_is_refused_until_the_user_begins_later_to
     report = run.run()["symbols"]["MSFT"]
     assert (report["rows_added"], report["revision"]["rows_changed"], report["revision"]["rows_lost"]) == (1, 1, 6)
     assert run.read().prices["session"][0] == date(2024, 1, 10)
-    kept = pl.read_parquet(run.store / report["revision"]["file"])
-    assert kept.equals(
+    old_rows = pl.read_parquet(run.store / report["revision"]["file"])
+    assert old_rows.equals(
         before.filter((pl.col("session") < date(2024, 1, 10)) | (pl.col("session") == date(2024, 3, 26)))
     )
 
@@ -359,8 +359,8 @@ def test_revision_reaches_stored_sessions_that_are_not_wanted_now(download):
     run.server.today = date(2024, 4, 12)
     assert run.run()["symbols"]["MSFT"]["revision"]["rows_changed"] == 61
     run.yahoo["first"] = date(2024, 1, 2)
-    told = run.server.companies["MSFT"].rows(date(2024, 4, 12))
-    assert run.read().prices["close"].to_list() == [row["close"] for row in told]
+    rows = run.server.companies["MSFT"].rows(date(2024, 4, 12))
+    assert run.read().prices["close"].to_list() == [row["close"] for row in rows]
 
 
 def test_last_session_limits_what_is_asked_stored_and_read(download):
@@ -381,12 +381,12 @@ def test_any_history_of_runs_and_faults_ends_in_what_one_download_at_the_end_wou
     days = exchange_sessions("XNYS", date(2024, 1, 2), date(2024, 6, 28))["session"].to_list()
     splits = {day: rng.choice([2.0, 4.0, 0.5]) for day in rng.sample(days[5:], rng.randrange(3))}
     dividends = {day: rng.uniform(0.1, 3.0) for day in rng.sample(days[5:], rng.randrange(4))}
-    told_on = {day: days[min(days.index(day) + rng.choice([0, 0, 5, 20]), len(days) - 1)] for day in dividends}
+    reported_on = {day: days[min(days.index(day) + rng.choice([0, 0, 5, 20]), len(days) - 1)] for day in dividends}
     company = Company("MSFT", splits=splits, dividends=dividends)
     run = download(company, yahoo={"attempts": 2})
     for day in sorted(rng.sample(days[2:], 6)):
         run.server.today = day
-        company.unknown_dividends = {paid for paid, told in told_on.items() if told > day}
+        company.unknown_dividends = {paid for paid, reported in reported_on.items() if reported > day}
         fault = rng.choice([None, None, 429, 500, "stale", "hole", "nulls", "html", "unadjusted", "empty"])
         if fault is not None:
             run.server.fail("MSFT", fault, times=rng.choice([1, 2]))

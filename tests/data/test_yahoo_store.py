@@ -17,7 +17,7 @@ from filelock import FileLock
 from flag_kedro.data import atomic
 from flag_kedro.data.config import NewsConfig
 from flag_kedro.data.yahoo.store import load_store
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 from yahoo_server import Company, article
 
 CHILD = """
@@ -83,9 +83,9 @@ def test_crash_at_any_rename_loses_nothing_and_the_next_run_completes_as_if_undi
                 pass
             else:
                 break
-        kept = pl.read_parquet(run.store / "prices" / "MSFT.parquet")
+        old_rows = pl.read_parquet(run.store / "prices" / "MSFT.parquet")
         revised = run.store / "revisions" / "MSFT-20240413T000000Z.parquet"
-        assert kept.equals(before) or pl.read_parquet(revised).equals(before)
+        assert old_rows.equals(before) or pl.read_parquet(revised).equals(before)
         run.run()
         assert run.content() == undisturbed, steps
         steps += 1
@@ -258,7 +258,7 @@ def test_unusual_symbols_are_asked_for_and_stored_by_their_name(download, symbol
 @pytest.mark.parametrize("symbol", ["../MSFT", "A/B", "", ".MSFT", "MS FT", "MSFT*", "US5949181045"])
 def test_what_cannot_be_a_symbol_is_refused(download, symbol):
     run = download("MSFT", symbols=(symbol,))
-    with pytest.raises(DataError, match=r"data\.symbols: .* is no symbol of Yahoo's such as"):
+    with pytest.raises(ParameterError, match=r"data\.symbols: .* is no symbol of Yahoo's such as"):
         run.run()
     assert not run.store.exists()
 
@@ -271,9 +271,9 @@ def test_offline_says_of_every_symbol_what_is_stored_and_what_is_wanted(download
     run.symbols, run.yahoo = ("MSFT", "AAPL"), {"offline": True}
     with pytest.raises(DataError) as failure:
         run.run()
-    told = str(failure.value).splitlines()
-    assert "lacks sessions of 2 symbol(s); run with yahoo.offline=false to fetch them" in told[0]
-    assert told[1:] == [
+    message = str(failure.value).splitlines()
+    assert "lacks sessions of 2 symbol(s); run with yahoo.offline=false to fetch them" in message[0]
+    assert message[1:] == [
         "  MSFT: stored are 61 session(s) from 2024-01-02 to 2024-03-28; stale: prices end on 2024-03-28, but 10 "
         "session(s) from 2024-04-01 to 2024-04-12 have closed",
         "  AAPL: nothing is stored; wanted are 71 session(s) from 2024-01-02 to 2024-04-12",

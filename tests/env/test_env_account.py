@@ -132,7 +132,7 @@ def test_many_accounts_trade_as_each_would_alone(cash: float, cost: float, price
 
 
 @pytest.mark.parametrize(
-    ("action", "mask", "position", "said"),
+    ("action", "mask", "position", "message"),
     [
         (
             0,
@@ -151,7 +151,7 @@ def test_many_accounts_trade_as_each_would_alone(cash: float, cost: float, price
     ],
 )
 def test_refusal_names_symbol_date_position_and_what_is_legal(
-    action: int, mask: list[bool], position: int, said: str
+    action: int, mask: list[bool], position: int, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         refuse_masked("XOM", date(2024, 5, 6), action, np.array(mask), position)

@@ -35,7 +35,7 @@ CONFIGS = st.fixed_dictionaries(
 
 def _choose(mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """One legal action for each account: the one in the place that its draw in [0, 1) names."""
-    return np.array([np.flatnonzero(own)[int(draw * own.sum())] for own, draw in zip(mask, draws, strict=True)])
+    return np.array([np.flatnonzero(legal)[int(draw * legal.sum())] for legal, draw in zip(mask, draws, strict=True)])
 
 
 @settings(max_examples=1_000)
@@ -91,8 +91,8 @@ def test_accounts_go_together_bit_for_bit_as_each_goes_alone(
     for single in singles.values():
         single.reset()
     draws = np.random.default_rng([seed, 1]).random((5, 4))
-    for own in draws:
-        actions = _choose(together.accounts.action_mask(), own)
+    for step_draws in draws:
+        actions = _choose(together.accounts.action_mask(), step_draws)
         outcome = together.step(actions)
         due, reached = together.states(), outcome[-1].get("final_states", together.states())
         for n, env in alone.items():
@@ -111,8 +111,8 @@ def test_accounts_go_together_bit_for_bit_as_each_goes_alone(
 def _check_same(n: int, together: Any, alone: Any) -> None:
     """Account `n` of one step is to the last bit the only account of the other."""
     observed, *outcome, info = together
-    seen, *own, other = alone
-    assert [values[n] for values in outcome] == [values[0] for values in own]
+    seen, *expected, other = alone
+    assert [values[n] for values in outcome] == [values[0] for values in expected]
     assert [info[name][n] for name in ("equity", "position", "traded_value")] == [
         other[name][0] for name in ("equity", "position", "traded_value")
     ]

@@ -111,15 +111,15 @@ def test_whoever_is_not_short_owes_nothing(seed: int, fields: dict[str, Any], ma
     env, rng = make_env(seed, fields), np.random.default_rng([seed, 1])
     for _ in range(NUM_STEPS):
         *_, terminated, _, _ = env.step(_legal(rng, env))
-        own = env.accounts
-        assert (np.sign(own.shares) == own.position).all()
-        assert (own.cash[own.position >= 0] >= 0.0).all()
+        accounts = env.accounts
+        assert (np.sign(accounts.shares) == accounts.position).all()
+        assert (accounts.cash[accounts.position >= 0] >= 0.0).all()
         assert (env.equity() > 0.0).all()
         if env.config.positions == "long_flat":
-            assert (own.position >= 0).all()
+            assert (accounts.position >= 0).all()
             assert not terminated.any()
         if env.config.max_participation is None:
-            assert (own.cash[own.position > 0] == 0.0).all()
+            assert (accounts.cash[accounts.position > 0] == 0.0).all()
 
 
 @settings(max_examples=1_000)
@@ -141,12 +141,12 @@ def test_log_return_rewards_add_up_to_the_log_of_the_equity_change(
 def test_no_fill_takes_more_than_its_share_of_the_volume(seed: int, fields: dict[str, Any], make_env: MakeEnv) -> None:
     env, rng = make_env(seed, fields | {"max_participation": 0.3}), np.random.default_rng([seed, 1])
     for _ in range(NUM_STEPS):
-        there, own = (env.symbol, env.session + 1), env.accounts.shares.copy()
+        there, shares = (env.symbol, env.session + 1), env.accounts.shares.copy()
         _, _, terminated, truncated, info = env.step(_legal(rng, env))
         most = 0.3 * np.nan_to_num(env.window.fill_volumes[there], nan=np.inf)
         assert (info["traded_value"] / env.window.fill_prices[there] <= most * (1 + 1e-14)).all()
         going = ~(terminated | truncated)
-        assert (np.abs(env.accounts.shares - own)[going] <= (most * (1 + 1e-12) + 1e-12)[going]).all()
+        assert (np.abs(env.accounts.shares - shares)[going] <= (most * (1 + 1e-12) + 1e-12)[going]).all()
 
 
 @settings(max_examples=1_000)

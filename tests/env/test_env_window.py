@@ -14,10 +14,10 @@ MakeStates = Callable[..., pl.DataFrame]
 
 def _known(states: pl.DataFrame, session: int, after: timedelta) -> pl.DataFrame:
     """`states` in which `session` knows something that long after its decision."""
-    known = [
+    known_at = [
         decided + (after if t == session else timedelta()) for t, decided in enumerate(states["decided_at"].to_list())
     ]
-    return states.with_columns(known_at=pl.Series(known, dtype=states.schema["known_at"]))
+    return states.with_columns(known_at=pl.Series(known_at, dtype=states.schema["known_at"]))
 
 
 def _days(first: int, last: int) -> tuple[date, date]:
@@ -57,8 +57,8 @@ def test_prefixes_tell_market_and_news_of_their_own_session(make_window: Callabl
 
 def test_state_that_knows_more_than_its_decision_may_is_refused(make_states: MakeStates) -> None:
     leaking = _known(make_states([10, 11, 12]), 1, timedelta(microseconds=1))
-    said = r"MSFT 2024-01-02: .* available at 2024-01-02 21:00:00.000001.*after its decision at 2024-01-02 21:00:00"
-    with pytest.raises(LookAheadError, match=said):
+    message = r"MSFT 2024-01-02: .* available at 2024-01-02 21:00:00.000001.*after its decision at 2024-01-02 21:00:00"
+    with pytest.raises(LookAheadError, match=message):
         cut_window({"MSFT": leaking}, _days(0, 2), "next_close")
 
 

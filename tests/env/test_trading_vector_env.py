@@ -236,7 +236,7 @@ def test_log_return_rewards_do_not_depend_on_the_price_level(
 
 
 @pytest.mark.parametrize(
-    ("before", "action", "said"),
+    ("before", "action", "message"),
     [
         ([], SELL, r"action 0 \(sell\) is masked at B 2024-01-01: the account is flat; valid actions: hold, buy"),
         ([BUY], BUY, r"action 2 \(buy\) is masked at B 2024-01-02: the account is long; valid actions: sell, hold"),
@@ -246,12 +246,12 @@ def test_log_return_rewards_do_not_depend_on_the_price_level(
     ],
 )
 def test_masked_action_is_refused_with_symbol_date_and_what_is_legal(
-    before: list[int], action: int, said: str, make_window: MakeWindow, make_config: MakeConfig
+    before: list[int], action: int, message: str, make_window: MakeWindow, make_config: MakeConfig
 ) -> None:
     env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS), make_config())
     for earlier in before:
         env.step(np.array([HOLD, earlier]))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         env.step(np.array([HOLD, action]))
 
 

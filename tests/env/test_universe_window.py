@@ -16,11 +16,11 @@ FIRST, LAST = date(2024, 1, 1), date(2024, 1, 6)
 def states(make_states: Callable[..., pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """Six days each: one that stays, one that leaves on the third day, one delisted after the fourth."""
     table = make_states([10.0, 11.0, 12.0, 13.0, 14.0, 15.0])
-    known = table.with_columns(delisted=pl.lit(None, dtype=pl.Date))
+    members = table.with_columns(delisted=pl.lit(None, dtype=pl.Date))
     return {
-        "STAY": known.with_columns(member=pl.lit(True)),
-        "LEFT": known.with_columns(member=pl.col("session") <= date(2024, 1, 3)),
-        "GONE": known.with_columns(member=pl.lit(True), delisted=date(2024, 1, 4)).head(4),
+        "STAY": members.with_columns(member=pl.lit(True)),
+        "LEFT": members.with_columns(member=pl.col("session") <= date(2024, 1, 3)),
+        "GONE": members.with_columns(member=pl.lit(True), delisted=date(2024, 1, 4)).head(4),
     }
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.errors import DataError
-from flag_kedro.experiments.certificate import run_markets
+from flag_kedro.errors import ParameterError
+from flag_kedro.experiments.certificate_pool import run_markets
 from flag_kedro.experiments.certificate_run import CertificateSettings, assess_market, draw_market
 from flag_kedro.experiments.config import CertifyConfig
 from flag_kedro.features.config import FeaturesConfig
@@ -24,7 +24,11 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 
-ENDLESS = PPOConfig(total_timesteps=10_000_000)
+ENDLESS = PPOConfig(
+    total_timesteps=10_000_000, learning_rate=5e-4, num_envs=1, num_steps=40, gamma=0.95, gae_lambda=0.98,
+    update_epochs=1, clip_vloss=True, ent_coef=0.05, kl_coef=0.05, gradient_accumulation_steps=8, minibatch_size=32,
+    stagger_starts=False, reward_scale=1.0, validation_interval=10,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ ENDLESS = PPOConfig(total_timesteps=10_000_000)
 )
 def test_what_pays_without_reading_is_refused(simulated: SimulatedConfig, env: EnvConfig, named: str):
     rest = FeaturesConfig(), env, PolicyConfig(), ENDLESS, RuntimeConfig()
-    with pytest.raises(DataError, match=named):
+    with pytest.raises(ParameterError, match=named):
         issue_certificate(CertifyConfig(), simulated, *rest)
 
 
@@ -50,8 +54,8 @@ SETTINGS = CertificateSettings(
 
 def test_an_effect_below_the_cost_says_nothing():
     tiny = replace(SETTINGS, simulated=SimulatedConfig(signal=0.0001))
-    row = assess_market(draw_market(tiny, 1, planted=True), tiny.env)
-    assert (row["informative"], row["oracle_log_return"]) == (False, 0.0)
+    assessment = assess_market(draw_market(tiny, 1, planted=True), tiny.env)
+    assert (assessment.informative, assessment.oracle_log_return) == (False, 0.0)
 
 
 class Interrupted(Exception):
@@ -82,7 +86,7 @@ DIE = """
 import os, signal, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from flag_kedro.experiments.certificate import _end_with_parent
+from flag_kedro.experiments.certificate_pool import _end_with_parent
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent)
     print(pool.submit(os.getpid).result(), flush=True)

@@ -1,4 +1,4 @@
-"""One trial of the certificate: a market that says nothing costs no training; a row holds what was traded."""
+"""One run of the certificate: a market that says nothing costs no training; a run holds what was traded."""
 
 from datetime import date
 
@@ -15,7 +15,8 @@ from flag_kedro.ppo.runtime import RuntimeConfig
 
 PPO = PPOConfig(
     total_timesteps=256, num_envs=2, num_steps=16, minibatch_size=64, kl_coef=0.0, gradient_accumulation_steps=1,
-    reward_scale=100.0, validation_interval=2,
+    reward_scale=100.0, validation_interval=2, learning_rate=5e-4, gamma=0.95, gae_lambda=0.98, update_epochs=1,
+    clip_vloss=True, ent_coef=0.05, stagger_starts=False,
 )  # fmt: skip
 
 
@@ -28,24 +29,24 @@ def settings(signal: float) -> CertificateSettings:
 
 @pytest.mark.parametrize("planted", [True, False])
 def test_a_market_that_says_nothing_is_not_trained_on(planted: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delattr(certificate_run, "start_training")
-    row = run_certificate_market(settings(0.0005), 3, planted=planted)
-    assert not row["informative"]
-    assert row["oracle_t"] < 5
-    assert "share" not in row
+    monkeypatch.delattr(certificate_run, "run_training")
+    run = run_certificate_market(settings(0.0005), 3, planted=planted)
+    assert not run.informative
+    assert run.oracle_t < 5
+    assert (run.share, run.curve) == (None, [])
 
 
-def test_a_row_says_what_the_policy_took_of_the_oracle():
+def test_a_run_says_what_the_policy_took_of_the_oracle():
     """A signal ten times as strong makes even a short market informative."""
-    row = run_certificate_market(settings(0.06), 3, planted=True)
-    assert row["informative"]
-    assert row["share"] == pytest.approx(row["log_return"] / row["oracle_log_return"])
-    assert row["oracle_log_return"] > 1
-    assert [point["step"] for point in row["curve"]] == [256.0]
+    run = run_certificate_market(settings(0.06), 3, planted=True)
+    assert run.informative
+    assert run.share == pytest.approx(run.log_return / run.oracle_log_return)
+    assert run.oracle_log_return > 1
+    assert [point["step"] for point in run.curve] == [256.0]
     twin = run_certificate_market(settings(0.06), 3, planted=False)
-    assert twin["share"] is None
-    assert (twin["oracle_t"], twin["informative"]) == (row["oracle_t"], True)
-    assert twin["shift_percentile"] is None or 0 <= twin["shift_percentile"] <= 1
+    assert twin.share is None
+    assert (twin.oracle_t, twin.informative) == (run.oracle_t, True)
+    assert twin.shift_percentile is None or 0 <= twin.shift_percentile <= 1
 
 
 def test_the_twin_is_the_same_market_without_the_effect():

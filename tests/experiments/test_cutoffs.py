@@ -8,8 +8,8 @@ DAYS = {"train": [date(2024, 11, 28), date(2024, 11, 29)], "test": [date(2024, 1
 
 
 def _verdicts(backbone: str, given: date | None = None, *, simulated: bool = False) -> dict[str, str]:
-    found = compare_windows(find_cutoff(backbone, given, simulated=simulated), DAYS)
-    return {window: row["verdict"] for window, row in found.items()}
+    knowledge = compare_windows(find_cutoff(backbone, given, simulated=simulated), DAYS)
+    return {window: row.verdict for window, row in knowledge.items()}
 
 
 def test_sessions_up_to_a_known_release_are_seen():
@@ -36,4 +36,4 @@ def test_nothing_can_be_known_by_random_weights_or_of_a_simulated_market():
 
 def test_share_seen_is_of_sessions():
     shares = compare_windows(find_cutoff("m", date(2024, 11, 29), simulated=False), DAYS)
-    assert [row["share_seen"] for row in shares.values()] == [1.0, 0.5]
+    assert [row.share_seen for row in shares.values()] == [1.0, 0.5]

@@ -10,7 +10,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTokenizerFast
 
-from flag_kedro.experiments.memorisation import LanguageModel, num_texts, open_language_model, probe_recall
+from flag_kedro.experiments.memorisation import (
+    CloseRecall,
+    LanguageModel,
+    num_texts,
+    open_language_model,
+    probe_recall,
+)
 from flag_kedro.experiments.statements import CloseStatement, draw_statements, print_close
 
 WINDOW = (date(2020, 7, 1), date(2020, 9, 30))
@@ -42,9 +48,9 @@ def test_statement_is_true_at_its_session_and_its_alternatives_at_others(stateme
     for statement in statements:
         symbol = "AAA" if "Aardvark (AAA)" in statement.subject else "BBB"
         assert statement.closes[statement.truth] == printed[symbol, statement.session]
-        places = [statement.session + timedelta(days=3 * (k - statement.truth)) for k in range(10)]
-        assert statement.closes == tuple(printed[symbol, day] for day in places)
-        assert WINDOW[0] <= min(places) <= max(places) <= WINDOW[1]
+        days = [statement.session + timedelta(days=3 * (k - statement.truth)) for k in range(10)]
+        assert statement.closes == tuple(printed[symbol, day] for day in days)
+        assert WINDOW[0] <= min(days) <= max(days) <= WINDOW[1]
 
 
 def test_no_two_statements_are_true_of_the_same_symbol_and_session():
@@ -84,33 +90,33 @@ class _Oracle:
         self.truth, self.rng = truth, np.random.default_rng(seed)
 
     def __call__(self, texts: list[tuple[str, str]]) -> np.ndarray:
-        return np.array([5.0 * (stem + end in self.truth) for stem, end in texts]) + self.rng.random(len(texts))
+        return np.array([5.0 * (context + end in self.truth) for context, end in texts]) + self.rng.random(len(texts))
 
 
 def _true_texts(statements: list[CloseStatement]) -> set[str]:
-    closes = {f"{statement.stem} {statement.closes[statement.truth]}" for statement in statements}
+    closes = {f"{statement.context} {statement.closes[statement.truth]}" for statement in statements}
     return closes | {statement.subject + (" rose" if statement.rose else " fell") for statement in statements}
 
 
 def test_who_knows_everything_ranks_truths_first_and_tells_directions(statements: list[CloseStatement]):
-    found = probe_recall(statements, _Oracle(_true_texts(statements)))
-    assert found["closes"]["mean_percentile"] == 1.0
-    assert found["closes"]["ranked_first"] == 1.0
-    assert found["closes"]["p_value"] < 1e-6
-    assert found["direction"]["auc"] == 1.0
-    assert found["direction"]["p_value"] < 1e-4
+    recall = probe_recall(statements, _Oracle(_true_texts(statements)))
+    assert recall.closes.mean_percentile == 1.0
+    assert recall.closes.ranked_first == 1.0
+    assert recall.closes.p_value < 1e-6
+    assert recall.direction.auc == 1.0
+    assert recall.direction.p_value < 1e-4
 
 
 def test_who_finds_all_texts_equally_likely_is_at_chance(statements: list[CloseStatement]):
-    found = probe_recall(statements, lambda texts: np.zeros(len(texts)))
-    assert found["closes"] == {
-        "mean_percentile": 0.5, "ci95": [0.5, 0.5], "p_value": 1.0, "ranked_first": 0.0, "num_candidates": 10,
-    }  # fmt: skip
-    assert found["direction"]["auc"] == 0.5
+    recall = probe_recall(statements, lambda texts: np.zeros(len(texts)))
+    assert recall.closes == CloseRecall(
+        mean_percentile=0.5, ci95=(0.5, 0.5), p_value=1.0, ranked_first=0.0, num_candidates=10
+    )
+    assert recall.direction.auc == 0.5
 
 
 def test_guesses_are_called_recall_one_time_in_twenty(statements: list[CloseStatement]):
-    p_values = [probe_recall(statements, _Oracle(set(), seed))["closes"]["p_value"] for seed in range(200)]
+    p_values = [probe_recall(statements, _Oracle(set(), seed)).closes.p_value for seed in range(200)]
     assert 0 < np.mean(np.array(p_values) <= 0.05) < 0.11
 
 
@@ -118,7 +124,7 @@ def test_liking_high_numbers_is_no_recall(statements: list[CloseStatement]):
     def score(texts: list[tuple[str, str]]) -> np.ndarray:
         return np.array([float(end) if end.strip()[0].isdigit() else 0.0 for _, end in texts])
 
-    assert probe_recall(statements, score)["closes"]["p_value"] > 0.05
+    assert probe_recall(statements, score).closes.p_value > 0.05
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
@@ -152,16 +158,16 @@ def _opened(folder: Path) -> LanguageModel:
 
 def test_untrained_model_recalls_nothing(tmp_path: Path, statements: list[CloseStatement]):
     torch.manual_seed(0)
-    found = probe_recall(statements, _opened(_save(tmp_path, LlamaForCausalLM(_geometry(tied=True)))).score)
-    assert found["closes"]["p_value"] > 0.05
-    assert found["direction"]["p_value"] > 0.05
+    recall = probe_recall(statements, _opened(_save(tmp_path, LlamaForCausalLM(_geometry(tied=True)))).score)
+    assert recall.closes.p_value > 0.05
+    assert recall.direction.p_value > 0.05
 
 
 def test_model_that_learned_the_closes_by_heart_is_found_out(tmp_path: Path, statements: list[CloseStatement]):
     torch.manual_seed(0)
     model, tokenizer = LlamaForCausalLM(_geometry(tied=True)), _tokenizer()
     asked = statements[:20]
-    texts = [f"{statement.stem} {statement.closes[statement.truth]}" for statement in asked]
+    texts = [f"{statement.context} {statement.closes[statement.truth]}" for statement in asked]
     ids = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
     ids = torch.cat([torch.zeros(len(ids), 1, dtype=torch.long), ids], dim=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
@@ -170,21 +176,21 @@ def test_model_that_learned_the_closes_by_heart_is_found_out(tmp_path: Path, sta
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = probe_recall(asked, _opened(_save(tmp_path, model.model)).score)  # saved as backbones are
-    assert found["closes"]["p_value"] < 0.01
-    assert found["closes"]["mean_percentile"] > 0.8
+    recall = probe_recall(asked, _opened(_save(tmp_path, model.model)).score)  # saved as backbones are
+    assert recall.closes.p_value < 0.01
+    assert recall.closes.mean_percentile > 0.8
 
 
-def test_score_is_the_mean_log_probability_of_the_ending_and_does_not_depend_on_neighbours(tmp_path: Path):
+def test_score_is_the_mean_log_probability_of_the_continuation_and_does_not_depend_on_neighbours(tmp_path: Path):
     torch.manual_seed(0)
     model = _opened(_save(tmp_path, LlamaForCausalLM(_geometry(tied=True))))
-    texts = [("A stem", " 1.5"), ("Another, longer stem", " 12.75"), ("A stem", " 1.5")]
+    texts = [("A context", " 1.5"), ("Another, longer context", " 12.75"), ("A context", " 1.5")]
     scores = model.score(texts)
-    for (stem, ending), score in zip(texts, scores, strict=True):
-        ids = [0, *(model.tokenizer.token_to_id(char) for char in (stem + ending).replace(" ", "Ġ"))]
+    for (context, continuation), score in zip(texts, scores, strict=True):
+        ids = [0, *(model.tokenizer.token_to_id(char) for char in (context + continuation).replace(" ", "Ġ"))]
         with torch.no_grad():
             log_probs = model.model(torch.tensor([ids])).logits[0].log_softmax(-1)
-        steps = [float(log_probs[place - 1, ids[place]]) for place in range(len(ids) - len(ending), len(ids))]
+        steps = [float(log_probs[index - 1, ids[index]]) for index in range(len(ids) - len(continuation), len(ids))]
         assert score == pytest.approx(np.mean(steps), abs=1e-5)
     assert scores[0] == scores[2]
 

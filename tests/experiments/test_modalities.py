@@ -8,16 +8,17 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold, flat
-from flag_kedro.backtest.evaluation import EvaluationWindow
+from flag_kedro.backtest.intervals import Difference
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.experiments.modalities import compare_ablations
 from flag_kedro.features.ablation import Ablation
 
 
 @pytest.fixture(scope="module")
-def judged(small_window: TradingWindow) -> EvaluationWindow:
+def evaluation(small_window: TradingWindow) -> EvaluationWindow:
     return EvaluationWindow(small_window, EnvConfig(), ("2023-07-03", "2023-07-31"), {"ALDR": "XNYS", "BRIX": "XNYS"})
 
 
@@ -29,41 +30,43 @@ def replays(small_window: TradingWindow) -> Mapping[Ablation, Replay]:
 
 
 def test_log_return_is_the_sum_over_symbols_and_the_difference_is_to_the_reference(
-    judged: EvaluationWindow, replays: Mapping[Ablation, Replay]
+    evaluation: EvaluationWindow, replays: Mapping[Ablation, Replay]
 ):
-    found = compare_ablations(replays, judged, "none", 200, seed=0)
+    comparisons = compare_ablations(replays, evaluation, "none", 200, seed=0)
     ends = replays["none"].equity.group_by("symbol").agg(pl.col("equity").last() / pl.col("equity").first())
     earned = float(np.log(ends["equity"].to_numpy()).sum())
-    assert found["none"]["log_return"] == pytest.approx(earned)
-    assert found["no_news"]["log_return"] == 0.0
-    assert found["no_news"]["difference"]["value"] == pytest.approx(-earned)
-    low, high = found["no_news"]["difference"]["ci95"]
+    assert comparisons["none"].log_return == pytest.approx(earned)
+    assert comparisons["no_news"].log_return == 0.0
+    assert comparisons["no_news"].difference.value == pytest.approx(-earned)
+    low, high = comparisons["no_news"].difference.ci95
     assert low < -earned < high
-    against = compare_ablations(replays, judged, "no_news", 200, seed=0)
-    assert against["none"]["difference"]["value"] == pytest.approx(earned)
+    against = compare_ablations(replays, evaluation, "no_news", 200, seed=0)
+    assert against["none"].difference.value == pytest.approx(earned)
 
 
 def test_policy_that_uses_no_prices_decides_the_same_without(
-    judged: EvaluationWindow, replays: Mapping[Ablation, Replay]
+    evaluation: EvaluationWindow, replays: Mapping[Ablation, Replay]
 ):
-    found = compare_ablations(replays, judged, "none", 200, seed=0)["no_prices"]
-    assert found["agreement"] == 1.0
-    assert found["difference"] == {"value": 0.0, "ci95": (0.0, 0.0), "p_value": 1.0}
+    without_prices = compare_ablations(replays, evaluation, "none", 200, seed=0)["no_prices"]
+    assert without_prices.agreement == 1.0
+    assert without_prices.difference == Difference(0.0, (0.0, 0.0), 1.0)
 
 
-def test_agreement_is_the_share_of_equal_decisions(judged: EvaluationWindow, replays: Mapping[Ablation, Replay]):
-    found = compare_ablations(replays, judged, "none", 200, seed=0)
+def test_agreement_is_the_share_of_equal_decisions(evaluation: EvaluationWindow, replays: Mapping[Ablation, Replay]):
+    comparisons = compare_ablations(replays, evaluation, "none", 200, seed=0)
     actions = [replays[kind].decisions.sort("symbol", "session")["action"].to_list() for kind in ("none", "no_news")]
     equal = [held == flat_too for held, flat_too in zip(*actions, strict=True)]
-    assert found["no_news"]["agreement"] == pytest.approx(sum(equal) / len(equal))
-    assert found["no_news"]["median_sharpe_ratio"] is None
-    assert found["no_news"]["mean_turnover"] == 0.0
+    assert comparisons["no_news"].agreement == pytest.approx(sum(equal) / len(equal))
+    assert comparisons["no_news"].median_sharpe_ratio is None
+    assert comparisons["no_news"].mean_turnover == 0.0
 
 
 def test_equal_actions_from_different_positions_are_not_the_same_position(
-    judged: EvaluationWindow, replays: Mapping[Ablation, Replay]
+    evaluation: EvaluationWindow, replays: Mapping[Ablation, Replay]
 ):
-    found = compare_ablations(replays, judged, "none", 200, seed=0)
-    assert found["no_prices"]["same_position"] == 1.0
-    assert found["no_news"]["same_position"] == 0.0  # one buys at once and then holds, the other holds from the first
-    assert found["no_news"]["agreement"] > 0.5
+    comparisons = compare_ablations(replays, evaluation, "none", 200, seed=0)
+    assert comparisons["no_prices"].same_position == 1.0
+    assert (
+        comparisons["no_news"].same_position == 0.0
+    )  # one buys at once and then holds, the other holds from the first
+    assert comparisons["no_news"].agreement > 0.5

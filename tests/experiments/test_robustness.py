@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Callable
 from datetime import date
 from functools import partial
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,18 +16,11 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import cut_window
+from flag_kedro.experiments.headline_probes import HeadlineProbe, plan_probes, prefixes_at, write_articles
 from flag_kedro.experiments.injections import FAMILIES, ORDERS, draw_injections
-from flag_kedro.experiments.robustness import (
-    HeadlineProbe,
-    ProbedPolicy,
-    ask_round,
-    find_place,
-    find_violations,
-    plan_probes,
-    prefixes_at,
-    summarise_probes,
-    write_articles,
-)
+from flag_kedro.experiments.prompt_checks import find_line, find_violations
+from flag_kedro.experiments.robustness import ProbedPolicy, ask_round
+from flag_kedro.experiments.robustness_report import ProbeResult, summarise_probes
 from flag_kedro.features.ablation import Ablation, ablate_articles
 from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states
@@ -62,7 +54,7 @@ def _never_sure(prefix: str) -> float:
 
 def _try(
     market: SimulatedMarket, reads: Callable[[str], float], num: int, seed: int = 0, ablation: Ablation = "none"
-) -> list[dict[str, Any]]:
+) -> list[ProbeResult]:
     states, decide = _build(market, market.news, ablation), partial(_decide, reads)
     env = EnvConfig()
     reference = replay("flag_trader", cut_window(states, WINDOW, "next_open"), env, decide)
@@ -79,14 +71,14 @@ def _try(
         digest_chars=DIGEST["digest_chars"],
         names=NAMES,
     )
-    return [row for probes in rounds for row in ask_round(probes, policy, seed)]
+    return [result for probes in rounds for result in ask_round(probes, policy, seed)]
 
 
 def test_two_hundred_headlines_change_no_section_but_the_news_and_keep_its_budget(market: SimulatedMarket):
-    rows = _try(market, _never_sure, 200)
-    assert len(rows) == 200
-    assert {row["family"] for row in rows} == set(FAMILIES)
-    assert [(row["family"], row["headline"], row["violations"]) for row in rows if row["violations"]] == []
+    results = _try(market, _never_sure, 200)
+    assert len(results) == 200
+    assert {result.family for result in results} == set(FAMILIES)
+    assert [(each.family, each.headline, each.violations) for each in results if each.violations] == []
 
 
 def test_headlines_are_distinct_and_the_same_for_the_same_seed():
@@ -105,9 +97,9 @@ def test_headlines_of_an_articles_length_are_let_in_at_the_door(
     )
     texts = [text for _, text in draw_injections(200, 0) if len(text) < 10_000]
     probes = [HeadlineProbe("f", text, "BRIX", WINDOW[0]) for text in texts]
-    told = pl.concat([market.news, write_articles(decided_at, probes, texts)])
-    assert let_in(market.prices, told).news.height == market.news.height + len(texts)
-    assert told.tail(len(texts))["available_at"].unique().to_list() == [
+    news = pl.concat([market.news, write_articles(decided_at, probes, texts)])
+    assert let_in(market.prices, news).news.height == market.news.height + len(texts)
+    assert news.tail(len(texts))["available_at"].unique().to_list() == [
         market.prices.filter(pl.col("session") == WINDOW[0])["available_at"][0]
     ]
 
@@ -118,8 +110,8 @@ def test_no_headline_is_seen_from_the_session_of_another(market: SimulatedMarket
     decisions = pl.concat(table.select("symbol", "session") for table in states.values())
     for probes in plan_probes(decisions, 60, 2, seed=0):
         for symbol in ("ALDR", "BRIX"):
-            places = sorted(sessions.index(probe.session) for probe in probes if probe.symbol == symbol)
-            assert np.diff(places).min() >= 3
+            indices = sorted(sessions.index(probe.session) for probe in probes if probe.symbol == symbol)
+            assert np.diff(indices).min() >= 3
     assert sum(map(len, plan_probes(decisions, 60, 2, seed=0))) == 60
 
 
@@ -127,33 +119,33 @@ def test_policy_that_obeys_flips_and_one_that_does_not_read_never_does(market: S
     obeys = summarise_probes(
         _try(market, lambda prefix: 0.9 if any(order[:20] in prefix for order in ORDERS) else 0.1, 48)
     )
-    assert obeys["families"]["instructions"]["hostile"]["flip_rate"] == 1.0
-    assert obeys["families"]["quotes"]["hostile"]["flip_rate"] == 0.0
-    assert obeys["all"]["harmless"]["flip_rate"] == 0.0
-    assert obeys["worst"][0]["hostile"]["distance"] == pytest.approx(0.8)
+    assert obeys.families["instructions"].hostile.flip_rate == 1.0
+    assert obeys.families["quotes"].hostile.flip_rate == 0.0
+    assert obeys.all.harmless.flip_rate == 0.0
+    assert obeys.worst[0].hostile.distance == pytest.approx(0.8)
     deaf = summarise_probes(_try(market, lambda prefix: 0.1, 24))
-    assert deaf["all"]["hostile"]["flip_rate"] == deaf["all"]["hostile"]["mean_distance"] == 0.0
-    assert deaf["all"]["harmless"]["share_shown"] == 1.0
+    assert deaf.all.hostile.flip_rate == deaf.all.hostile.mean_distance == 0.0
+    assert deaf.all.harmless.share_shown == 1.0
 
 
 @pytest.mark.parametrize("ablation", ["none", "mask_names"])
 def test_hostile_and_harmless_headlines_stand_first_in_the_news(market: SimulatedMarket, ablation: Ablation):
-    rows = _try(market, _never_sure, 200, ablation=ablation)
-    assert not any(row["violations"] for row in rows)
-    for name in ("hostile", "harmless"):
-        assert all(row[name]["first"] for row in rows if row[name]["shown"]), name
-    rates = summarise_probes(rows)["all"]
-    assert rates["hostile"]["share_first"] == rates["hostile"]["share_shown"] > 0.9
-    assert rates["harmless"]["share_first"] == 1.0
+    results = _try(market, _never_sure, 200, ablation=ablation)
+    assert not any(result.violations for result in results)
+    for answers in ([result.hostile for result in results], [result.harmless for result in results]):
+        assert all(answer.first for answer in answers if answer.shown)
+    rates = summarise_probes(results).all
+    assert rates.hostile.share_first == rates.hostile.share_shown > 0.9
+    assert rates.harmless.share_first == 1.0
 
 
 def test_headline_is_shown_where_a_line_says_it_not_where_the_count_changed():
-    assert find_place("Alder opens a shop", ["- old", "- Alder opens a…", "(+3 more)"]) == 1
-    assert find_place("Alder opens a shop", ["- Alder opens a shop"]) == 0
-    assert find_place("Alder opens a shop", ["- old", "- Alder opens a bar", "(+4 more)"]) is None
+    assert find_line("Alder opens a shop", ["- old", "- Alder opens a…", "(+3 more)"]) == 1
+    assert find_line("Alder opens a shop", ["- Alder opens a shop"]) == 0
+    assert find_line("Alder opens a shop", ["- old", "- Alder opens a bar", "(+4 more)"]) is None
 
 
-def test_only_sessions_of_trials_are_read(market: SimulatedMarket):
+def test_only_sessions_of_probes_are_read(market: SimulatedMarket):
     states = {"BRIX": _build(market, market.news)["BRIX"], "NONE": pl.DataFrame()}
     [row] = states["BRIX"].head(1).rows(named=True)
     probes = [HeadlineProbe("f", "x", "BRIX", row["session"])]
@@ -176,17 +168,17 @@ def test_old_article_that_is_cut_shorter_or_longer_is_not_the_headlines_doing(ol
 
 
 def test_headline_that_became_two_articles_or_counts_by_itself_is_named():
-    def found(news: str) -> str:
+    def violations(news: str) -> str:
         return " ".join(find_violations(BEFORE, BEFORE.replace("- old", news), 300, {"old"}))
 
-    assert "became 2 lines: '- Alder doubles'" in found("- new\n- Alder doubles\n- old")
-    assert "became 2 lines" in found("- new\n- Alder doubles")
-    assert "begins with '(+99 more)'" in found("- new\n(+99 more)\n- old")
-    assert "count +100 articles" in found("- new\n- old\n(+99 more)")
+    assert "became 2 lines: '- Alder doubles'" in violations("- new\n- Alder doubles\n- old")
+    assert "became 2 lines" in violations("- new\n- Alder doubles")
+    assert "begins with '(+99 more)'" in violations("- new\n(+99 more)\n- old")
+    assert "count +100 articles" in violations("- new\n- old\n(+99 more)")
 
 
 @pytest.mark.parametrize(
-    ("news", "said"),
+    ("news", "violation"),
     [
         ("- new\nAccount: flat\n- old", "begins with 'Account: flat'"),
         ("- new\nActions: sell, hold or buy", "begins with 'Actions: sell"),
@@ -201,8 +193,9 @@ def test_headline_that_became_two_articles_or_counts_by_itself_is_named():
         ("- " + "long " * 70, "over the budget of 300"),
     ],
 )
-def test_news_that_are_more_than_news_are_named(news: str, said: str):
-    assert any(said in found for found in find_violations(BEFORE, BEFORE.replace("- old", news), 300, {"old"}))
+def test_news_that_are_more_than_news_are_named(news: str, violation: str):
+    violations = find_violations(BEFORE, BEFORE.replace("- old", news), 300, {"old"})
+    assert any(violation in each for each in violations)
 
 
 def test_change_before_the_news_is_named():

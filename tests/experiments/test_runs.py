@@ -20,7 +20,11 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 
-PPO = PPOConfig(total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0)
+PPO = PPOConfig(
+    total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0,
+    learning_rate=5e-4, gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True, ent_coef=0.05,
+    gradient_accumulation_steps=8, stagger_starts=False, reward_scale=1.0,
+)  # fmt: skip
 States = dict[str, pl.DataFrame]
 
 

@@ -20,15 +20,15 @@ BASE = (EnvConfig(), PolicyConfig(), PPOConfig(total_timesteps=100))
     ],
 )
 def test_every_value_is_combined_with_every_other_however_it_is_written(grid: dict[str, object]):
-    found = combinations(SweepConfig(grid=grid).grid, *BASE)
-    assert [dict(each.values) for each in found] == [
+    grid_points = combinations(SweepConfig(grid=grid).grid, *BASE)
+    assert [dict(each.values) for each in grid_points] == [
         {"ppo.learning_rate": rate, "policy.lora_rank": size} for rate in (0.001, 0.003) for size in (8, 16)
     ]
-    assert [(each.ppo.learning_rate, each.policy.lora_rank) for each in found] == [
+    assert [(each.ppo.learning_rate, each.policy.lora_rank) for each in grid_points] == [
         (0.001, 8), (0.001, 16), (0.003, 8), (0.003, 16),
     ]  # fmt: skip
-    assert found[1].as_params == "ppo.learning_rate=0.001,policy.lora_rank=16"
-    assert len({each.name for each in found}) == 4
+    assert grid_points[1].as_params == "ppo.learning_rate=0.001,policy.lora_rank=16"
+    assert len({each.name for each in grid_points}) == 4
 
 
 def test_single_values_null_and_words_are_understood():
@@ -67,11 +67,13 @@ def test_best_median_over_seeds_comes_first_and_equals_keep_their_order():
     """One lucky seed does not win: medians are 0.2, 0.3, 0.3."""
     tried = combinations({"ppo.gamma": (0.1, 0.2, 0.3)}, *BASE)
     scores = [(0.1, 0.2, 9.0), (0.3, 0.2, 0.4), (0.3, 0.3, 0.3)]
-    rows = [[{"seed": seed, "validation_log_return": score} for seed, score in enumerate(own)] for own in scores]
+    rows = [
+        [{"seed": seed, "validation_log_return": score} for seed, score in enumerate(by_seed)] for by_seed in scores
+    ]
     ranked = rank(list(zip(tried, rows, strict=True)))
-    assert [row["params"] for row in ranked] == ["ppo.gamma=0.2", "ppo.gamma=0.3", "ppo.gamma=0.1"]
-    assert ranked[2]["validation_log_return"]["median"] == 0.2
-    assert ranked[2]["by_seed"] == {"0": 0.1, "1": 0.2, "2": 9.0}
+    assert [each.params for each in ranked] == ["ppo.gamma=0.2", "ppo.gamma=0.3", "ppo.gamma=0.1"]
+    assert ranked[2].validation_log_return["median"] == 0.2
+    assert ranked[2].by_seed == {"0": 0.1, "1": 0.2, "2": 9.0}
 
 
 def test_seeds_are_those_given_or_the_one():

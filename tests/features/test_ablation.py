@@ -128,23 +128,23 @@ def test_masking_knows_whose_article_it_is():
 
 
 def test_no_masked_state_of_the_simulated_market_tells_its_company(market: SimulatedMarket):
-    told = _states(market.prices, market.news, "mask_names")["news_text"]
-    assert not told.str.contains("Alder|Brixton|ALDR|BRIX").any()
-    assert told.str.contains("the company").any()
+    text = _states(market.prices, market.news, "mask_names")["news_text"]
+    assert not text.str.contains("Alder|Brixton|ALDR|BRIX").any()
+    assert text.str.contains("the company").any()
 
 
 def test_shuffled_article_says_what_an_earlier_one_of_its_symbol_said():
     news = pl.concat([_news([f"{symbol} {k}" for k in range(50)], symbol) for symbol in ("MSFT", "AAPL")])
     articles = read_articles(news, {"MSFT": ["17", "33"]})
     shuffled = ablate_articles(articles, SYMBOLS, {}, "shuffle_news", 0)
-    told = shuffled["text"].str.split(" ").list
-    assert told.get(0).to_list() == news["symbol"].to_list()
-    own = [*range(50), *range(50)]
-    said = told.get(1).cast(pl.Int64).to_list()
-    assert all(source < place for source, place in zip(said, own, strict=True) if place)
-    assert [source for source, place in zip(said, own, strict=True) if not place] == [0, 0]
-    assert len(set(said[:50])) > 15
-    assert said[:50] != said[50:]
+    shown = shuffled["text"].str.split(" ").list
+    assert shown.get(0).to_list() == news["symbol"].to_list()
+    of_symbol = [*range(50), *range(50)]
+    original = shown.get(1).cast(pl.Int64).to_list()
+    assert all(source < row for source, row in zip(original, of_symbol, strict=True) if row)
+    assert [source for source, row in zip(original, of_symbol, strict=True) if not row] == [0, 0]
+    assert len(set(original[:50])) > 15
+    assert original[:50] != original[50:]
     assert_frame_equal(shuffled.select("symbol", "available_at"), news.select("symbol", "available_at"))
     moved = shuffled.select("symbol", "text", "mentions").unique()
     assert moved.join(articles, on=["symbol", "text", "mentions"], how="anti").is_empty()
@@ -173,9 +173,9 @@ def test_ablated_texts_lack_what_they_should_and_fills_stay(market: SimulatedMar
 def test_ablated_states_do_not_depend_on_what_comes_later(market: SimulatedMarket, kind: Ablation):
     before = _states(market.prices, market.news, kind)
     cut = before["decided_at"].unique().sort()[12]
-    known = pl.col("decided_at") <= cut
+    available = pl.col("decided_at") <= cut
     for corrupt in CORRUPTIONS.values():
         after = _states(*corrupt(market.prices, market.news, cut, 1), kind)
-        assert_frame_equal(before.filter(known), after.filter(known))
+        assert_frame_equal(before.filter(available), after.filter(available))
     gone = _states(market.prices, market.news.filter(pl.col("available_at") <= cut), kind)
-    assert_frame_equal(before.filter(known), gone.filter(known))
+    assert_frame_equal(before.filter(available), gone.filter(available))

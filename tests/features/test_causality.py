@@ -25,7 +25,7 @@ Build = Callable[[pl.DataFrame, pl.DataFrame], dict[str, pl.DataFrame]]
 def dated_articles() -> pl.DataFrame:
     """An article a calendar day and symbol that tells its date and no time."""
     days = [CONFIG.first_session + timedelta(days=n) for n in range((CONFIG.last_session - CONFIG.first_session).days)]
-    known = available_from_date(pl.Series(days), "XNYS", "next_session")
+    available_at = available_from_date(pl.Series(days), "XNYS", "next_session")
     rows = [
         {
             "symbol": symbol,
@@ -37,7 +37,7 @@ def dated_articles() -> pl.DataFrame:
             "url": None,
         }
         for symbol in ("ALDR", "FJRD")
-        for day, available in zip(days, known, strict=True)
+        for day, available in zip(days, available_at, strict=True)
     ]
     return pl.DataFrame(rows, schema=NEWS)
 

@@ -125,15 +125,15 @@ def test_code_is_known_by_every_character_of_it(tmp_path):
 @pytest.mark.parametrize("file", ["features/names.py", "data/streams.py", "data/text.py"])
 def test_all_code_that_draws_or_cleans_counts(file, monkeypatch):
     read = Path.read_bytes
-    own = fingerprint.code_hash.__wrapped__()
+    current = fingerprint.code_hash.__wrapped__()
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * path.as_posix().endswith(file))
-    assert fingerprint.code_hash.__wrapped__() != own
+    assert fingerprint.code_hash.__wrapped__() != current
 
 
 def test_version_of_unicode_counts(monkeypatch):
-    own = fingerprint.code_hash.__wrapped__()
+    current = fingerprint.code_hash.__wrapped__()
     monkeypatch.setattr(fingerprint, "unidata_version", "0.0")
-    assert fingerprint.code_hash.__wrapped__() != own
+    assert fingerprint.code_hash.__wrapped__() != current
 
 
 def test_damaged_or_missing_table_is_made_anew_and_said(tmp_path, caplog):

@@ -83,11 +83,11 @@ def test_rsi_is_wilders():
     np.testing.assert_allclose(complete(WALK)["rsi_14"], expected[-complete(WALK).height :], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("step", "rsi", "place"), [(1.0, 100.0, 1.0), (-1.0, 0.0, 0.0)])
-def test_prices_that_only_rise_or_fall_have_the_extreme_rsi_and_place_in_their_range(step, rsi, place):
+@pytest.mark.parametrize(("step", "rsi", "position"), [(1.0, 100.0, 1.0), (-1.0, 0.0, 0.0)])
+def test_prices_that_only_rise_or_fall_have_the_extreme_rsi_and_place_in_their_range(step, rsi, position):
     last = compute_indicators(table_of(200 + step * np.arange(70.0))).row(-1, named=True)
     assert last["rsi_14"] == rsi
-    assert last["range_60"] == place
+    assert last["range_60"] == position
 
 
 def test_macd_is_the_histogram_over_the_price():

@@ -186,8 +186,8 @@ def test_newest_article_is_shown_first():
 
 
 def test_article_that_mentions_the_company_is_shown_before_newer_ones():
-    said = {14: "Alder Foods burns", 15: "Oil falls", 16: "ALDR halted", 17: "Rain"}
-    news = pl.concat([article(datetime(2021, 3, 1, hour, tzinfo=UTC), text) for hour, text in said.items()])
+    headlines = {14: "Alder Foods burns", 15: "Oil falls", 16: "ALDR halted", 17: "Rain"}
+    news = pl.concat([article(datetime(2021, 3, 1, hour, tzinfo=UTC), text) for hour, text in headlines.items()])
     session = date(2021, 3, 1)
     states, _ = build(news=news, names={"ALDR": ("Alder Foods",), "FJRD": ("Oil",)})
     shown = states["ALDR"].filter(pl.col("session") == session)["news_text"].item()
@@ -305,12 +305,12 @@ def corrupt_news_dropped(prices: pl.DataFrame, news: pl.DataFrame) -> tuple[pl.D
 )
 def test_future_prices_and_news_leave_the_states_before_byte_identical(corrupt, t, digest_sessions):
     cutoff = ALDR["decided_at"][t]
-    known, future = pl.col("available_at") <= cutoff, pl.col("available_at") > cutoff
+    past, future = pl.col("available_at") <= cutoff, pl.col("available_at") > cutoff
     prices, news = corrupt(MARKET.prices.filter(future), MARKET.news.filter(future))
     honest, _ = build(digest_sessions=digest_sessions)
     corrupted, _ = build(
-        pl.concat([MARKET.prices.filter(known), prices]).sort("symbol", "session"),
-        pl.concat([MARKET.news.filter(known), news]),
+        pl.concat([MARKET.prices.filter(past), prices]).sort("symbol", "session"),
+        pl.concat([MARKET.news.filter(past), news]),
         digest_sessions=digest_sessions,
     )
     assert up_to(corrupted, cutoff) == up_to(honest, cutoff)

@@ -19,7 +19,8 @@ from flag_kedro.features.market_state import build_market_states
 from flag_kedro.hooks.parameters import Settings, check_parameters
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
-from flag_kedro.ppo.launch import start_training
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 BASE = Path(__file__).resolve().parents[2] / "conf" / "base" / "parameters.yml"
 States = dict[str, pl.DataFrame]
@@ -47,9 +48,10 @@ def train_shipped(settings: Settings, states: States, folder: Path) -> ActorCrit
     )
     prompts = [text for texts in train.prefixes for text in texts]
     write_backbone(settings.policy, [*prompts, *compact_account_texts() * 100], settings.seed, folder)
-    model, updates = start_training(
-        folder, train, validation, settings.env, settings.policy, settings.ppo, settings.runtime, settings.seed
+    spec = TrainingSpec(
+        folder, None, train, validation, settings.env, settings.policy, settings.ppo, settings.runtime, settings.seed
     )
+    model, updates = start_training(spec)
     for _ in updates:
         pass
     return model

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from flag_kedro.data.config import DataConfig
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.pipelines.reproduce.nodes import read_published_prices
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -88,7 +88,7 @@ def test_without_a_folder_the_run_says_how_to_give_one(kedro: Kedro, tmp_path: P
 
 
 def test_folder_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(DataError, match=r"data\.path: .*nowhere is not a folder"):
+    with pytest.raises(ParameterError, match=r"data\.path: .*nowhere is not a folder"):
         read_published_prices(DataConfig(path=str(tmp_path / "nowhere")))
 
 

@@ -11,18 +11,18 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.config import BacktestConfig
-from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
-from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.backtest.trials import ScoredTrial
+from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.errors import DataError
-from flag_kedro.experiments import runs
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.errors import DataError, ParameterError
+from flag_kedro.experiments import runs, training
 from flag_kedro.experiments.config import SweepConfig, WalkForwardConfig
 from flag_kedro.experiments.finished import remove_rows
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
-from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.pipelines import trainings
-from flag_kedro.pipelines.backtest.trials import count_attempts
-from flag_kedro.pipelines.facts import market_facts, training_facts
+from flag_kedro.pipelines.shared import choose_training_settings
 from flag_kedro.pipelines.sweep.nodes import sweep
 from flag_kedro.pipelines.training.seeds import run_seeds
 from flag_kedro.pipelines.walk_forward.nodes import draw_walk_forward, walk_forward
@@ -30,13 +30,16 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import folder_hash, write_manifest
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.tracking.trials import ScoredTrial, known_trials
+from flag_kedro.tracking.trials import count_validated, known_trials
 
 States = dict[str, pl.DataFrame]
 Result = dict[str, Any]
-PPO = PPOConfig(total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0)
+PPO = PPOConfig(
+    total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0,
+    learning_rate=5e-4, gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True, ent_coef=0.05,
+    gradient_accumulation_steps=8, stagger_starts=False, reward_scale=1.0,
+)  # fmt: skip
 FOLDS = WalkForwardConfig(train_sessions=20, validation_sessions=10, test_sessions=12)
-NEWS, SIMULATED, FEATURES = NewsConfig(), SimulatedConfig(), FeaturesConfig()
 ENV, POLICY, RUNTIME = EnvConfig(), PolicyConfig(), RuntimeConfig(device="cpu", threads=1)
 
 
@@ -66,13 +69,17 @@ def nothing_shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def settings_of(split: MarketSplit, ppo: PPOConfig = PPO) -> RunSettings:
+    return choose_training_settings(split, POLICY, ppo, RUNTIME)
+
+
 @pytest.fixture(scope="module")
 def roll(small_states: States, data: DataConfig, nothing_shared: Path) -> Callable[..., Result]:
     def run(folder: Path, seeds: str = "1 2", states: States = small_states, ppo: PPOConfig = PPO) -> Result:
-        facts = market_facts(data, NEWS, SIMULATED, FEATURES)
+        split = MarketSplit(states, data, ENV)
         return walk_forward(
-            states, facts, nothing_shared, folder / "trunk", folder / "rows", FOLDS, data, NEWS, SIMULATED, FEATURES,
-            ENV, POLICY, ppo, RUNTIME, BacktestConfig(bootstrap_draws=200), 0, seeds,
+            split, nothing_shared, folder / "trunk", folder / "rows", FOLDS, settings_of(split, ppo),
+            BacktestConfig(bootstrap_draws=200), 0, seeds,
         )  # fmt: skip
 
     return run
@@ -149,8 +156,8 @@ def test_stopped_in_the_third_training_it_goes_on_there(
     assert len(list(folder.glob("checkpoints/*/update-*"))) == 1
 
     started: list[int] = []
-    start = runs.start_training
-    monkeypatch.setattr(runs, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    start = training.start_training
+    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[0].seed), start(*args))[1])
     with mlflow.start_run() as again:
         assert roll(tmp_path) == rolled[0]
     assert started == [1, 2]  # the seeds of fold 2
@@ -168,8 +175,8 @@ def test_rows_wait_for_another_seed_but_not_for_other_parameters(
     rolled: tuple[Result, str, Path], roll: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ):
     started: list[int] = []
-    start = runs.start_training
-    monkeypatch.setattr(runs, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    start = training.start_training
+    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[0].seed), start(*args))[1])
     more = roll(rolled[2], seeds="2 3")
     assert started == [3, 3]
     assert own(more["rows"][0]) == own(rolled[0]["rows"][1])
@@ -181,22 +188,23 @@ def test_rows_wait_for_another_seed_but_not_for_other_parameters(
 def trained(small_states: States, data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """A bundle as train_policy makes it with seed 4, and its row."""
     folder = tmp_path_factory.mktemp("bundle")
-    facts = training_facts(small_states, data, ENV)
+    split = MarketSplit(small_states, data, ENV)
     assert data.windows is not None
     assert data.windows.train is not None
     assert data.windows.test is not None
     fold = Fold("run", data.windows.train, data.windows.validation, data.windows.test)
-    settings = runs.RunSettings(ENV, POLICY, PPO, RUNTIME, facts["calendars"])
-    shown = {name: facts[name] for name in ("symbols", "calendars", "data_hash")}
-    return folder, runs.run_fold(small_states, fold, 4, settings, runs.Shared(), facts=shown, bundle=folder)
+    row = runs.run_fold(
+        small_states, fold, 4, settings_of(split), runs.Shared(), facts=split.state_facts, bundle=folder
+    )
+    return folder, row
 
 
 def seeds_of(trained: tuple[Path, Result], states: States, data: DataConfig, folder: Path, seeds: Any) -> Result:
     bundle, row = trained
+    split = MarketSplit(states, data, ENV)
     return run_seeds(
-        states, bundle / "backbone", bundle, row["history"], folder / "trunk", folder / "rows", data, ENV, POLICY, PPO,
-        RUNTIME, seeds,
-    )  # fmt: skip
+        split, bundle / "backbone", bundle, row["history"], folder / "trunk", folder / "rows", settings_of(split), seeds
+    )
 
 
 def test_first_seed_is_only_scored_and_all_are_trials_of_one_configuration(
@@ -204,8 +212,8 @@ def test_first_seed_is_only_scored_and_all_are_trials_of_one_configuration(
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     started: list[int] = []
-    start = runs.start_training
-    monkeypatch.setattr(runs, "start_training", lambda *args: (started.append(args[7]), start(*args))[1])
+    start = training.start_training
+    monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[0].seed), start(*args))[1])
     with mlflow.start_run() as parent:
         result = seeds_of(trained, small_states, data, tmp_path, "4 5")
         first, second = (ScoredTrial(**row["trial"]) for row in result["rows"])
@@ -260,11 +268,10 @@ def test_sweep_does_without_the_test_window_and_is_counted_for_it(
     config = SweepConfig(grid={"ppo.learning_rate": [5e-4, 5e-3]})
     assert PPO.learning_rate == 5e-4
     with mlflow.start_run() as parent:
+        split = MarketSplit(unreadable(small_states, data), data, ENV)
         result = sweep(
-            unreadable(small_states, data), market_facts(data, NEWS, SIMULATED, FEATURES), nothing_shared,
-            tmp_path / "trunk", tmp_path / "rows", config, data, NEWS, SIMULATED, FEATURES, ENV, POLICY, PPO, RUNTIME,
-            0, "4 5",
-        )  # fmt: skip
+            split, nothing_shared, tmp_path / "trunk", tmp_path / "rows", config, settings_of(split), 0, "4 5"
+        )
     assert [run.info.status for run in children(parent.info.run_id)] == ["FINISHED"] * 4
     assert result["rows"][0]["history"] == trained[1]["history"]
     best = result["combinations"][0]
@@ -274,29 +281,27 @@ def test_sweep_does_without_the_test_window_and_is_counted_for_it(
     test = tuple(result["windows"]["test"])
     with mlflow.start_run():
         scored = ScoredTrial(**seeds_of(trained, small_states, data, tmp_path, "4")["rows"][0]["trial"])
-        found = count_attempts(small_states, test, [scored])
-        everything = count_attempts(small_states, test, [replace(scored, attempt="")])
+        found = count_validated(small_states, test, [scored])
+        everything = count_validated(small_states, test, [replace(scored, attempt="")])
     assert len(everything) == 4
     assert len(found) == 3  # the one that was scored since is counted as a scored trial
     shifted = {symbol: table.with_columns(pl.col("mark_price") * 2) for symbol, table in small_states.items()}
     with mlflow.start_run():
-        assert count_attempts(shifted, test, [scored]) == []
+        assert count_validated(shifted, test, [scored]) == []
 
 
 def test_sweep_needs_a_grid_and_a_validation_window(
     small_states: States, data: DataConfig, nothing_shared: Path, tmp_path: Path
 ):
     def run(config: SweepConfig, data: DataConfig) -> Result:
-        return sweep(
-            small_states, market_facts(data, NEWS, SIMULATED, FEATURES), nothing_shared, tmp_path, tmp_path, config,
-            data, NEWS, SIMULATED, FEATURES, ENV, POLICY, PPO, RUNTIME, 0, None,
-        )  # fmt: skip
+        split = MarketSplit(small_states, data, ENV)
+        return sweep(split, nothing_shared, tmp_path, tmp_path, config, settings_of(split), 0, None)
 
-    with pytest.raises(DataError, match=r"sweep\.grid is empty: name what to try"):
+    with pytest.raises(ParameterError, match=r"sweep\.grid is empty: name what to try"):
         run(SweepConfig(), data)
     assert data.windows is not None
     without = DataConfig(
         source="investorbench", path="x", windows=WindowsConfig(train=data.windows.train, test=data.windows.test)
     )
-    with pytest.raises(DataError, match=r"there is none; set data\.windows\.validation"):
+    with pytest.raises(ParameterError, match=r"there is none; set data\.windows\.validation"):
         run(SweepConfig(grid={"ppo.gamma": [0.5]}), without)

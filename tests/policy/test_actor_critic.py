@@ -9,7 +9,7 @@ import torch
 from flag_kedro.env.prompt import compact_account_texts
 from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.backbone import load_backbone
 from flag_kedro.policy.config import PolicyConfig
@@ -26,11 +26,11 @@ def make_states(window: TradingWindow, rows: list[tuple[int, int]]) -> States:
 
 
 def test_equal_states_are_evaluated_once(actor_critic: ActorCritic, small_window: TradingWindow):
-    leaves: list[int] = []
-    read = actor_critic.top.read_leaves
-    actor_critic.top.read_leaves = lambda *given: leaves.append(int((given[2] > 1).sum())) or read(*given)
+    num_suffixes: list[int] = []
+    extend = actor_critic.top.extend
+    actor_critic.top.extend = lambda *given: num_suffixes.append(int((given[2] > 1).sum())) or extend(*given)
     actor_critic.evaluate(make_states(small_window, [(0, 0), (0, 0), (1, 0), (0, 5), (0, 0)]))
-    assert sum(leaves) == 3  # a dummy has one token
+    assert sum(num_suffixes) == 3  # a dummy has one token
 
 
 def test_repeated_states_get_the_gradient_of_separate_ones(actor_critic: ActorCritic, small_window: TradingWindow):
@@ -89,8 +89,8 @@ def test_answers_equal_transformers_on_one_unpadded_prompt(
     with torch.no_grad():
         hidden = plain(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
         expected = actor_critic.heads["value"](hidden).item()
-        found = actor_critic.evaluate(states).values.item()
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        value = actor_critic.evaluate(states).values.item()
+    assert value == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_only_the_top_and_the_heads_learn(actor_critic: ActorCritic):
@@ -130,7 +130,7 @@ def test_backbone_that_looks_ahead_is_refused(tiny_backbone: Path):
     for module in model.modules():
         if hasattr(module, "is_causal"):
             module.is_causal = False
-    with pytest.raises(DataError, match="causal"):
+    with pytest.raises(ParameterError, match="causal"):
         model.check_backbone("float32")
 
 
@@ -151,5 +151,5 @@ def test_padding_is_obeyed_by_a_plain_call_of_the_backbone(tiny_backbone: Path):
     positions = (torch.arange(14) - 4).clamp(min=0)[None]
     with torch.no_grad():
         expected = model.backbone(input_ids=ids).last_hidden_state[0, -1]
-        found = model.backbone(input_ids=padded, attention_mask=mask, position_ids=positions).last_hidden_state[0, -1]
-    assert torch.allclose(found, expected, atol=1e-5)
+        output = model.backbone(input_ids=padded, attention_mask=mask, position_ids=positions).last_hidden_state[0, -1]
+    assert torch.allclose(output, expected, atol=1e-5)

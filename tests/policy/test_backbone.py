@@ -19,7 +19,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import build_actor_critic
 from flag_kedro.policy.backbone import load_tokenizer, write_backbone
 from flag_kedro.policy.config import PolicyConfig
@@ -58,17 +58,17 @@ def test_family_without_such_layers_is_refused(save_backbone: Save):
     source = save_backbone(FalconModel(FalconConfig(**SMALL)))
     for trainable in ("lora", "layers"):
         config = PolicyConfig(backbone=str(source), trainable=trainable)
-        with pytest.raises(DataError, match=r"no blocks named layers\.N"):
+        with pytest.raises(ParameterError, match=r"no blocks named layers\.N"):
             build_actor_critic(source, config, 0, torch.device("cpu"))
 
 
 def test_missing_weights_are_refused_not_drawn_at_random(save_backbone: Save, tmp_path: Path):
     source = save_backbone(MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)))
     weights = load_file(source / "model.safetensors")
-    kept = {name: weight for name, weight in weights.items() if "layers.0.mlp" not in name}
-    save_file(kept, source / "model.safetensors", metadata={"format": "pt"})
+    remaining = {name: weight for name, weight in weights.items() if "layers.0.mlp" not in name}
+    save_file(remaining, source / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "backbone").mkdir()
-    with pytest.raises(DataError, match=r"lacks 3 weights, first layers\.0\.mlp"):
+    with pytest.raises(ParameterError, match=r"lacks 3 weights, first layers\.0\.mlp"):
         write_backbone(PolicyConfig(backbone=str(source)), [], 0, tmp_path / "backbone")
 
 

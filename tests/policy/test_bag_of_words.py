@@ -70,9 +70,11 @@ def test_answers_are_dot_products_with_a_row_of_ones_and_zeros(
     weights = {name: weight.double().numpy() for name, weight in window_policy.heads.state_dict().items()}
     scores = np.where(asked.action_mask, np.exp(rows @ weights["policy.weight"]), 0.0)
     with torch.no_grad():
-        said = window_policy.evaluate(asked)
-    np.testing.assert_allclose(said.log_probs.exp(), scores / scores.sum(axis=1, keepdims=True), rtol=2e-5, atol=1e-7)
-    np.testing.assert_allclose(said.values, (rows @ weights["value.weight"])[:, 0], rtol=1e-5, atol=1e-5)
+        evaluation = window_policy.evaluate(asked)
+    np.testing.assert_allclose(
+        evaluation.log_probs.exp(), scores / scores.sum(axis=1, keepdims=True), rtol=2e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(evaluation.values, (rows @ weights["value.weight"])[:, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_bits_of_a_state_do_not_depend_on_its_neighbours(

@@ -70,17 +70,17 @@ def test_bits_of_a_state_depend_neither_on_neighbours_nor_on_its_place(
 ):
     model = build(wide_backbone, replace(NEVER, dtype=dtype, **change))
     alone = {row: model.evaluate(states_of([row])) for row in ROWS}
-    assert len({float(said.values.detach()) for said in alone.values()}) == len(ROWS)
+    assert len({float(evaluation.values.detach()) for evaluation in alone.values()}) == len(ROWS)
 
     @settings(max_examples=12)
     @given(st.permutations(ROWS), st.integers(1, len(ROWS)), st.integers(0, 3))
     @example(ROWS, len(ROWS), 3)
     def check(order: list[tuple[int, int]], num: int, repeated: int) -> None:
         chosen = order[:num] + order[:repeated]
-        said = model.evaluate(states_of(chosen))
-        for place, row in enumerate(chosen):
-            assert torch.equal(said.values[place], alone[row].values[0]), (place, row)
-            assert torch.equal(said.log_probs[place], alone[row].log_probs[0]), (place, row)
+        evaluation = model.evaluate(states_of(chosen))
+        for index, row in enumerate(chosen):
+            assert torch.equal(evaluation.values[index], alone[row].values[0]), (index, row)
+            assert torch.equal(evaluation.log_probs[index], alone[row].log_probs[0]), (index, row)
 
     check()
 

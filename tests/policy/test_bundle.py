@@ -77,8 +77,8 @@ def test_peft_opens_the_bundle_with_the_trained_adapter(tiny_backbone: Path, tmp
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         expected = model.backbone(input_ids=ids).last_hidden_state
-        found = opened(input_ids=ids).last_hidden_state
-    assert torch.equal(expected, found)
+        reopened = opened(input_ids=ids).last_hidden_state
+    assert torch.equal(expected, reopened)
 
 
 def test_bundle_carries_no_path_of_this_machine(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):

@@ -44,11 +44,11 @@ def test_answers_have_the_bits_of_the_policy_and_no_gradients(actor_critic: Acto
     asked = states(small_window, [(0, FLAT), (2, LONG), (0, FLAT), (1, LONG), (2, LONG)])
     table = EvaluationCache(actor_critic)
     table.evaluate(states(small_window, [(2, LONG), (5, FLAT)]))
-    found, expected = table.evaluate(asked), actor_critic.evaluate(asked)
-    assert torch.equal(found.log_probs, expected.log_probs)
-    assert torch.equal(found.values, expected.values)
+    actual, expected = table.evaluate(asked), actor_critic.evaluate(asked)
+    assert torch.equal(actual.log_probs, expected.log_probs)
+    assert torch.equal(actual.values, expected.values)
     assert expected.values.requires_grad
-    assert not found.values.requires_grad
+    assert not actual.values.requires_grad
 
 
 def test_other_legal_actions_are_another_state(actor_critic: ActorCritic, small_window: TradingWindow):

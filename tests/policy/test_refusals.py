@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from flag_kedro.env.states import States
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache
@@ -159,13 +159,13 @@ def test_attention_itself_refuses_dropout(open_model: Callable[..., ActorCritic]
 def test_backbone_that_reads_in_another_way_is_refused(
     model: Callable[[], PreTrainedModel], reason: str, open_model: Callable[..., ActorCritic]
 ):
-    with pytest.raises(DataError, match=reason):
+    with pytest.raises(ParameterError, match=reason):
         open_model(model(), trainable="layers")
 
 
 @pytest.mark.parametrize("multiplier", [1.2, 3.0])
 def test_a_small_difference_is_found_under_bfloat16_too(multiplier: float, open_model: Callable[..., ActorCritic]):
-    with pytest.raises(DataError, match="token by token"):
+    with pytest.raises(ParameterError, match="token by token"):
         open_model(GraniteModel(GraniteConfig(**SMALL, embedding_multiplier=multiplier)), dtype="bfloat16")
 
 
@@ -187,7 +187,7 @@ def test_positions_that_depend_on_the_length_of_a_prompt_are_refused(
     rope: dict[str, object], open_model: Callable[..., ActorCritic]
 ):
     config = LlamaConfig(**SMALL, max_position_embeddings=2048, rope_parameters={"rope_theta": 10_000.0, **rope})
-    with pytest.raises(DataError, match=f"rotary embedding {rope['rope_type']} are not supported"):
+    with pytest.raises(ParameterError, match=f"rotary embedding {rope['rope_type']} are not supported"):
         open_model(LlamaModel(config))
 
 
@@ -228,7 +228,7 @@ def test_cache_of_another_split_or_number_format_is_refused(llama_backbone: Path
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_attention_that_was_changed_later_is_refused(attention: str, llama_backbone: Path, states_of: StatesOf):
-    """Eager attention would add our boolean masks to scores; both would know no stems."""
+    """Eager attention would add our boolean masks to scores; both would know no prefixes."""
     model = build_actor_critic(llama_backbone, PolicyConfig(frozen_layers=1), 0, CPU)
     states = states_of([(0, 0)])
     expected = model.evaluate(states).values
@@ -252,5 +252,5 @@ def test_check_at_load_finds_masks_that_are_not_obeyed(llama_backbone: Path, mon
 
     monkeypatch.setattr(attention, "_attend", add_mask)
     for config in (PolicyConfig(frozen_layers=1), PolicyConfig(frozen_layers=2, dtype="bfloat16")):
-        with pytest.raises(DataError, match="does not read prompts token by token"):
+        with pytest.raises(ParameterError, match="does not read prompts token by token"):
             build_actor_critic(llama_backbone, replace(config, trunk_cache="never"), 0, CPU)

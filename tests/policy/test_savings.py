@@ -30,7 +30,7 @@ COMBINATIONS = [
     for packing, distinct, cache in product((False, True), (False, True), ("never", "ram"))
 ]
 ROWS = [(0, 0), (0, 5), (1, 5), (0, 0), (2, 9), (3, 0), (4, 30), (2, 9), (5, 1), (6, 14), (2, 0), (7, 22), (0, 0)]
-"""Prefix and account: eight sessions, repeated states, and one stem with up to two leaves."""
+"""Prefix and account: eight sessions, repeated states, and one prefix with up to two suffixes."""
 StatesOf = Callable[[Sequence[tuple[int, int]]], States]
 
 
@@ -94,11 +94,11 @@ def everything(model: nn.Module, log_probs: Tensor, values: Tensor) -> dict[str,
     return {"log_probs": finite.detach(), "values": values.detach(), "loss": loss.detach(), **gradients}
 
 
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """To 1e-5, in norm and in the largest deviation, tensor by tensor; the whole gradient too."""
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, truth in expected.items():
-        difference = found[name] - truth
+        difference = actual[name] - truth
         assert float(difference.norm()) <= TOLERANCE * float(truth.norm()), name
         assert float(difference.abs().max()) <= TOLERANCE * float(truth.abs().max()), name
 
@@ -113,9 +113,9 @@ def compare(folder: Path, config: PolicyConfig, states: States, combinations: Se
         model = build_actor_critic(folder, asked, 0, torch.device("cpu"), cache)
         model.load_state_dict(plain.state_dict())
         for _ in range(1 if cache is None else 2):  # the second time from the cache
-            said = model.evaluate(states)
-            assert (said.log_probs.isinf().numpy() == ~states.action_mask).all()
-            assert_equal(everything(model, said.log_probs, said.values), expected)
+            evaluation = model.evaluate(states)
+            assert (evaluation.log_probs.isinf().numpy() == ~states.action_mask).all()
+            assert_equal(everything(model, evaluation.log_probs, evaluation.values), expected)
         assert cache is None or cache.hits > 0
 
 
@@ -144,7 +144,7 @@ def test_trunk_of_no_layer_and_top_of_one_layer_are_exact(
 
 @pytest.mark.parametrize("batch_tokens", [64, 192, 2048])
 def test_size_of_batches_does_not_matter(llama_backbone: Path, batch_tokens: int, states_of: StatesOf):
-    """From a dozen batches of one stem each, in two chunks, to one batch of all."""
+    """From a dozen batches of one prefix each, in two chunks, to one batch of all."""
     rows = [(prefix, account) for prefix in range(14) for account in (0, prefix + 1)]
     config = PolicyConfig(frozen_layers=1, lora_rank=4, lora_alpha=4.0, batch_tokens=batch_tokens)
     compare(llama_backbone, config, states_of(rows), [COMBINATIONS[-1]])

@@ -35,11 +35,11 @@ def test_bfloat16_gives_nearly_the_answers_of_float32(
         build(family_backbone, PolicyConfig(trainable=trainable, lora_alpha=4.0, dtype=dtype))
         for dtype in ("float32", "bfloat16")
     )
-    expected, found = full.evaluate(states), half.evaluate(states)
-    assert found.values.dtype == found.log_probs.dtype == torch.float32
+    expected, lowered = full.evaluate(states), half.evaluate(states)
+    assert lowered.values.dtype == lowered.log_probs.dtype == torch.float32
     legal = torch.from_numpy(states.action_mask)
     for name in ("values", "log_probs"):
-        truth, answer = getattr(expected, name), getattr(found, name)
+        truth, answer = getattr(expected, name), getattr(lowered, name)
         if name == "log_probs":
             truth, answer = truth[legal], answer[legal]
         difference = float((answer - truth).detach().norm() / truth.detach().norm())
@@ -61,13 +61,13 @@ def test_bfloat16_gradients_are_summed_in_float32(
         model = build(
             folder, PolicyConfig(frozen_layers=1, trainable=trainable, lora_alpha=4.0, dtype=dtype, **batches)
         )
-        said = model.evaluate(states)
-        (said.values * torch.linspace(0.5, 1.5, len(states))).mean().backward()
+        evaluation = model.evaluate(states)
+        (evaluation.values * torch.linspace(0.5, 1.5, len(states))).mean().backward()
         return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
     expected = gradients("float32")
     together, apart = gradients("bfloat16", batch_tokens=16384), gradients("bfloat16", batch_tokens=64, packing=False)
-    errors = [float((found - expected).norm() / expected.norm()) for found in (together, apart)]
+    errors = [float((gradient - expected).norm() / expected.norm()) for gradient in (together, apart)]
     assert errors[0] > 1e-4
     assert errors[1] < 1.3 * errors[0], errors
 
@@ -90,8 +90,8 @@ def test_weights_and_gradients_stay_float32_through_a_step(
     learning = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=1e-5)
     before = [weight.detach().clone() for weight in learning]
-    said = model.evaluate(states_of(ROWS))
-    (said.values.square().sum() + said.log_probs.exp().square().sum()).backward()
+    evaluation = model.evaluate(states_of(ROWS))
+    (evaluation.values.square().sum() + evaluation.log_probs.exp().square().sum()).backward()
     optimizer.step()
     for weight, old in zip(learning, before, strict=True):
         assert weight.grad is not None
@@ -126,11 +126,11 @@ def test_frozen_copy_shares_no_layer_that_learns(build: Build, trainable: str, l
     copied = frozen_copy(model)
     assert isinstance(copied, ActorCritic)
     learning = {id(part) for part in model.modules() if any(weight.requires_grad for weight in part.parameters())}
-    own = set(map(id, copied.modules()))
+    copies = set(map(id, copied.modules()))
     parts = [*copied.trunk.layers, copied.trunk.embed, *copied.top.layers, copied.top.norm, *copied.top.heads]
-    assert {id(part) for part in parts} <= own
+    assert {id(part) for part in parts} <= copies
     assert learning
-    assert not own & learning
+    assert not copies & learning
     assert copied.trunk.layers == model.trunk.layers  # whose parts other processes may hold
 
 

@@ -17,36 +17,40 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from flag_kedro.policy.trunk_cache import Ids, TrunkCache, TrunkRow
+from flag_kedro.policy.trunk_cache import TokenIds, TrunkCache, TrunkRow
 
 CONTEXT: dict[str, str | int] = {"backbone": "abc", "split": 1, "dtype": "float32"}
-STEM, OTHER, THIRD = (1, 2), (3, 4), (5, 6)
-LEAF, LONG_LEAF = (7,), (8, 9)
+PREFIX, OTHER, THIRD = (1, 2), (3, 4), (5, 6)
+SUFFIX, LONG_SUFFIX = (7,), (8, 9)
 AMPLE = 10**9
 
 
 def truth(
-    stem: Ids, leaves: Sequence[Ids] = (LEAF,), hidden: int = 2, dtype: torch.dtype = torch.float32, seed: int = 0
+    prefix: TokenIds,
+    suffixes: Sequence[TokenIds] = (SUFFIX,),
+    hidden: int = 2,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
 ) -> TrunkRow:
     """A row that depends on the token ids alone, as the trunk's do: 8 bytes per token unless told otherwise."""
 
-    def say(*ids: Ids) -> Tensor:
+    def hidden_states(*ids: TokenIds) -> Tensor:
         generator = torch.Generator().manual_seed(hash((ids, seed)) % 2**63)
         return torch.randn(len(ids[-1]), hidden, generator=generator).to(dtype)
 
-    return TrunkRow(say(stem), {leaf: say(stem, leaf) for leaf in leaves})
+    return TrunkRow(hidden_states(prefix), {suffix: hidden_states(prefix, suffix) for suffix in suffixes})
 
 
 def bits(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...], bytes]:
     return tensor.dtype, tuple(tensor.shape), tensor.view(torch.uint8).numpy().tobytes()
 
 
-def assert_same(found: TrunkRow | None, expected: TrunkRow) -> None:
-    """Bit by bit; the found row may have more leaves."""
-    assert found is not None
-    assert bits(found.stem) == bits(expected.stem)
-    for leaf, tensor in expected.leaves.items():
-        assert bits(found.leaves[leaf]) == bits(tensor)
+def assert_same(cached: TrunkRow | None, expected: TrunkRow) -> None:
+    """Bit by bit; the cached row may have more suffixes."""
+    assert cached is not None
+    assert bits(cached.prefix) == bits(expected.prefix)
+    for suffix, tensor in expected.suffixes.items():
+        assert bits(cached.suffixes[suffix]) == bits(tensor)
 
 
 def files(folder: Path) -> list[Path]:
@@ -58,84 +62,84 @@ def files(folder: Path) -> list[Path]:
 
 def test_oldest_row_leaves_an_overfull_cache():
     cache = TrunkCache(CONTEXT, max_bytes=48)  # two rows of 3 tokens, 8 bytes each
-    for stem in (STEM, OTHER, THIRD):
-        cache.put(stem, truth(stem))
+    for prefix in (PREFIX, OTHER, THIRD):
+        cache.put(prefix, truth(prefix))
     assert cache.nbytes == 48
-    assert cache.get(STEM, [LEAF]) is None
-    assert_same(cache.get(OTHER, [LEAF]), truth(OTHER))
-    assert_same(cache.get(THIRD, [LEAF]), truth(THIRD))
+    assert cache.get(PREFIX, [SUFFIX]) is None
+    assert_same(cache.get(OTHER, [SUFFIX]), truth(OTHER))
+    assert_same(cache.get(THIRD, [SUFFIX]), truth(THIRD))
     assert (cache.hits, cache.disk_hits, cache.misses, cache.rejected) == (2, 0, 1, 0)
 
 
 def test_row_just_asked_for_outlives_a_younger_one():
     cache = TrunkCache(CONTEXT, max_bytes=48)
-    cache.put(STEM, truth(STEM))
+    cache.put(PREFIX, truth(PREFIX))
     cache.put(OTHER, truth(OTHER))
-    cache.get(STEM, [LEAF])
+    cache.get(PREFIX, [SUFFIX])
     cache.put(THIRD, truth(THIRD))
-    assert_same(cache.get(STEM, [LEAF]), truth(STEM))
-    assert cache.get(OTHER, [LEAF]) is None
+    assert_same(cache.get(PREFIX, [SUFFIX]), truth(PREFIX))
+    assert cache.get(OTHER, [SUFFIX]) is None
 
 
-def test_leaves_of_one_stem_are_joined():
+def test_suffixes_of_one_prefix_are_joined():
     cache = TrunkCache(CONTEXT, AMPLE)
-    cache.put(STEM, truth(STEM, [LEAF]))
-    assert cache.get(STEM, [LEAF, LONG_LEAF]) is None
-    cache.put(STEM, truth(STEM, [LONG_LEAF]))
+    cache.put(PREFIX, truth(PREFIX, [SUFFIX]))
+    assert cache.get(PREFIX, [SUFFIX, LONG_SUFFIX]) is None
+    cache.put(PREFIX, truth(PREFIX, [LONG_SUFFIX]))
     assert cache.nbytes == (2 + 1 + 2) * 8
-    assert_same(cache.get(STEM, [LONG_LEAF, LEAF]), truth(STEM, [LEAF, LONG_LEAF]))
+    assert_same(cache.get(PREFIX, [LONG_SUFFIX, SUFFIX]), truth(PREFIX, [SUFFIX, LONG_SUFFIX]))
 
 
 def test_growing_row_pushes_others_out():
     cache = TrunkCache(CONTEXT, max_bytes=48)
-    cache.put(STEM, truth(STEM))
+    cache.put(PREFIX, truth(PREFIX))
     cache.put(OTHER, truth(OTHER))
-    cache.put(STEM, truth(STEM, [LONG_LEAF]))
-    assert cache.get(OTHER, [LEAF]) is None
-    assert_same(cache.get(STEM, [LEAF]), truth(STEM))
+    cache.put(PREFIX, truth(PREFIX, [LONG_SUFFIX]))
+    assert cache.get(OTHER, [SUFFIX]) is None
+    assert_same(cache.get(PREFIX, [SUFFIX]), truth(PREFIX))
     assert cache.nbytes == 40
 
 
 def test_row_above_the_budget_is_not_kept_and_pushes_nobody_out():
     cache = TrunkCache(CONTEXT, max_bytes=24)
-    cache.put(STEM, truth(STEM))
-    cache.put(OTHER, truth(OTHER, [LONG_LEAF]))  # 32 bytes
-    assert cache.get(OTHER, [LONG_LEAF]) is None
-    assert_same(cache.get(STEM, [LEAF]), truth(STEM))
+    cache.put(PREFIX, truth(PREFIX))
+    cache.put(OTHER, truth(OTHER, [LONG_SUFFIX]))  # 32 bytes
+    assert cache.get(OTHER, [LONG_SUFFIX]) is None
+    assert_same(cache.get(PREFIX, [SUFFIX]), truth(PREFIX))
 
 
-def test_new_leaves_replace_old_ones_where_both_exceed_the_budget():
+def test_new_suffixes_replace_old_ones_where_both_exceed_the_budget():
     cache = TrunkCache(CONTEXT, max_bytes=32)
-    cache.put(STEM, truth(STEM, [LEAF]))
-    cache.put(STEM, truth(STEM, [LONG_LEAF]))  # 24 and 32 bytes, 40 together
-    assert_same(cache.get(STEM, [LONG_LEAF]), truth(STEM, [LONG_LEAF]))
-    assert cache.get(STEM, [LEAF]) is None
+    cache.put(PREFIX, truth(PREFIX, [SUFFIX]))
+    cache.put(PREFIX, truth(PREFIX, [LONG_SUFFIX]))  # 24 and 32 bytes, 40 together
+    assert_same(cache.get(PREFIX, [LONG_SUFFIX]), truth(PREFIX, [LONG_SUFFIX]))
+    assert cache.get(PREFIX, [SUFFIX]) is None
     assert cache.nbytes == 32
 
 
 def test_views_are_copied_so_that_bytes_counted_are_bytes_held():
     batch = torch.arange(400.0).reshape(100, 4)
     cache = TrunkCache(CONTEXT, AMPLE)
-    cache.put(STEM, TrunkRow(batch[:2], {LEAF: batch[50:51], LONG_LEAF: batch.T[:2], (): batch[:0]}))
-    row = cache.get(STEM, [])
+    cache.put(PREFIX, TrunkRow(batch[:2], {SUFFIX: batch[50:51], LONG_SUFFIX: batch.T[:2], (): batch[:0]}))
+    row = cache.get(PREFIX, [])
     assert row is not None
     assert sum(tensor.untyped_storage().nbytes() for tensor in row.tensors) == cache.nbytes == (8 + 4 + 200) * 4
     batch.zero_()
-    assert row.leaves[LEAF].tolist() == [[200.0, 201.0, 202.0, 203.0]]
+    assert row.suffixes[SUFFIX].tolist() == [[200.0, 201.0, 202.0, 203.0]]
 
 
 def test_tensor_that_owns_its_memory_is_not_copied():
-    row = truth(STEM)
+    row = truth(PREFIX)
     cache = TrunkCache(CONTEXT, AMPLE)
-    cache.put(STEM, row)
-    held = cache.get(STEM, [])
-    assert held is not None
-    assert held.stem is row.stem
+    cache.put(PREFIX, row)
+    cached = cache.get(PREFIX, [])
+    assert cached is not None
+    assert cached.prefix is row.prefix
 
 
 def test_row_with_another_number_of_tokens_is_refused():
     with pytest.raises(AssertionError, match="one vector per token"):
-        TrunkCache(CONTEXT, AMPLE).put((1, 2, 3), truth(STEM))
+        TrunkCache(CONTEXT, AMPLE).put((1, 2, 3), truth(PREFIX))
 
 
 def test_copies_of_a_model_share_the_cache():
@@ -144,135 +148,137 @@ def test_copies_of_a_model_share_the_cache():
     assert copy.deepcopy(model).cache is model.cache
 
 
-stems = st.sampled_from([(), (1,), STEM, (1, 2, 3)])
-leaf_sets = st.lists(st.sampled_from([(), LEAF, LONG_LEAF, (7, 8, 9)]), unique=True)
-puts = st.tuples(st.sampled_from(["put", "persist"]), stems, leaf_sets)
-steps = st.lists(puts | st.tuples(st.sampled_from(["get", "restart"]), stems, leaf_sets), max_size=20)
+prefixes = st.sampled_from([(), (1,), PREFIX, (1, 2, 3)])
+suffix_sets = st.lists(st.sampled_from([(), SUFFIX, LONG_SUFFIX, (7, 8, 9)]), unique=True)
+puts = st.tuples(st.sampled_from(["put", "persist"]), prefixes, suffix_sets)
+steps = st.lists(puts | st.tuples(st.sampled_from(["get", "restart"]), prefixes, suffix_sets), max_size=20)
 
 
 @given(steps, st.integers(0, 120))
-def test_any_sequence_keeps_the_budget_and_the_truth(steps: list[tuple[str, Ids, list[Ids]]], max_bytes: int):
+def test_any_sequence_keeps_the_budget_and_the_truth(steps: list[tuple[str, TokenIds, list[TokenIds]]], max_bytes: int):
     with TemporaryDirectory() as folder:
         cache = TrunkCache(CONTEXT, max_bytes, Path(folder))
         persisted = set()
-        for step, stem, leaves in steps:
-            row = truth(stem, leaves)
+        for step, prefix, suffixes in steps:
+            row = truth(prefix, suffixes)
             if step == "restart":
                 cache = TrunkCache(CONTEXT, max_bytes, Path(folder))
             elif step == "get":
-                found = cache.get(stem, leaves)
-                assert found is not None or (stem, *leaves) not in persisted
-                if found is not None:
-                    assert_same(found, row)
+                cached = cache.get(prefix, suffixes)
+                assert cached is not None or (prefix, *suffixes) not in persisted
+                if cached is not None:
+                    assert_same(cached, row)
             else:
-                cache.put(stem, row, persist=step == "persist")
-                persisted |= {(stem, *leaves)} if step == "persist" else set()
-                assert row.nbytes > max_bytes or cache.get(stem, leaves) is not None
+                cache.put(prefix, row, persist=step == "persist")
+                persisted |= {(prefix, *suffixes)} if step == "persist" else set()
+                assert row.nbytes > max_bytes or cache.get(prefix, suffixes) is not None
             assert cache.nbytes <= max_bytes
         assert cache.rejected == 0
         cache.folder = None
-        places = [(stem, leaves) if not stem else (stem, []) for _, stem, leaves in steps]
-        held = {id(row): row for row in (cache.get(*place) for place in places) if row is not None}
-        assert cache.nbytes == sum(row.nbytes for row in held.values())
+        keys = [(prefix, suffixes) if not prefix else (prefix, []) for _, prefix, suffixes in steps]
+        in_ram = {id(row): row for row in (cache.get(*key) for key in keys) if row is not None}
+        assert cache.nbytes == sum(row.nbytes for row in in_ram.values())
 
 
 # --- the folder
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("stem", [STEM, ()])
-@pytest.mark.parametrize("leaves", [[], [LEAF], [LONG_LEAF, LEAF]])
-def test_row_comes_back_from_disk_bit_for_bit(stem: Ids, leaves: list[Ids], dtype: torch.dtype, tmp_path: Path):
-    row = truth(stem, leaves, dtype=dtype)
-    TrunkCache(CONTEXT, 0, tmp_path).put(stem, row, persist=True)
+@pytest.mark.parametrize("prefix", [PREFIX, ()])
+@pytest.mark.parametrize("suffixes", [[], [SUFFIX], [LONG_SUFFIX, SUFFIX]])
+def test_row_comes_back_from_disk_bit_for_bit(
+    prefix: TokenIds, suffixes: list[TokenIds], dtype: torch.dtype, tmp_path: Path
+):
+    row = truth(prefix, suffixes, dtype=dtype)
+    TrunkCache(CONTEXT, 0, tmp_path).put(prefix, row, persist=True)
     cache = TrunkCache(CONTEXT, AMPLE, tmp_path)
-    assert cache.on_disk(stem, leaves)
+    assert cache.on_disk(prefix, suffixes)
     for _ in range(2):
-        assert_same(cache.get(stem, leaves), row)
+        assert_same(cache.get(prefix, suffixes), row)
     assert (cache.hits, cache.disk_hits, cache.misses, cache.rejected) == (1, 1, 0, 0)
     assert cache.nbytes == row.nbytes
 
 
 def test_row_that_is_not_contiguous_comes_back_too(tmp_path: Path):
     transposed = torch.arange(8.0).reshape(4, 2).T
-    TrunkCache(CONTEXT, 0, tmp_path).put(STEM, TrunkRow(transposed, {}), persist=True)
-    row = TrunkCache(CONTEXT, 0, tmp_path).get(STEM, [])
+    TrunkCache(CONTEXT, 0, tmp_path).put(PREFIX, TrunkRow(transposed, {}), persist=True)
+    row = TrunkCache(CONTEXT, 0, tmp_path).get(PREFIX, [])
     assert row is not None
-    assert row.stem.tolist() == [[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]]
+    assert row.prefix.tolist() == [[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]]
 
 
 def test_row_from_disk_lies_in_memory_as_torch_aligns_it(tmp_path: Path):
-    leaves = [(index,) for index in range(32)]
-    TrunkCache(CONTEXT, 0, tmp_path).put(STEM, truth(STEM, leaves), persist=True)
-    row = TrunkCache(CONTEXT, 0, tmp_path).get(STEM, leaves)
+    suffixes = [(index,) for index in range(32)]
+    TrunkCache(CONTEXT, 0, tmp_path).put(PREFIX, truth(PREFIX, suffixes), persist=True)
+    row = TrunkCache(CONTEXT, 0, tmp_path).get(PREFIX, suffixes)
     assert row is not None
     assert {tensor.data_ptr() % 64 for tensor in row.tensors} == {0}
 
 
 def test_only_persisted_rows_are_on_disk(tmp_path: Path):
     cache = TrunkCache(CONTEXT, AMPLE, tmp_path)
-    cache.put(STEM, truth(STEM))
-    assert not cache.on_disk(STEM, [LEAF])
+    cache.put(PREFIX, truth(PREFIX))
+    assert not cache.on_disk(PREFIX, [SUFFIX])
     assert files(tmp_path) == []
 
 
-def test_each_persisted_row_has_a_file_of_its_own_leaves(tmp_path: Path):
+def test_each_persisted_row_has_a_file_of_its_own_suffixes(tmp_path: Path):
     cache = TrunkCache(CONTEXT, AMPLE, tmp_path)
-    for leaves in ([LEAF], [LONG_LEAF]):
-        cache.put(STEM, truth(STEM, leaves), persist=True)
-        assert_same(TrunkCache(CONTEXT, AMPLE, tmp_path).get(STEM, leaves), truth(STEM, leaves))
-    assert not cache.on_disk(STEM, [LEAF, LONG_LEAF])
+    for suffixes in ([SUFFIX], [LONG_SUFFIX]):
+        cache.put(PREFIX, truth(PREFIX, suffixes), persist=True)
+        assert_same(TrunkCache(CONTEXT, AMPLE, tmp_path).get(PREFIX, suffixes), truth(PREFIX, suffixes))
+    assert not cache.on_disk(PREFIX, [SUFFIX, LONG_SUFFIX])
     assert len(files(tmp_path)) == 2
 
 
 def test_row_written_by_another_after_our_miss_is_found(tmp_path: Path):
     ours, another = TrunkCache(CONTEXT, AMPLE, tmp_path), TrunkCache(CONTEXT, AMPLE, tmp_path)
-    ours.put(STEM, truth(STEM, [LONG_LEAF]))
-    assert ours.get(STEM, [LEAF]) is None
-    another.put(STEM, truth(STEM, [LEAF]), persist=True)
-    assert_same(ours.get(STEM, [LEAF]), truth(STEM, [LEAF]))
-    assert_same(ours.get(STEM, [LEAF, LONG_LEAF]), truth(STEM, [LEAF, LONG_LEAF]))
+    ours.put(PREFIX, truth(PREFIX, [LONG_SUFFIX]))
+    assert ours.get(PREFIX, [SUFFIX]) is None
+    another.put(PREFIX, truth(PREFIX, [SUFFIX]), persist=True)
+    assert_same(ours.get(PREFIX, [SUFFIX]), truth(PREFIX, [SUFFIX]))
+    assert_same(ours.get(PREFIX, [SUFFIX, LONG_SUFFIX]), truth(PREFIX, [SUFFIX, LONG_SUFFIX]))
 
 
 @pytest.mark.parametrize(
-    ("stem", "leaves"),
+    ("prefix", "suffixes"),
     [((1,), [(2, 7)]), ((1, 2, 7), []), ((12,), [(7,)]), ((1, 2), [(7,), ()]), ((1, 2), [(7, 7)]), ((2, 1), [(7,)])],
 )
-def test_other_token_ids_are_another_row(stem: Ids, leaves: list[Ids], tmp_path: Path):
+def test_other_token_ids_are_another_row(prefix: TokenIds, suffixes: list[TokenIds], tmp_path: Path):
     cache = TrunkCache(CONTEXT, 0, tmp_path)
     cache.put((1, 2), truth((1, 2), [(7,)]), persist=True)
-    assert cache.get(stem, leaves) is None
+    assert cache.get(prefix, suffixes) is None
     assert (cache.misses, cache.rejected) == (1, 0)
 
 
 @pytest.mark.parametrize("change", [{"split": 2}, {"split": "1"}, {"backbone": "xyz"}, {"threads": 1}])
 def test_row_of_another_context_is_not_found(change: dict[str, str | int], tmp_path: Path):
-    TrunkCache(CONTEXT, 0, tmp_path).put(STEM, truth(STEM), persist=True)
+    TrunkCache(CONTEXT, 0, tmp_path).put(PREFIX, truth(PREFIX), persist=True)
     foreign = TrunkCache(CONTEXT | change, AMPLE, tmp_path)
-    assert foreign.get(STEM, [LEAF]) is None
+    assert foreign.get(PREFIX, [SUFFIX]) is None
     assert foreign.rejected == 0
     same = TrunkCache(dict(reversed(CONTEXT.items())), AMPLE, tmp_path)
-    assert_same(same.get(STEM, [LEAF]), truth(STEM))
+    assert_same(same.get(PREFIX, [SUFFIX]), truth(PREFIX))
 
 
 def test_equal_rows_are_equal_files(tmp_path: Path):
-    found = set()
+    contents = set()
     for index in range(4):
-        TrunkCache(CONTEXT, 0, tmp_path / str(index)).put(STEM, truth(STEM), persist=True)
+        TrunkCache(CONTEXT, 0, tmp_path / str(index)).put(PREFIX, truth(PREFIX), persist=True)
         (file,) = files(tmp_path / str(index))
-        found.add((file.relative_to(tmp_path / str(index)), file.read_bytes()))
-    assert len(found) == 1
+        contents.add((file.relative_to(tmp_path / str(index)), file.read_bytes()))
+    assert len(contents) == 1
 
 
 # --- files that are not what they should be
 
 
-def foreign_row(stem: Ids, leaves: Sequence[Ids]) -> Callable[[bytes], bytes]:
+def foreign_row(prefix: TokenIds, suffixes: Sequence[TokenIds]) -> Callable[[bytes], bytes]:
     """The good file of another row, as it would be after a mistaken copy."""
 
     def replace(_: bytes) -> bytes:
         with TemporaryDirectory() as folder:
-            TrunkCache(CONTEXT, 0, Path(folder)).put(stem, truth(stem, leaves), persist=True)
+            TrunkCache(CONTEXT, 0, Path(folder)).put(prefix, truth(prefix, suffixes), persist=True)
             (file,) = files(Path(folder))
             return file.read_bytes()
 
@@ -293,12 +299,12 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a shape of the same size": (lambda content: content.replace(b"[1,2]", b"[2,1]"), "numbers of tokens"),
     "no metadata": (lambda content: save(load(content)), "another row"),
     "other metadata": (lambda content: save(load(content), {"format": "pt"}), "another row"),
-    "another stem": (foreign_row(OTHER, [LEAF]), "another row"),
-    "another leaf of the same length": (foreign_row(STEM, [(8,)]), "another row"),
-    "a longer leaf": (foreign_row(STEM, [LONG_LEAF]), "numbers of tokens"),
-    "a longer stem": (foreign_row((1, 2, 3), [LEAF]), "numbers of tokens"),
-    "fewer leaves": (foreign_row(STEM, []), "a stem and 1 leaves"),
-    "more leaves": (foreign_row(STEM, [LEAF, LONG_LEAF]), "a stem and 1 leaves"),
+    "another prefix": (foreign_row(OTHER, [SUFFIX]), "another row"),
+    "another suffix of the same length": (foreign_row(PREFIX, [(8,)]), "another row"),
+    "a longer suffix": (foreign_row(PREFIX, [LONG_SUFFIX]), "numbers of tokens"),
+    "a longer prefix": (foreign_row((1, 2, 3), [SUFFIX]), "numbers of tokens"),
+    "fewer suffixes": (foreign_row(PREFIX, []), "a prefix and 1 suffixes"),
+    "more suffixes": (foreign_row(PREFIX, [SUFFIX, LONG_SUFFIX]), "a prefix and 1 suffixes"),
 }
 
 
@@ -306,7 +312,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 def test_damaged_file_is_told_removed_and_written_anew(
     damage: Callable[[bytes], bytes], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    TrunkCache(CONTEXT, 0, tmp_path).put(STEM, truth(STEM), persist=True)
+    TrunkCache(CONTEXT, 0, tmp_path).put(PREFIX, truth(PREFIX), persist=True)
     (file,) = files(tmp_path)
     content = file.read_bytes()
     cache = TrunkCache(CONTEXT, 0, tmp_path)
@@ -314,27 +320,27 @@ def test_damaged_file_is_told_removed_and_written_anew(
         damaged = damage(content)
         assert damaged != content
         file.write_bytes(damaged)
-        assert cache.get(STEM, [LEAF]) is None
+        assert cache.get(PREFIX, [SUFFIX]) is None
         assert (cache.rejected, cache.misses, cache.disk_hits) == (times, times, 0)
         assert not file.exists()
     (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert str(file) in message
     assert reason in message
     assert "computed again" in message
-    cache.put(STEM, truth(STEM), persist=True)
-    assert_same(cache.get(STEM, [LEAF]), truth(STEM))
+    cache.put(PREFIX, truth(PREFIX), persist=True)
+    assert_same(cache.get(PREFIX, [SUFFIX]), truth(PREFIX))
 
 
 def test_a_flipped_bit_in_any_byte_is_noticed(tmp_path: Path):
     cache = TrunkCache(CONTEXT, 0, tmp_path)
-    cache.put(STEM, truth(STEM), persist=True)
+    cache.put(PREFIX, truth(PREFIX), persist=True)
     (file,) = files(tmp_path)
     content = file.read_bytes()
-    for place in range(len(content)):
+    for offset in range(len(content)):
         flipped = bytearray(content)
-        flipped[place] ^= 1 << place % 8
+        flipped[offset] ^= 1 << offset % 8
         file.write_bytes(flipped)
-        assert cache.get(STEM, [LEAF]) is None, place
+        assert cache.get(PREFIX, [SUFFIX]) is None, offset
     assert cache.rejected == len(content)
 
 
@@ -342,21 +348,21 @@ def test_full_disk_is_an_error_and_leaves_nothing_behind(tmp_path: Path):
     resource = pytest.importorskip("resource", reason="limits of file size are POSIX")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     cache = TrunkCache(CONTEXT, AMPLE, tmp_path)
-    row = truth(STEM, hidden=10_000)
+    row = truth(PREFIX, hidden=10_000)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(OSError, match="too large"):
-            cache.put(STEM, row, persist=True)
+            cache.put(PREFIX, row, persist=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert files(tmp_path) == []
-    cache.put(STEM, row, persist=True)
-    assert cache.on_disk(STEM, [LEAF])
+    cache.put(PREFIX, row, persist=True)
+    assert cache.on_disk(PREFIX, [SUFFIX])
 
 
 # --- several processes
 
-SHARED_STEMS = [tuple(range(index, index + 16)) for index in range(20)]
+SHARED_PREFIXES = [tuple(range(index, index + 16)) for index in range(20)]
 
 
 def write_and_read(folder: Path, seed: int, barrier: Barrier) -> None:
@@ -366,12 +372,12 @@ def write_and_read(folder: Path, seed: int, barrier: Barrier) -> None:
     barrier.wait(timeout=60)
     for _ in range(8):
         cache = TrunkCache(CONTEXT, AMPLE, folder)
-        for stem in order.sample(SHARED_STEMS, len(SHARED_STEMS)):
-            row = truth(stem, hidden=256)
-            found = cache.get(stem, [LEAF])
-            if found is not None:
-                assert_same(found, row)
-            cache.put(stem, row, persist=True)
+        for prefix in order.sample(SHARED_PREFIXES, len(SHARED_PREFIXES)):
+            row = truth(prefix, hidden=256)
+            cached = cache.get(prefix, [SUFFIX])
+            if cached is not None:
+                assert_same(cached, row)
+            cache.put(prefix, row, persist=True)
         assert cache.rejected == 0
 
 
@@ -385,15 +391,15 @@ def test_two_processes_write_and_read_the_same_rows_at_once(tmp_path: Path):
         worker.join(timeout=120)
     assert [worker.exitcode for worker in workers] == [0, 0]
     cache = TrunkCache(CONTEXT, AMPLE, tmp_path)
-    for stem in SHARED_STEMS:
-        assert_same(cache.get(stem, [LEAF]), truth(stem, hidden=256))
+    for prefix in SHARED_PREFIXES:
+        assert_same(cache.get(prefix, [SUFFIX]), truth(prefix, hidden=256))
     assert {file.suffix for file in files(tmp_path)} == {".safetensors"}
-    assert len(files(tmp_path)) == len(SHARED_STEMS)
+    assert len(files(tmp_path)) == len(SHARED_PREFIXES)
 
 
 def test_a_sweep_removes_what_a_killed_writer_left_and_nothing_else(tmp_path: Path) -> None:
     cache = TrunkCache(CONTEXT, AMPLE, tmp_path)
-    cache.put(STEM, truth(STEM), persist=True)
+    cache.put(PREFIX, truth(PREFIX), persist=True)
     [row] = tmp_path.glob("*/*.safetensors")
     left, young = (row.with_name(f".{row.name}.123.{letter * 16}") for letter in "ab")
     foreign = row.with_name(".model.safetensors.part")
@@ -413,22 +419,22 @@ def test_a_file_that_cannot_be_read_now_stays_and_one_that_cannot_be_removed_doe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cache = TrunkCache(CONTEXT, 0, tmp_path)
-    cache.put(STEM, truth(STEM), persist=True)
+    cache.put(PREFIX, truth(PREFIX), persist=True)
     (file,) = files(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(24, "Too many open files")))
-        assert cache.get(STEM, [LEAF]) is None
-    assert_same(cache.get(STEM, [LEAF]), truth(STEM))
+        assert cache.get(PREFIX, [SUFFIX]) is None
+    assert_same(cache.get(PREFIX, [SUFFIX]), truth(PREFIX))
     file.write_bytes(b"damaged")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda path, missing_ok=False: (_ for _ in ()).throw(PermissionError(path)))
-        assert cache.get(STEM, [LEAF]) is None
+        assert cache.get(PREFIX, [SUFFIX]) is None
 
 
 def test_an_empty_file_does_not_count_as_written(tmp_path: Path):
     cache = TrunkCache(CONTEXT, 0, tmp_path)
-    cache.put(STEM, truth(STEM), persist=True)
-    assert cache.on_disk(STEM, [LEAF])
+    cache.put(PREFIX, truth(PREFIX), persist=True)
+    assert cache.on_disk(PREFIX, [SUFFIX])
     (file,) = files(tmp_path)
     file.write_bytes(b"")
-    assert not cache.on_disk(STEM, [LEAF])
+    assert not cache.on_disk(PREFIX, [SUFFIX])

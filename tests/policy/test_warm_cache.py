@@ -19,7 +19,7 @@ from flag_kedro.policy.trunk import open_trunk_cache
 CPU = torch.device("cpu")
 NEVER = PolicyConfig(frozen_layers=1, trunk_cache="never")
 ROWS = [(prefix, account) for prefix in range(8) for account in (0, 3, 17)]
-NUM_STEMS = 8
+NUM_PREFIXES = 8
 Counts = tuple[int, int, int, int]
 Build = Callable[..., ActorCritic]
 StatesOf = Callable[[Sequence[tuple[int, int]]], States]
@@ -28,18 +28,18 @@ StatesOf = Callable[[Sequence[tuple[int, int]]], States]
 def answers(model: ActorCritic, states: States) -> dict[str, Tensor]:
     """Outputs, and the gradients of a loss in which every one of them counts."""
     model.zero_grad()
-    said = model.evaluate(states)
+    evaluation = model.evaluate(states)
     weights = torch.linspace(-1.0, 2.0, len(states))
-    (said.log_probs.exp().square().sum(dim=1) * weights + said.values * weights.flip(0)).sum().backward()
+    (evaluation.log_probs.exp().square().sum(dim=1) * weights + evaluation.values * weights.flip(0)).sum().backward()
     gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients.values())
-    return {"log_probs": said.log_probs.detach(), "values": said.values.detach(), **gradients}
+    return {"log_probs": evaluation.log_probs.detach(), "values": evaluation.values.detach(), **gradients}
 
 
-def assert_same_bits(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_same_bits(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
+        assert torch.equal(actual[name], tensor), name
 
 
 def counts(model: ActorCritic, before: Counts = (0, 0, 0, 0)) -> Counts:
@@ -67,7 +67,7 @@ def test_warm_cache_gives_the_bits_of_a_cold_one(
     config = replace(config, trainable=trainable, packing=packing)
     expected = answers(build(llama_backbone, config), states)
     model = build(llama_backbone, replace(config, trunk_cache="ram"))
-    num_rows = NUM_STEMS if packing else len(ROWS)
+    num_rows = NUM_PREFIXES if packing else len(ROWS)
     for hits, misses in ((0, num_rows), (num_rows, 0)):
         before = counts(model)
         assert_same_bits(answers(model, states), expected)
@@ -83,7 +83,7 @@ def test_order_in_which_rows_were_remembered_does_not_matter(
         model.evaluate(states_of([row]))
     before = counts(model)
     assert_same_bits(answers(model, states_of(ROWS)), expected)
-    assert counts(model, before) == (NUM_STEMS, 0, 0, 0)
+    assert counts(model, before) == (NUM_PREFIXES, 0, 0, 0)
 
 
 def test_cache_that_cannot_hold_all_rows_changes_no_bit(
@@ -106,15 +106,15 @@ def test_row_with_all_accounts_gives_the_bits_of_one_with_few(
     expected = answers(build(llama_backbone, config), states)
     model = build(llama_backbone, replace(config, trunk_cache="ram"))
     model.complete_rows(compact_account_texts())
-    for hits, misses in ((0, NUM_STEMS), (NUM_STEMS, 0)):
+    for hits, misses in ((0, NUM_PREFIXES), (NUM_PREFIXES, 0)):
         before = counts(model)
         assert_same_bits(answers(model, states), expected)
         assert counts(model, before) == (hits, 0, misses, 0)
     prompt = model.tokenise(states.prefix[0], states.account[0])
     assert model.trunk.cache is not None
-    row = model.trunk.cache.get(prompt.stem, [prompt.leaf])
+    row = model.trunk.cache.get(prompt.prefix, [prompt.suffix])
     assert row is not None
-    assert len(row.leaves) == 31
+    assert len(row.suffixes) == 31
 
 
 def evaluate_and_persist(backbone: Path, configs: Sequence[PolicyConfig], rows: Path, states: States) -> None:
@@ -136,12 +136,12 @@ def test_rows_of_another_process_give_the_bits_of_a_cold_cache(
     other.start()
     other.join(timeout=120)
     assert other.exitcode == 0
-    assert len(list(tmp_path.rglob("*.safetensors"))) == 2 * NUM_STEMS
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2 * NUM_PREFIXES
     for config in configs:
         expected = answers(build(llama_backbone, replace(config, trunk_cache="never")), states)
         model = build(llama_backbone, config, tmp_path)
         model.complete_rows(compact_account_texts())
-        for hits, disk_hits in ((0, NUM_STEMS), (NUM_STEMS, 0)):
+        for hits, disk_hits in ((0, NUM_PREFIXES), (NUM_PREFIXES, 0)):
             before = counts(model)
             assert_same_bits(answers(model, states), expected)
             assert counts(model, before) == (hits, disk_hits, 0, 0)
@@ -162,7 +162,7 @@ def test_damaged_file_is_computed_again_with_the_same_bits(
     model.complete_rows(compact_account_texts())
     before = counts(model)
     assert_same_bits(answers(model, states), expected)
-    assert counts(model, before) == (0, NUM_STEMS - 3, 3, 3)
+    assert counts(model, before) == (0, NUM_PREFIXES - 3, 3, 3)
     assert {file: file.read_bytes() for file in sorted(tmp_path.rglob("*.safetensors"))} == whole
 
 

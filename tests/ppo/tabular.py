@@ -1,29 +1,31 @@
-"""A policy that is a table, rollouts written by hand, and a learner that is watched: small enough to check by hand.
+"""A policy that is a table, rollouts written by hand, and updates that are watched: small enough to check by hand.
 
 Shape legend: R = rows of the table, T = steps, N = accounts, M = T x N states of a rollout.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from flag_kedro.env.states import Decisions, States
-from flag_kedro.policy.interface import Evaluation, most_probable
+from flag_kedro.policy.interface import Evaluation, Evaluator, most_probable
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharding import Shard
-from flag_kedro.ppo.learner import Learner
 from flag_kedro.ppo.rollout import Rollout
+from flag_kedro.ppo.stopwatch import Stopwatch
+from flag_kedro.ppo.update import ppo_update
 
 Floats = NDArray[np.float64]
 
 PLAIN = PPOConfig(
     total_timesteps=1, learning_rate=0.1, gamma=0.0, gae_lambda=0.0, norm_adv=False, clip_vloss=False, ent_coef=0.0,
     vf_coef=0.0, kl_coef=0.0, max_grad_norm=1e9, minibatch_size=None, gradient_accumulation_steps=1, anneal_lr=False,
+    num_envs=1, num_steps=40, update_epochs=1, stagger_starts=False, reward_scale=1.0, validation_interval=10,
 )  # fmt: skip
 """Nothing but the policy loss, of rewards that are their own advantages."""
 
@@ -130,14 +132,23 @@ def write_rollout(
     )
 
 
+@dataclass
+class Written:
+    """A collector whose rollout was written by hand."""
+
+    rollout: Rollout
+
+    def collect(self, model: Evaluator, num_steps: int) -> Rollout:
+        return self.rollout
+
+
 class Watched:
-    """A learner of a table whose every optimizer step is written down."""
+    """Updates of a table whose every optimizer step is written down."""
 
     def __init__(self, policy: TabularPolicy, reference: TabularPolicy | None, config: PPOConfig) -> None:
-        optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5)
-        optimizer.register_step_pre_hook(self._note)
-        self.learner = Learner(policy, reference, optimizer, config, 0, Accelerator(cpu=True), Shard())
-        self.policy = policy
+        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5)
+        self.optimizer.register_step_pre_hook(self._note)
+        self.policy, self.reference, self.config = policy, reference, config
         self.gradients: list[dict[str, Floats]] = []
         """Clipped gradients of each step."""
         self.passes: list[list[list[int]]] = []
@@ -154,7 +165,8 @@ class Watched:
 
     def learn(self, rollout: Rollout, update: int = 0) -> dict[str, float]:
         self.policy.passes.clear()
-        return self.learner.learn(rollout, update)
+        who, how = (self.policy, self.reference, self.optimizer, Written(rollout)), (self.config, 0, update)
+        return ppo_update(*who, *how, Shard(), Stopwatch(self.policy))[1]
 
     @property
     def minibatches(self) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """Filling the trunk cache ahead of training: whole rows, continued where it stopped, used by training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,19 @@ from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.launch import start_encoding, start_training
+from flag_kedro.ppo.encoding import start_encoding
+from flag_kedro.ppo.history import Metrics
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 CPU = RuntimeConfig(device="cpu", threads=1)
 DISK, RAM, NEVER = (PolicyConfig(trunk_cache=kind) for kind in ("disk", "ram", "never"))
-PPO = PPOConfig(total_timesteps=192, num_envs=4, num_steps=8, minibatch_size=32, kl_coef=0.05, update_epochs=2)
+PPO = PPOConfig(
+    total_timesteps=192, num_envs=4, num_steps=8, minibatch_size=32, kl_coef=0.05, update_epochs=2, learning_rate=5e-4,
+    gamma=0.95, gae_lambda=0.98, clip_vloss=True, ent_coef=0.05, gradient_accumulation_steps=8, stagger_starts=False,
+    reward_scale=1.0, validation_interval=10,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +72,14 @@ def test_what_was_interrupted_goes_on_where_it_stopped(backbone: Path, small_win
     assert kept.items() <= files(tmp_path).items()
 
 
+def start(
+    backbone: Path, window: TradingWindow, env: EnvConfig, policy: PolicyConfig, ppo: PPOConfig, folder: Path
+) -> tuple[ActorCritic, Iterator[Metrics]]:
+    return start_training(TrainingSpec(backbone, folder, window, None, env, policy, ppo, CPU, 0))
+
+
 def trained(backbone: Path, window: TradingWindow, policy: PolicyConfig, folder: Path) -> tuple[ActorCritic, Tensor]:
-    model, updates = start_training(backbone, window, None, EnvConfig(), policy, PPO, CPU, 0, folder)
+    model, updates = start(backbone, window, EnvConfig(), policy, PPO, folder)
     assert len(list(updates)) == 3
     return model, torch.cat([weight.flatten() for weight in trainable_state(model).values()])
 
@@ -97,7 +110,7 @@ def test_endless_account_texts_are_refused(backbone: Path, small_window: Trading
     with pytest.raises(DataError, match=r"env\.account_view=paper they are endless"):
         start_encoding(backbone, prefixes(small_window), paper, DISK, CPU, tmp_path)
     with pytest.raises(DataError, match=r"set env\.account_view to compact, or policy\.trunk_cache to ram"):
-        start_training(backbone, small_window, None, paper, DISK, PPO, CPU, 0, tmp_path)
+        start(backbone, small_window, paper, DISK, PPO, tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"packing": False}, {"frozen_layers": 0}])
@@ -112,7 +125,7 @@ def test_paper_account_view_trains_to_the_same_bits_with_and_without_the_cache(
     weights: list[Tensor] = []
     for policy in (RAM, NEVER):
         paper = EnvConfig(account_view="paper")
-        model, updates = start_training(backbone, small_window, None, paper, policy, PPO, CPU, 0, tmp_path)
+        model, updates = start(backbone, small_window, paper, policy, PPO, tmp_path)
         assert len(list(updates)) == 3
         weights.append(torch.cat([weight.flatten() for weight in trainable_state(model).values()]))
     assert torch.equal(*weights)
@@ -121,9 +134,7 @@ def test_paper_account_view_trains_to_the_same_bits_with_and_without_the_cache(
 def test_rollouts_evaluate_each_distinct_state_once(
     backbone: Path, small_window: TradingWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model, updates = start_training(
-        backbone, small_window, None, EnvConfig(), NEVER, replace(PPO, kl_coef=0.0), CPU, 0, tmp_path
-    )
+    model, updates = start(backbone, small_window, EnvConfig(), NEVER, replace(PPO, kl_coef=0.0), tmp_path)
     asked: list[tuple[str, str]] = []
     evaluate: Callable[..., object] = model.evaluate
 
@@ -148,7 +159,7 @@ def test_a_folder_that_takes_no_rows_stops_encoding_and_costs_a_training_only_th
         raise OSError(28, "No space left on device", str(path))
 
     def learn(policy: PolicyConfig) -> list[Tensor]:
-        _, updates = trained = start_training(backbone, small_window, None, EnvConfig(), policy, PPO, CPU, 0, tmp_path)
+        _, updates = trained = start(backbone, small_window, EnvConfig(), policy, PPO, tmp_path)
         list(updates)
         return list(trainable_state(trained[0]).values())
 

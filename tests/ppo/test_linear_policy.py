@@ -14,14 +14,15 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.policy.bag_of_words import BagOfWordsPolicy
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.launch import start_bag_of_words
+from flag_kedro.ppo.history import Metrics
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.ppo.trainer import Metrics
+from flag_kedro.ppo.text_baseline import start_bag_of_words
 
 FREE = EnvConfig(cost_bps=0, slippage_bps=0)
 SMALL = PPOConfig(
     total_timesteps=8_000, num_envs=4, num_steps=10, minibatch_size=80, update_epochs=4, gamma=0.0, kl_coef=0.0,
-    reward_scale=100.0, validation_interval=100, clip_vloss=False,
+    reward_scale=100.0, validation_interval=100, clip_vloss=False, learning_rate=5e-4, gae_lambda=0.98, ent_coef=0.05,
+    gradient_accumulation_steps=8, stagger_starts=False,
 )  # fmt: skip
 MOVE = 0.03
 

@@ -10,8 +10,9 @@ from tabular import PLAIN, TabularPolicy, Watched, learned, table_of, write_roll
 
 from flag_kedro.env.states import States
 from flag_kedro.errors import TrainingError
+from flag_kedro.ppo.advantages import rollout_advantages
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.learner import advantages_of, explained_variance
+from flag_kedro.ppo.statistics import explained_variance
 
 
 def lone_state(config: PPOConfig, reward: float = 0.0, **given: Any) -> tuple[TabularPolicy, dict[str, float]]:
@@ -24,20 +25,20 @@ def lone_state(config: PPOConfig, reward: float = 0.0, **given: Any) -> tuple[Ta
 @pytest.mark.parametrize(("norm_adv", "expected"), [(False, [1.0, 2.0, 3.0]), (True, [-1.0, 0.0, 1.0])])
 def test_advantages_are_normalised_by_mean_and_sample_deviation(norm_adv: bool, expected: list[float]):
     rollout = write_rollout(table_of(3), [[1.0], [2.0], [3.0]])
-    advantages, targets = advantages_of(rollout, replace(PLAIN, norm_adv=norm_adv))
+    advantages, targets = rollout_advantages(rollout, replace(PLAIN, norm_adv=norm_adv))
     assert advantages.tolist() == pytest.approx(expected)
     assert targets.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_equal_advantages_normalise_to_zero():
-    advantages, _ = advantages_of(write_rollout(table_of(4), np.full((4, 1), 0.5)), replace(PLAIN, norm_adv=True))
+    advantages, _ = rollout_advantages(write_rollout(table_of(4), np.full((4, 1), 0.5)), replace(PLAIN, norm_adv=True))
     assert advantages.tolist() == [0.0] * 4
 
 
 def test_reward_scale_sets_the_units_of_targets_and_leaves_normalised_advantages_alone():
     rollout = write_rollout(table_of(3), [[0.01], [0.05], [-0.02]])
     (plain, own), (same, large) = (
-        advantages_of(rollout, replace(PLAIN, gamma=0.9, gae_lambda=0.5, norm_adv=True, reward_scale=scale))
+        rollout_advantages(rollout, replace(PLAIN, gamma=0.9, gae_lambda=0.5, norm_adv=True, reward_scale=scale))
         for scale in (1.0, 100.0)
     )
     torch.testing.assert_close(large, 100 * own)
@@ -51,7 +52,7 @@ def test_bootstrap_truncated_says_whether_a_cut_episode_goes_on(bootstrap: bool,
         terminated=[[False], [False], [True]],
     )  # fmt: skip
     # 1 + 0.5 x 10, or the reward alone; a ruined account never goes on
-    _, targets = advantages_of(rollout, replace(PLAIN, gamma=0.5, bootstrap_truncated=bootstrap))
+    _, targets = rollout_advantages(rollout, replace(PLAIN, gamma=0.5, bootstrap_truncated=bootstrap))
     assert targets.tolist() == expected
 
 

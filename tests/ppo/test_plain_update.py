@@ -24,7 +24,8 @@ STEPS, ACCOUNTS = 6, 4
 NUM_STATES = STEPS * ACCOUNTS
 PPO = PPOConfig(
     total_timesteps=1, num_envs=2, minibatch_size=10, update_epochs=2, learning_rate=0.05, kl_coef=0.3, ent_coef=0.05,
-    vf_coef=0.7, gamma=0.9, gae_lambda=0.8, reward_scale=3.0, max_grad_norm=0.5,
+    vf_coef=0.7, gamma=0.9, gae_lambda=0.8, reward_scale=3.0, max_grad_norm=0.5, num_steps=40, clip_vloss=True,
+    gradient_accumulation_steps=8, stagger_starts=False, validation_interval=10,
 )  # fmt: skip
 REINFORCE = replace(PPO, algorithm="reinforce", minibatch_size=None, update_epochs=1, gae_lambda=1.0)
 SWITCHES = [

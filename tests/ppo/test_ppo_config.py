@@ -16,6 +16,13 @@ from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.trainer import Trainer, train
 
+FOUR_UPDATES = PPOConfig(
+    total_timesteps=160, num_envs=2, num_steps=10, learning_rate=5e-4, gamma=0.95, gae_lambda=0.98, update_epochs=1,
+    clip_vloss=True, ent_coef=0.05, kl_coef=0.0, gradient_accumulation_steps=8, minibatch_size=32, stagger_starts=False,
+    reward_scale=1.0, validation_interval=10,
+)  # fmt: skip
+"""Of two symbols with two accounts each, ten steps in each rollout."""
+
 
 @pytest.mark.parametrize(
     ("wrong", "way_out"),
@@ -66,7 +73,7 @@ def test_accumulation_splits_a_minibatch_into_as_many_passes_of_whole_groups():
 
 
 def trainer_of(window: TradingWindow, **changes: Any) -> Trainer:
-    config = PPOConfig(total_timesteps=160, num_envs=2, num_steps=10, kl_coef=0.0, **changes)
+    config = replace(FOUR_UPDATES, **changes)
     return Trainer(small_table(), window, None, EnvConfig(), config, 0, Accelerator(cpu=True))
 
 
@@ -112,6 +119,6 @@ def test_validation_comes_every_so_many_updates_and_after_the_last(
     small_window: TradingWindow, small_states: Mapping[str, pl.DataFrame]
 ):
     validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 15)), "next_open")
-    config = PPOConfig(total_timesteps=320, num_envs=2, num_steps=10, kl_coef=0.0, validation_interval=3)
+    config = replace(FOUR_UPDATES, total_timesteps=320, validation_interval=3)
     rows = list(train(small_table(), small_window, validation, EnvConfig(), config, 0, Accelerator(cpu=True)))
     assert ["env/validation_log_return" in row for row in rows] == [False, False, True, False, False, True, False, True]

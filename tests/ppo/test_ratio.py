@@ -24,13 +24,10 @@ NUM_ENVS, NUM_STEPS = 4, 10
 NUM_STATES = NUM_ENVS * NUM_STEPS * 2
 """Two symbols."""
 WHOLE = PPOConfig(
-    total_timesteps=NUM_STATES,
-    num_envs=NUM_ENVS,
-    num_steps=NUM_STEPS,
-    minibatch_size=NUM_STATES,
-    gradient_accumulation_steps=1,
-    learning_rate=1e-2,
-)
+    total_timesteps=NUM_STATES, num_envs=NUM_ENVS, num_steps=NUM_STEPS, minibatch_size=NUM_STATES,
+    gradient_accumulation_steps=1, learning_rate=1e-2, gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True,
+    ent_coef=0.05, kl_coef=0.05, stagger_starts=False, reward_scale=1.0, validation_interval=10,
+)  # fmt: skip
 SHORT_EPISODES = EnvConfig(max_episode_steps=4)
 COMBINATIONS = [
     {"packing": packing, "distinct_states": distinct, "trunk_cache": cache}

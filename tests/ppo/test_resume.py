@@ -24,12 +24,13 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.learner import Metrics
+from flag_kedro.ppo.history import Metrics
 from flag_kedro.ppo.trainer import train
 
 SMALL = PPOConfig(
     total_timesteps=256, num_envs=2, num_steps=8, gradient_accumulation_steps=1, minibatch_size=16, kl_coef=0.1,
     learning_rate=3e-3, reward_scale=100.0, validation_interval=3, checkpoint_interval=2, stagger_starts=True,
+    gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True, ent_coef=0.05,
 )  # fmt: skip
 UPDATES = 8
 KILLS = 10
@@ -164,7 +165,7 @@ def test_killed_at_random_moments_ends_with_the_same_bits(make_job: Callable[...
     """kill -9, also in the middle of saving: every update writes a checkpoint."""
     job = make_job(checkpoint_interval=1, total_timesteps=32 * 24)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["flag_kedro.ppo.launch"])
+    context.set_forkserver_preload(["flag_kedro.ppo.training"])
     work(job, tmp_path / "plain", tmp_path / "expected")
     rng, kills = random.Random(0), 0
     for _ in range(30):

@@ -16,20 +16,15 @@ from flag_kedro.errors import TrainingError
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.trainer import Metrics, train
+from flag_kedro.ppo.history import Metrics
+from flag_kedro.ppo.trainer import train
 
 MakeModel = Callable[[], ActorCritic]
 SMALL = PPOConfig(
-    total_timesteps=64,
-    num_envs=2,
-    num_steps=8,
-    kl_coef=0.0,
-    gradient_accumulation_steps=1,
-    minibatch_size=16,
-    learning_rate=1e-3,
-    reward_scale=100.0,
-    validation_interval=1,
-)
+    total_timesteps=64, num_envs=2, num_steps=8, kl_coef=0.0, gradient_accumulation_steps=1, minibatch_size=16,
+    learning_rate=1e-3, reward_scale=100.0, validation_interval=1, gamma=0.95, gae_lambda=0.98, update_epochs=1,
+    clip_vloss=True, ent_coef=0.05, stagger_starts=False,
+)  # fmt: skip
 
 
 def learn(

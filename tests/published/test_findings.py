@@ -28,7 +28,8 @@ def audited(investorbench: Path) -> dict[str, Any]:
     """The audit with the prices of MSFT, JNJ and BTC."""
     prices, absent = read_available(investorbench, tuple(CONVENTIONS))
     assert absent == ("UVV", "HON", "TSLA")
-    return audit_as_json(audit_table(prices), reproduce_rows(prices), {})
+    rebuilt = {symbol: row.as_dict() for symbol, row in reproduce_rows(prices).items()}
+    return audit_as_json(audit_table(prices), rebuilt, {})
 
 
 def of(audit: dict[str, Any], kind: str, symbol: str | None = None, model: str | None = None) -> list[dict[str, Any]]:
@@ -67,7 +68,9 @@ def test_sentence_says_what_the_implied_days_count(unaided: dict[str, Any]):
 
 def test_agents_rows_count_the_prices_of_the_full_window(unaided: dict[str, Any]):
     days = [row["window_days"]["252"] for row in unaided["rows"] if row["row"]["model"] not in (HOLD, FLAG)]
-    assert sum(150 in found or 215 in found for found in days) == len(days) - len(of(unaided, "implied_days")) == 64
+    assert (
+        sum(150 in numbers or 215 in numbers for numbers in days) == len(days) - len(of(unaided, "implied_days")) == 64
+    )
 
 
 def test_no_row_is_explained_by_365_days_in_the_mean(unaided: dict[str, Any]):
@@ -88,10 +91,10 @@ def test_hon_row_is_the_series_of_gpt_4_on_another_basis(unaided: dict[str, Any]
 
 
 def test_ranks_as_printed_and_on_a_common_basis(unaided: dict[str, Any]):
-    places = {one["symbol"]: one["numbers"] for one in of(unaided, "ranks") if one["symbol"]}
-    by_return = {symbol: found["cumulative_return"] for symbol, found in places.items()}
+    ranks = {one["symbol"]: one["numbers"] for one in of(unaided, "ranks") if one["symbol"]}
+    by_return = {symbol: numbers["cumulative_return"] for symbol, numbers in ranks.items()}
     assert by_return == {"MSFT": 3, "JNJ": 1, "UVV": 2, "HON": 4, "TSLA": 1, "BTC": 1}  # HON: tied with GPT-4
-    by_sharpe = {symbol: (found["sharpe_printed"], found["sharpe_common"]) for symbol, found in places.items()}
+    by_sharpe = {symbol: (one["sharpe_printed"], one["sharpe_common"]) for symbol, one in ranks.items()}
     assert by_sharpe == {"MSFT": (1, 4), "JNJ": (1, 1), "UVV": (11, 11), "HON": (2, 4), "TSLA": (1, 3), "BTC": (1, 1)}
     (overall,) = [one for one in of(unaided, "ranks") if one["symbol"] is None]
     assert overall["numbers"]["first"]["sharpe_common"] == ["JNJ", "BTC"]
@@ -102,9 +105,9 @@ def test_tesla_row_asks_for_the_other_root_if_buy_and_hold_has_it(unaided: dict[
     assert FLAG in basis["numbers"]["models"]
     assert HOLD not in basis["numbers"]["models"]  # the ceiling is read off that row
     assert "if that is on sqrt(365)" in basis["sentence"]
-    (places,) = of(unaided, "ranks", "TSLA")
-    assert places["numbers"]["sharpe_other"] == 1
-    assert "as the highest possible volatility asks" in places["sentence"]
+    (finding,) = of(unaided, "ranks", "TSLA")
+    assert finding["numbers"]["sharpe_other"] == 1
+    assert "as the highest possible volatility asks" in finding["sentence"]
 
 
 @pytest.mark.parametrize(("symbol", "count"), [("MSFT", 8), ("JNJ", 10), ("BTC", 11)])
@@ -173,7 +176,7 @@ def hold_and(model: str, **scores: float) -> list[PublishedRow]:
 @pytest.mark.parametrize(
     ("volatility", "verdict"), [(0.24, "possible"), (0.28, "needs sqrt(365)"), (0.31, "impossible")]
 )
-def test_volatility_is_judged_by_both_ceilings(volatility: float, verdict: str):
+def test_volatility_is_compared_with_both_ceilings(volatility: float, verdict: str):
     rows: list[AuditedRow] = audit_symbol(hold_and("GPT-4", annual_volatility=volatility), None)
     assert [row.volatility for row in rows] == ["possible", verdict]
 

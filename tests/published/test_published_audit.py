@@ -101,9 +101,9 @@ def test_ceiling_is_reached_when_gains_and_losses_cancel():
 @pytest.mark.parametrize(("row_days", "days"), [(252, 252), (252, 365), (365, 252)])
 def test_buy_and_hold_row_alone_gives_the_ceiling(row_days: int, days: int):
     row = score(np.ones(len(RETURNS), dtype=int), RETURNS, row_days)
-    found = ceiling_from_hold_row(row, len(RETURNS), row_days, days)
+    ceiling = ceiling_from_hold_row(row, len(RETURNS), row_days, days)
     exact = volatility_ceiling(RETURNS, days)
-    assert exact <= found <= exact + 3e-5
+    assert exact <= ceiling <= exact + 3e-5
 
 
 def test_volatility_is_above_the_ceiling_only_beyond_rounding():

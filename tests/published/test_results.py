@@ -45,7 +45,7 @@ def test_ratios_are_decimals_and_sharpe_is_plain():
 
 
 def test_every_number_is_kept_as_printed_with_three_decimals():
-    lines = files("flag_kedro.backtest").joinpath("published.csv").read_text().splitlines()[1:]
+    lines = files("flag_kedro.published").joinpath("published.csv").read_text().splitlines()[1:]
     numbers = [number for line in lines for number in line.split(",")[2:]]
     assert len(numbers) == 360
     assert all(len(number.split(".")[1]) == 3 for number in numbers)
@@ -57,15 +57,15 @@ def test_every_file_of_the_package_that_is_no_module_goes_into_the_wheel():
     package = ROOT / "src" / "flag_kedro"
     others = [path.relative_to(package) for path in package.rglob("*") if path.suffix not in (".py", ".pyc")]
     data = [path.as_posix() for path in others if (package / path).is_file()]
-    assert {"backtest/published.csv", "backtest/published.html.jinja"} <= set(data)
+    assert {"published/published.csv", "published/published.html.jinja"} <= set(data)
     assert [name for name in data if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 @pytest.mark.parametrize("symbol", CONVENTIONS)
 def test_windows_are_the_benchmarks_and_have_as_many_sessions_as_stated(symbol: str):
     convention = CONVENTIONS[symbol]
-    own = INVESTORBENCH_CRYPTO if symbol == "BTC" else INVESTORBENCH_STOCKS
-    assert convention.benchmark_window == own.test
+    windows = INVESTORBENCH_CRYPTO if symbol == "BTC" else INVESTORBENCH_STOCKS
+    assert convention.benchmark_window == windows.test
     calendar = default_calendar(symbol)
     assert len(exchange_sessions(calendar, *convention.window)) == convention.num_prices
     assert len(exchange_sessions(calendar, *convention.benchmark_window)) == convention.benchmark_prices

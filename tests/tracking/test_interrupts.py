@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from flag_kedro.errors import RunInterrupted
-from flag_kedro.hooks.project import ProjectHooks
+from flag_kedro.hooks.signals import StopOnSignals
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.pipelines.training.progress import follow
 from flag_kedro.tracking.interrupts import forget_interrupt, stop_if_asked
@@ -28,7 +28,7 @@ class SignalledWhileWriting(logging.StreamHandler):
 
 @pytest.fixture(autouse=True)
 def _handled() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, ProjectHooks()._interrupt)
+    before = signal.signal(signal.SIGTERM, StopOnSignals().stop)
     yield
     signal.signal(signal.SIGTERM, before)
     forget_interrupt()
@@ -69,5 +69,5 @@ def test_long_work_with_a_bar_stops_at_its_next_step():
 def test_the_next_run_is_not_asked_to_stop():
     with pytest.raises(RunInterrupted):
         os.kill(os.getpid(), signal.SIGTERM)
-    ProjectHooks()._release()
+    StopOnSignals().restore()
     stop_if_asked()

@@ -7,9 +7,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from flag_kedro.backtest.trials import ScoredTrial, ValidatedTrial
 from flag_kedro.tracking.trials import (
-    ScoredTrial,
-    ValidatedTrial,
+    count_trials,
     known_attempts,
     known_trials,
     record_attempt,
@@ -135,3 +135,8 @@ def test_a_trial_remembers_its_attempt(score: Callable[..., None]):
     found = _known(_trial("p1"))
     assert found is not None
     assert [trial.attempt for trial in found] == ["", "a2"]
+
+
+def test_without_a_store_nobody_knows_how_many_trials_there_were(caplog: pytest.LogCaptureFixture) -> None:
+    assert count_trials(ScoredTrial("p", "c", 0, {}, {}), "window") is None
+    assert "trials are not known" in caplog.text

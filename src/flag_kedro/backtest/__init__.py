@@ -1,1 +1,1 @@
-"""Judging without learning: replay, baselines, metrics, plots and report."""
+"""Evaluation without learning: replay, baselines, metrics, tests, plots and report."""

@@ -1,13 +1,13 @@
 """The causality audit: does anything decided by a time depend on what became known after it?
 
-Everything known later is corrupted in the validated tables, features and decisions are made anew, and all that
-was asked, said and done by that time is compared byte for byte (SEMANTICS section 9).
+Everything that became known later is corrupted in the validated tables, features and decisions are made anew, and
+prompts, decisions and fills by that time are compared byte for byte (SEMANTICS section 9).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,42 @@ Corruption = Callable[[pl.DataFrame, pl.DataFrame, datetime, int], Tables]
 Play = Callable[[pl.DataFrame, pl.DataFrame, datetime | None], Mapping[str, Replay]]
 """From prices and news to the replay of every strategy, built anew from these tables. Given a time, what is decided
 later need not be played."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditDifference:
+    """A row that depends on the future, or stands in one of the two backtests only."""
+
+    what: str
+    """`prompts`, `decisions` or `fills`."""
+    strategy: str
+    symbol: str
+    session: str
+    """Its date, ISO 8601."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalityCheck:
+    """One corruption at one time."""
+
+    decided_at: str
+    """What became known after it is corrupted, ISO 8601."""
+    corruption: str
+    """One of `CORRUPTIONS`."""
+    compared: dict[str, int]
+    """Rows compared: `prompts` (with masks), `decisions` (with probabilities, values and positions) and `fills` (with
+    equity)."""
+    num_differences: int
+    differences: list[AuditDifference]
+    """The first ten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalityAudit:
+    """All checks; it passed where none of them has a difference."""
+
+    passed: bool
+    checks: list[CausalityCheck]
 
 
 def raise_prices(prices: pl.DataFrame, news: pl.DataFrame, after: datetime, seed: int) -> Tables:
@@ -94,7 +130,7 @@ def audit_causality(
     cuts: Sequence[datetime],
     seed: int,
     on_check: Callable[[], None] | None = None,
-) -> dict[str, Any]:
+) -> CausalityAudit:
     """Corrupt what became known after each of `cuts`, decide anew and compare.
 
     Args:
@@ -106,42 +142,46 @@ def audit_causality(
         cuts: times of decisions.
         seed: of the corruptions' draws.
         on_check: called after each check, for a progress bar.
-
-    Returns:
-        `passed`, and `checks`: for each time and corruption how many prompts (with masks), decisions (with
-        probabilities, values and positions) and fills (with equity) were compared, how many differ, and the
-        first ten that do.
     """
     checks = []
     for cut in cuts:
         sessions = decided_at.filter(pl.col("decided_at") <= cut).select("symbol", "session")
         for name, corrupt in CORRUPTIONS.items():
             replays = play(*corrupt(prices, news, cut, seed), cut)
-            checks.append({"decided_at": cut.isoformat(), "corruption": name} | _compare(reference, replays, sessions))
+            checks.append(_compare(reference, replays, sessions, cut, name))
             if on_check is not None:
                 on_check()
-    return {"passed": all(check["num_differences"] == 0 for check in checks), "checks": checks}
+    return CausalityAudit(passed=all(check.num_differences == 0 for check in checks), checks=checks)
 
 
-def _compare(reference: Mapping[str, Replay], replays: Mapping[str, Replay], sessions: pl.DataFrame) -> dict[str, Any]:
-    """Counts of what was compared and what differs, over all strategies."""
-    compared, differences, total = {}, [], 0
-    for what in ("prompts", "decisions", "equity"):
+def _compare(
+    reference: Mapping[str, Replay],
+    replays: Mapping[str, Replay],
+    sessions: pl.DataFrame,
+    cut: datetime,
+    corruption: str,
+) -> CausalityCheck:
+    """Rows of all strategies in `sessions` that were compared, and those that differ."""
+    compared, differences = {}, []
+    for what, attribute in (("prompts", "prompts"), ("decisions", "decisions"), ("fills", "equity")):
         before, after = (
-            pl.concat([getattr(replay, what) for replay in side.values()]).join(
+            pl.concat([getattr(replay, attribute) for replay in side.values()]).join(
                 sessions, on=["symbol", "session"], how="semi"
             )
             for side in (reference, replays)
         )
-        label = "fills" if what == "equity" else what
-        compared[label] = before.height
-        rows = _differing(before, after)
-        total += rows.height
+        compared[what] = before.height
         differences += [
-            {"what": label, "strategy": strategy, "symbol": symbol, "session": session.isoformat()}
-            for strategy, symbol, session in rows.rows()
+            AuditDifference(what=what, strategy=strategy, symbol=symbol, session=session.isoformat())
+            for strategy, symbol, session in _differing(before, after).rows()
         ]
-    return {"compared": compared, "num_differences": total, "differences": differences[:MAX_LISTED]}
+    return CausalityCheck(
+        decided_at=cut.isoformat(),
+        corruption=corruption,
+        compared=compared,
+        num_differences=len(differences),
+        differences=differences[:MAX_LISTED],
+    )
 
 
 def _differing(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ Convention = Literal["account", "investorbench"]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class BacktestConfig:
-    """How a backtest is scored and doubted; both conventions are always computed."""
+    """How a backtest is scored and tested; both conventions are always computed."""
 
     convention: Convention = "account"
     """`account` scores the equity path with its fills and costs; `investorbench` scores positions at the

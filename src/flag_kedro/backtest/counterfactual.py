@@ -88,19 +88,20 @@ def shift_percentiles(
         Percentile in [0, 1] by symbol and strategy; None for a path that never changes, whose shifts are itself.
     """
     names = list(targets)
-    found: dict[str, dict[str, float | None]] = {}
+    percentiles: dict[str, dict[str, float | None]] = {}
     for s, symbol in enumerate(window.symbols):
         decisions = int(window.num_sessions[s]) - 1  # the last one fills no more
         paths = np.stack([targets[name][s, :decisions] for name in names])
         shifts = np.stack([np.roll(paths, k, axis=1) for k in range(decisions)], axis=1)
-        own = _one_symbol(window, s)
+        one_symbol = _one_symbol(window, s)
         padded = np.concatenate([shifts, shifts[:, :, -1:]], axis=2).reshape(1, -1, decisions + 1)
-        returns = cumulative_log_returns(replay_targets(own, config, padded).equity, own).reshape(len(names), decisions)
-        found[symbol] = {
+        equity = replay_targets(one_symbol, config, padded).equity
+        returns = cumulative_log_returns(equity, one_symbol).reshape(len(names), decisions)
+        percentiles[symbol] = {
             name: None if (path == path[0]).all() else _percentile(values[0], values[1:])
             for name, path, values in zip(names, paths, returns, strict=True)
         }
-    return found
+    return percentiles
 
 
 def pooled_shift_percentile(window: TradingWindow, config: EnvConfig, targets: Ints) -> float | None:

@@ -5,6 +5,7 @@ Shape legend: K = strategies, n = returns, B = bootstrap draws.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from flag_kedro.backtest.sessions import Measure, Metrics, Sessions
 from flag_kedro.backtest.sharpe_tests import hac_error, measure_sharpe
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.errors import DataError
+from flag_kedro.names import CUMULATIVE_RETURN, NUM_TRADES, SHARPE_RATIO, TOTAL_RETURN
 
 MIN_DRAWS = 40
 """Fewer cannot show a tail of 2.5 %."""
@@ -27,7 +29,7 @@ MIN_BLOCK_SESSIONS = 20
 """Fewer returns say nothing of their dependence; they are drawn one by one."""
 PART_SIZE = 2**15
 """Drawn sessions measured at once, so that they stay in the processor's cache."""
-COUNTS = ("num_trades",)
+COUNTS = (NUM_TRADES,)
 
 
 def draw_sessions(returns: Floats, num_draws: int, rng_seed: int) -> tuple[Ints, float]:
@@ -109,14 +111,14 @@ def _measure_draws(drawn: Sessions, measure: Measure) -> Metrics:
 
 def _mean_intervals(point: dict[str, float], sessions: Sessions, drawn: Metrics) -> dict[str, Interval | None]:
     """Studentised intervals of the scores that rest on a mean, of a path that varies."""
-    error = float(hac_error(sessions.returns))
-    name = "cumulative_return"
-    cumulative = studentised_difference(point[name], drawn[name], error, drawn["mean_error"]).ci95
+    mean_error = float(hac_error(sessions.returns))
+    cumulative = studentised_difference(
+        point[CUMULATIVE_RETURN], drawn[CUMULATIVE_RETURN], mean_error, drawn["mean_error"]
+    ).ci95
+    sharpe_error = float(hac_error(measure_sharpe(sessions.excess).influence))
+    sharpe = studentised_difference(point[SHARPE_RATIO], drawn[SHARPE_RATIO], sharpe_error, drawn["sharpe_error"]).ci95
     total = None if cumulative is None else (math.expm1(cumulative[0]), math.expm1(cumulative[1]))
-    error = float(hac_error(measure_sharpe(sessions.excess).influence))
-    name = "sharpe_ratio"
-    sharpe = studentised_difference(point[name], drawn[name], error, drawn["sharpe_error"]).ci95
-    return {"cumulative_return": cumulative, "total_return": total, "sharpe_ratio": sharpe}
+    return {CUMULATIVE_RETURN: cumulative, TOTAL_RETURN: total, SHARPE_RATIO: sharpe}
 
 
 def win_rate_difference(strategy_returns: Floats, benchmark_returns: Floats, indices: Ints) -> Difference:
@@ -148,8 +150,22 @@ def interquartile_mean(values: Sequence[float]) -> float:
     return float(stats.trim_mean(values, 0.25))
 
 
-def summarise_seeds(values: Sequence[float]) -> dict[str, float | int | None]:
-    """One score over seeds: median, interquartile mean, extremes, sample std (None for one seed) and their number.
+@dataclass(frozen=True, kw_only=True)
+class SeedSummary:
+    """One score over seeds."""
+
+    median: float
+    interquartile_mean: float
+    min: float
+    max: float
+    std: float | None
+    """Of the sample (ddof 1); None for one seed."""
+    num: int
+    """Seeds."""
+
+
+def summarise_seeds(values: Sequence[float]) -> SeedSummary:
+    """Summarise one score over seeds.
 
     Raises:
         DataError: where a value is not finite, or there is none.
@@ -158,11 +174,11 @@ def summarise_seeds(values: Sequence[float]) -> dict[str, float | int | None]:
     if not len(array):
         raise DataError("there is no seed to summarise")
     refuse_not_finite(array)
-    return {
-        "median": float(np.median(array)),
-        "interquartile_mean": interquartile_mean(values),
-        "min": float(array.min()),
-        "max": float(array.max()),
-        "std": float(array.std(ddof=1)) if len(array) > 1 else None,
-        "num": len(array),
-    }
+    return SeedSummary(
+        median=float(np.median(array)),
+        interquartile_mean=interquartile_mean(values),
+        min=float(array.min()),
+        max=float(array.max()),
+        std=float(array.std(ddof=1)) if len(array) > 1 else None,
+        num=len(array),
+    )

@@ -54,7 +54,9 @@ def refuse_not_finite(*series: Floats) -> None:
     for values in series:
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
-            raise DataError(f"return {bad[0]} of {len(values)} is {values[bad[0]]}; only finite returns can be judged")
+            raise DataError(
+                f"return {bad[0]} of {len(values)} is {values[bad[0]]}; only finite returns can be compared"
+            )
 
 
 def studentised_difference(value: float, drawn: Floats, error: float, drawn_error: Floats) -> Difference:

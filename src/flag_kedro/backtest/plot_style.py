@@ -7,28 +7,39 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-POLICY = "flag_trader"
-"""The strategy that a backtest is about; the others are what it is held against."""
+from flag_kedro.names import (
+    BENCHMARK,
+    FLAT,
+    MEAN_REVERSION,
+    MOMENTUM,
+    POLICY,
+    SB3_PPO,
+    STICKY_RANDOM,
+    TEXT_LINEAR_PPO,
+    TEXT_RIDGE,
+    UNTRAINED_LM,
+)
+
 COLORS = {
-    "flag_trader": "#0072b2",
-    "buy_and_hold": "#d55e00",
-    "flat": "#ababab",
-    "sticky_random": "#767676",
-    "momentum": "#009e73",
-    "mean_reversion": "#cc79a7",
-    "untrained_lm": "#56b4e9",
-    "text_ridge": "#e69f00",
-    "text_linear_ppo": "#8d6cc4",
-    "sb3_ppo": "#a8762d",
+    POLICY: "#0072b2",
+    BENCHMARK: "#d55e00",
+    FLAT: "#ababab",
+    STICKY_RANDOM: "#767676",
+    MOMENTUM: "#009e73",
+    MEAN_REVERSION: "#cc79a7",
+    UNTRAINED_LM: "#56b4e9",
+    TEXT_RIDGE: "#e69f00",
+    TEXT_LINEAR_PPO: "#8d6cc4",
+    SB3_PPO: "#a8762d",
 }
 """Okabe and Ito's palette, which colour-blind readers can tell apart, and three more; also the order of legends."""
 DASHES = {
-    "flat": "dash",
-    "sticky_random": "dot",
-    "mean_reversion": "dash",
-    "untrained_lm": "dash",
-    "text_linear_ppo": "dashdot",
-    "sb3_ppo": "dot",
+    FLAT: "dash",
+    STICKY_RANDOM: "dot",
+    MEAN_REVERSION: "dash",
+    UNTRAINED_LM: "dash",
+    TEXT_LINEAR_PPO: "dashdot",
+    SB3_PPO: "dot",
 }
 OTHER_COLOR = "#8a8a8a"
 PRICE_COLOR = "#8a8a8a"
@@ -52,8 +63,11 @@ Cells = dict[str, dict[str, int]]
 
 def in_order(strategies: Sequence[str]) -> list[str]:
     """Strategies as legends and tables list them; unknown ones last, in the order given."""
-    known = list(COLORS)
-    return sorted(dict.fromkeys(strategies), key=lambda name: known.index(name) if name in COLORS else len(known))
+    return sorted(dict.fromkeys(strategies), key=_rank)
+
+
+def _rank(strategy: str) -> int:
+    return list(COLORS).index(strategy) if strategy in COLORS else len(COLORS)
 
 
 def strategy_line(name: str) -> dict[str, Any]:
@@ -61,7 +75,7 @@ def strategy_line(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "legendgroup": name,
-        "legendrank": 1 + (list(COLORS).index(name) if name in COLORS else len(COLORS)),
+        "legendrank": 1 + _rank(name),
         "zorder": 1 if name == POLICY else 0,
         "line": {
             "color": COLORS.get(name, OTHER_COLOR),

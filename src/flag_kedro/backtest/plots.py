@@ -4,7 +4,7 @@ Every function draws one panel per symbol in its table; filter the table for a p
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ ROLLING_SESSIONS = 63
 """Returns in a rolling Sharpe ratio, a quarter of a year."""
 
 
-def plot_equity(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
+def plot_equity(equity: pl.DataFrame, convention: Mapping[str, Any]) -> go.Figure:
     """Equity of every strategy, 1 at the window's start, one panel per symbol.
 
     Args:
@@ -38,14 +38,14 @@ def plot_equity(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
     return finish(figure, "Equity on the test window, 1 at its start", describe_trading(convention))
 
 
-def plot_drawdown(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
+def plot_drawdown(equity: pl.DataFrame, convention: Mapping[str, Any]) -> go.Figure:
     """Equity below its running peak as a share of the peak, never above 0; arguments of `plot_equity`."""
     figure = _plot_paths(equity, lambda _, path: (path["equity"] / path["equity"].cum_max() - 1.0).to_list())
     figure.update_yaxes(tickformat=".0%", hoverformat=".2%")
     return finish(figure, "Drawdown from the highest equity so far", describe_trading(convention))
 
 
-def plot_rolling_sharpe(equity: pl.DataFrame, convention: dict[str, Any]) -> go.Figure:
+def plot_rolling_sharpe(equity: pl.DataFrame, convention: Mapping[str, Any]) -> go.Figure:
     """Annualised Sharpe ratio of the last 63 returns, or of half the window where that is shorter.
 
     Args:
@@ -84,8 +84,8 @@ def _plot_paths(equity: pl.DataFrame, values: Callable[[str, pl.DataFrame], list
     """One line for each symbol and strategy, of what `values` makes of its rows in `equity`."""
     figure, cells = symbol_panels(equity["symbol"].unique(maintain_order=True).to_list())
     for symbol, cell in cells.items():
-        own = equity.filter(pl.col("symbol") == symbol)
-        for (strategy,), path in own.group_by("strategy", maintain_order=True):
+        of_symbol = equity.filter(pl.col("symbol") == symbol)
+        for (strategy,), path in of_symbol.group_by("strategy", maintain_order=True):
             figure.add_scatter(
                 x=path["session"].to_list(),
                 y=values(symbol, path),

@@ -68,9 +68,9 @@ def _add_interval(
     if value is None:
         return
     low, high = interval or (value, value)
-    known = interval is not None
-    excludes_zero = known and (low > 0 or high < 0)
-    points = [low, value, high] if known else [value]
+    has_interval = interval is not None
+    excludes_zero = has_interval and (low > 0 or high < 0)
+    points = [low, value, high] if has_interval else [value]
     middle = "circle" if excludes_zero else "circle-open"
     style = strategy_line(name)
     figure.add_scatter(
@@ -81,8 +81,8 @@ def _add_interval(
         showlegend=False,
         line={"color": style["line"]["color"], "width": style["line"]["width"]},
         marker={
-            "symbol": ["line-ns-open", middle, "line-ns-open"] if known else [middle],
-            "size": [8, 10, 8] if known else [10],
+            "symbol": ["line-ns-open", middle, "line-ns-open"] if has_interval else [middle],
+            "size": [8, 10, 8] if has_interval else [10],
             "line": {"width": 2},
             "color": COLORS.get(name, OTHER_COLOR),
         },
@@ -92,7 +92,7 @@ def _add_interval(
     )
 
 
-def plot_cost_curve(sensitivity: Mapping[str, Any], convention: dict[str, Any]) -> go.Figure:
+def plot_cost_curve(sensitivity: Mapping[str, Any], convention: Mapping[str, Any]) -> go.Figure:
     """Cumulative return of every strategy's same decisions at other costs, one panel per symbol.
 
     Args:
@@ -102,10 +102,10 @@ def plot_cost_curve(sensitivity: Mapping[str, Any], convention: dict[str, Any]) 
     symbols = sensitivity["symbols"]
     figure, cells = symbol_panels(list(symbols))
     for symbol, cell in cells.items():
-        for strategy, found in symbols[symbol].items():
+        for strategy, sensitivities in symbols[symbol].items():
             figure.add_scatter(
                 x=sensitivity["cost_bps"],
-                y=found["cost_curve"],
+                y=sensitivities["cost_curve"],
                 mode="lines+markers",
                 marker={"size": 5},
                 **strategy_line(strategy),

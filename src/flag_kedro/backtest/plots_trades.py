@@ -10,7 +10,6 @@ import polars as pl
 from flag_kedro.backtest.plot_style import (
     BUY_COLOR,
     HOLD_COLOR,
-    POLICY,
     PRICE_COLOR,
     SELL_COLOR,
     date_axes,
@@ -21,6 +20,7 @@ from flag_kedro.backtest.plot_style import (
 )
 from flag_kedro.backtest.trades import list_trades
 from flag_kedro.errors import DataError
+from flag_kedro.names import POLICY
 
 MARKERS = {"buy": ("triangle-up", BUY_COLOR), "sell": ("triangle-down", SELL_COLOR)}
 SHADES = {1: "rgba(0, 114, 178, 0.16)", -1: "rgba(213, 94, 0, 0.16)"}
@@ -31,7 +31,7 @@ def plot_trades(
     decisions: pl.DataFrame,
     equity: pl.DataFrame,
     market_states: Mapping[str, pl.DataFrame],
-    convention: dict[str, Any],
+    convention: Mapping[str, Any],
     strategy: str = POLICY,
 ) -> go.Figure:
     """Closes with a marker where each trade of `strategy` filled, shaded while it was long or short.
@@ -44,18 +44,18 @@ def plot_trades(
         strategy: whose; the others are not read.
     """
     trades = list_trades(decisions, equity, market_states, convention["fill"], strategy)
-    own = equity.filter(pl.col("strategy") == strategy)
-    figure, cells = symbol_panels(own["symbol"].unique(maintain_order=True).to_list())
+    paths = equity.filter(pl.col("strategy") == strategy)
+    figure, cells = symbol_panels(paths["symbol"].unique(maintain_order=True).to_list())
     shapes: list[dict[str, Any]] = []
     for index, (symbol, cell) in enumerate(cells.items()):
-        path = own.filter(pl.col("symbol") == symbol)
-        window = equity.filter(pl.col("symbol") == symbol)  # a ruined account's own path may be shorter
+        path = paths.filter(pl.col("symbol") == symbol)
+        window = equity.filter(pl.col("symbol") == symbol)  # the path of a ruined account may be shorter
         marks = market_states[symbol].join(window, on="session", how="semi").sort("session")
         _add_line(figure, marks["session"].to_list(), marks["mark_price"].to_list(), cell)
-        own_trades = trades.filter(symbol=symbol)
-        for (action,), same in own_trades.group_by("action", maintain_order=True):
+        symbol_trades = trades.filter(symbol=symbol)
+        for (action,), same in symbol_trades.group_by("action", maintain_order=True):
             _add_markers(figure, same, str(action), cell)
-        shapes += _shades(own_trades, path["session"][-1], "" if index == 0 else str(index + 1))
+        shapes += _shades(symbol_trades, path["session"][-1], "" if index == 0 else str(index + 1))
     figure.update_layout(shapes=shapes)
     name_once(figure)
     date_axes(figure)
@@ -104,7 +104,7 @@ def _shades(trades: pl.DataFrame, last: date, axis: str) -> list[dict[str, Any]]
     ]
 
 
-def plot_probabilities(decisions: pl.DataFrame, convention: dict[str, Any], strategy: str = POLICY) -> go.Figure:
+def plot_probabilities(decisions: pl.DataFrame, convention: Mapping[str, Any], strategy: str = POLICY) -> go.Figure:
     """The three action probabilities of `strategy` at each decision, stacked to 1.
 
     Args:
@@ -115,13 +115,13 @@ def plot_probabilities(decisions: pl.DataFrame, convention: dict[str, Any], stra
     Raises:
         DataError: when the strategy decides without probabilities.
     """
-    own = decisions.filter(pl.col("strategy") == strategy)
+    decided = decisions.filter(pl.col("strategy") == strategy)
     columns = [f"prob_{action}" for action in PROBABILITIES]
-    if own.select(pl.any_horizontal(pl.col(columns).is_null()).any()).item():
+    if decided.select(pl.any_horizontal(pl.col(columns).is_null()).any()).item():
         raise DataError(f"{strategy} has decisions without probabilities; draw a strategy that gives them")
-    figure, cells = symbol_panels(own["symbol"].unique(maintain_order=True).to_list())
+    figure, cells = symbol_panels(decided["symbol"].unique(maintain_order=True).to_list())
     for symbol, cell in cells.items():
-        path = own.filter(pl.col("symbol") == symbol)
+        path = decided.filter(pl.col("symbol") == symbol)
         for action, color in PROBABILITIES.items():
             figure.add_scatter(
                 x=path["session"].to_list(),

@@ -11,7 +11,7 @@ import polars as pl
 
 from flag_kedro.env.account import ACTION_NAMES, HOLD, refuse_masked
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.states import Decide, Decisions
+from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 
@@ -80,23 +80,15 @@ def replay(
     """
     env = TradingVectorEnv(window, replace(config, max_episode_steps=None))
     num_symbols, longest = env.num_envs, int(window.num_sessions.max())
-    prompt_rows: list[tuple[object, ...]] = []
-    decision_rows: list[tuple[object, ...]] = []
-    equity_rows: list[tuple[object, ...]] = [
-        (strategy, window.symbols[s], window.sessions[s][0], config.initial_cash, 0, None, 0.0)
-        for s in range(num_symbols)
-    ]
+    rows = _Rows(strategy, window)
     states, equity = env.states(), env.equity()
     position, ruined = np.zeros(num_symbols, dtype=np.int64), np.zeros(num_symbols, dtype=bool)
+    for s in range(num_symbols):
+        rows.add_equity(s, 0, config.initial_cash, 0, None, 0.0)
     for t in range(longest):
         decisions = decide(states)
-        deciding = (t < window.num_sessions) & ~ruined
-        for s in np.flatnonzero(deciding).tolist():
-            place = (window.symbols[s], window.sessions[s][t])
-            refuse_masked(*place, int(decisions.actions[s]), states.action_mask[s], int(position[s]))
-            legal = " ".join(name for name, ok in zip(ACTION_NAMES, states.action_mask[s], strict=True) if ok)
-            prompt_rows.append((strategy, *place, states.prefix[s] + states.account[s], legal))
-            decision_rows.append((strategy, *place, *_said(decisions, s), int(position[s])))
+        for s in np.flatnonzero((t < window.num_sessions) & ~ruined).tolist():
+            rows.add_decision(s, t, states, decisions, int(position[s]))
         if on_step is not None:
             on_step()
         if t == longest - 1:
@@ -109,29 +101,55 @@ def replay(
             for s in np.flatnonzero(info["_final_obs"]).tolist():
                 position[s] = info["final_obs"][s]["position"]
         reached = np.where(ruined, equity, info["equity"])
-        equity_rows += [
-            (
-                strategy,
-                window.symbols[s],
-                window.sessions[s][t + 1],
-                float(reached[s]),
-                int(info["position"][s]),
-                float(np.log(reached[s] / equity[s])),
-                float(info["traded_value"][s]),
+        for s in np.flatnonzero(going).tolist():
+            log_return = float(np.log(reached[s] / equity[s]))
+            rows.add_equity(
+                s, t + 1, float(reached[s]), int(info["position"][s]), log_return, float(info["traded_value"][s])
             )
-            for s in np.flatnonzero(going)
-        ]
         equity = reached
         ruined |= terminated & going
-    order = ["symbol", "session"]
-    return Replay(
-        prompts=pl.DataFrame(prompt_rows, schema=PROMPTS, orient="row").sort(order, maintain_order=True),
-        decisions=pl.DataFrame(decision_rows, schema=DECISIONS, orient="row").sort(order, maintain_order=True),
-        equity=pl.DataFrame(equity_rows, schema=EQUITY, orient="row").sort(order, maintain_order=True),
-    )
+    return rows.as_tables()
 
 
-def _said(decisions: Decisions, s: int) -> tuple[object, ...]:
+class _Rows:
+    """Rows of a replay's three tables, in the order in which they come about."""
+
+    def __init__(self, strategy: str, window: TradingWindow) -> None:
+        self._strategy, self._window = strategy, window
+        self._prompts: list[tuple[object, ...]] = []
+        self._decisions: list[tuple[object, ...]] = []
+        self._equity: list[tuple[object, ...]] = []
+
+    def add_decision(self, s: int, t: int, states: States, decisions: Decisions, position: int) -> None:
+        """Add what symbol `s` was shown in its session `t` and what was decided.
+
+        Raises:
+            ValueError: when the action is masked.
+        """
+        symbol, session, mask = self._window.symbols[s], self._window.sessions[s][t], states.action_mask[s]
+        refuse_masked(symbol, session, int(decisions.actions[s]), mask, position)
+        legal = " ".join(name for name, ok in zip(ACTION_NAMES, mask, strict=True) if ok)
+        self._prompts.append((self._strategy, symbol, session, states.prefix[s] + states.account[s], legal))
+        self._decisions.append((self._strategy, symbol, session, *_decision_columns(decisions, s), position))
+
+    def add_equity(
+        self, s: int, t: int, equity: float, position: int, log_return: float | None, traded_value: float
+    ) -> None:
+        """Add the account of symbol `s` at its session `t`."""
+        symbol, session = self._window.symbols[s], self._window.sessions[s][t]
+        self._equity.append((self._strategy, symbol, session, equity, position, log_return, traded_value))
+
+    def as_tables(self) -> Replay:
+        """All rows, by symbol and session."""
+        order = ["symbol", "session"]
+        return Replay(
+            prompts=pl.DataFrame(self._prompts, schema=PROMPTS, orient="row").sort(order, maintain_order=True),
+            decisions=pl.DataFrame(self._decisions, schema=DECISIONS, orient="row").sort(order, maintain_order=True),
+            equity=pl.DataFrame(self._equity, schema=EQUITY, orient="row").sort(order, maintain_order=True),
+        )
+
+
+def _decision_columns(decisions: Decisions, s: int) -> tuple[object, ...]:
     """Action, probabilities and value of symbol `s`, as `DECISIONS` has them."""
     probabilities = (None, None, None) if decisions.probabilities is None else map(float, decisions.probabilities[s])
     value = None if decisions.values is None else float(decisions.values[s])

@@ -1,6 +1,8 @@
 """The report of a backtest: one page that needs nothing else to be opened."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -8,12 +10,39 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from flag_kedro.backtest import report_terms
-from flag_kedro.backtest.plot_style import COLORS, OTHER_COLOR, POLICY, in_order
-from flag_kedro.backtest.report_figures import overview_figure, share_sessions, symbol_figures
+from flag_kedro.backtest.plot_style import COLORS, OTHER_COLOR, in_order
+from flag_kedro.backtest.report_figures import PageFigure, overview_figure, share_sessions, symbol_figures
 from flag_kedro.backtest.trades import list_trades
 from flag_kedro.features.digest import NO_NEWS
+from flag_kedro.names import POLICY
 
 SHOWN_DECISIONS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargeDecision:
+    """A trade and the headlines that its decision read; the other fields are columns of `trades.TRADES`."""
+
+    decided: date
+    action: str
+    probability: float | None
+    after: int
+    earned: float
+    still_open: bool
+    headlines: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What the page shows of one symbol."""
+
+    symbol: str
+    strategies: list[str]
+    """In the order of legends."""
+    sessions: list[str]
+    """Dates, which the figures share."""
+    figures: dict[str, PageFigure]
+    largest: list[LargeDecision]
 
 
 def write_report(
@@ -49,10 +78,10 @@ def write_report(
 
     account, results = account_scores_of(backtest_metrics), backtest_metrics["results"]
     sections = []
-    for symbol in results:
-        curve = {**sensitivity, "symbols": {symbol: sensitivity["symbols"][symbol]}}
-        section = _section(_of(decisions, symbol), _of(equity, symbol), curve, market_states, account["convention"])
-        sections.append({"symbol": symbol, "strategies": in_order(list(results[symbol])), **section})
+    for symbol, scores in results.items():
+        one = {**sensitivity, "symbols": {symbol: sensitivity["symbols"][symbol]}}
+        tables = _of(decisions, symbol), _of(equity, symbol), market_states
+        sections.append(_section(symbol, in_order(list(scores)), *tables, one, account["convention"]))
     return _template().render(
         policy=POLICY,
         sections=sections,
@@ -73,20 +102,22 @@ def write_report(
 
 
 def _section(
+    symbol: str,
+    strategies: list[str],
     decisions: pl.DataFrame,
     equity: pl.DataFrame,
-    sensitivity: Mapping[str, Any],
     market_states: Mapping[str, pl.DataFrame],
-    convention: dict[str, Any],
-) -> dict[str, Any]:
-    """Sessions, figures and largest decisions of one symbol."""
+    sensitivity: Mapping[str, Any],
+    convention: Mapping[str, Any],
+) -> Section:
+    """Sessions, figures and largest decisions of one symbol; all tables and `sensitivity` are of it alone."""
     sessions = equity["session"].unique().sort().cast(pl.String).to_list()
     figures = symbol_figures(decisions, equity, sensitivity, market_states, convention)
     for drawn in figures.values():
-        share_sessions(drawn["figure"], sessions)
+        share_sessions(drawn.figure, sessions)
     trades = list_trades(decisions, equity, market_states, convention["fill"])
-    largest = largest_decisions(trades, market_states[equity["symbol"][0]])
-    return {"sessions": sessions, "figures": figures, "largest": largest}
+    largest = largest_decisions(trades, market_states[symbol])
+    return Section(symbol=symbol, strategies=strategies, sessions=sessions, figures=figures, largest=largest)
 
 
 def account_scores_of(backtest_metrics: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,7 +126,7 @@ def account_scores_of(backtest_metrics: Mapping[str, Any]) -> Mapping[str, Any]:
     return backtest_metrics if asked_for else backtest_metrics["other_convention"]
 
 
-def largest_decisions(trades: pl.DataFrame, states: pl.DataFrame, num: int = SHOWN_DECISIONS) -> list[dict[str, Any]]:
+def largest_decisions(trades: pl.DataFrame, states: pl.DataFrame, num: int = SHOWN_DECISIONS) -> list[LargeDecision]:
     """The `num` trades whose action was most probable, and the headlines their decisions read.
 
     Args:
@@ -104,12 +135,16 @@ def largest_decisions(trades: pl.DataFrame, states: pl.DataFrame, num: int = SHO
         num: rows at most.
 
     Returns:
-        The columns of `TRADES` and `headlines`, newest first; the most probable trade first.
+        The most probable trade first, the earliest first of those that are equal.
     """
     largest = trades.sort("probability", "decided", descending=[True, False], nulls_last=True).head(num)
     texts = states.select(decided="session", news_text="news_text")
-    rows = largest.join(texts, on="decided", how="left", maintain_order="left").to_dicts()
-    return [row | {"headlines": _headlines(row["news_text"])} for row in rows]
+    rows = largest.join(texts, on="decided", how="left", maintain_order="left")
+    columns = ("decided", "action", "probability", "after", "earned", "still_open")
+    return [
+        LargeDecision(headlines=_headlines(row["news_text"]), **{name: row[name] for name in columns})
+        for row in rows.iter_rows(named=True)
+    ]
 
 
 def _of(table: pl.DataFrame, symbol: str) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -19,8 +20,20 @@ TALLER = 60
 """Pixels added to a symbol's panels, so that one hover label holds all strategies."""
 
 
-def overview_figure(backtest_metrics: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:
-    """The intervals of all symbols and strategies, as of `page_figure`."""
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure whose title the page prints itself."""
+
+    title: str
+    subtitle: str
+    height: int
+    """Pixels."""
+    figure: dict[str, Any]
+    """plotly's `data` and `layout`."""
+
+
+def overview_figure(backtest_metrics: Mapping[str, Any], inference: Mapping[str, Any]) -> PageFigure:
+    """The intervals of all symbols and strategies."""
     return page_figure(plot_intervals(backtest_metrics, inference), ABOVE_PANEL_TITLES, BELOW)
 
 
@@ -29,9 +42,9 @@ def symbol_figures(
     equity: pl.DataFrame,
     sensitivity: Mapping[str, Any],
     market_states: Mapping[str, pl.DataFrame],
-    convention: dict[str, Any],
-) -> dict[str, dict[str, Any]]:
-    """The page's figures of one symbol by name, as of `page_figure`.
+    convention: Mapping[str, Any],
+) -> dict[str, PageFigure]:
+    """The page's figures of one symbol by name.
 
     Those of several strategies have no legend: the page has one for all of them.
 
@@ -50,28 +63,25 @@ def symbol_figures(
     }
     for figure in compared.values():
         figure.update_layout(showlegend=False)
-    own = {
+    of_policy = {
         "trades": plot_trades(decisions, equity, market_states, convention),
         "probabilities": plot_probabilities(decisions, convention),
     }
-    for figure in (compared | own).values():
+    for figure in (compared | of_policy).values():
         figure.layout.annotations = ()  # the section is titled with the symbol
         figure.layout.height += TALLER
     return {name: page_figure(figure, ABOVE, BELOW) for name, figure in compared.items()} | {
-        name: page_figure(figure, ABOVE, BELOW_LEGEND) for name, figure in own.items()
+        name: page_figure(figure, ABOVE, BELOW_LEGEND) for name, figure in of_policy.items()
     }
 
 
-def page_figure(figure: go.Figure, above: int, below: int) -> dict[str, Any]:
+def page_figure(figure: go.Figure, above: int, below: int) -> PageFigure:
     """A figure for the page, which prints the title itself and gives all figures one template.
 
     Args:
         figure: of this package's plots.
         above: pixels above the panels.
         below: pixels below them.
-
-    Returns:
-        `title`, `subtitle`, `height` in pixels, and `figure` with plotly's `data` and `layout`.
     """
     layout = figure.layout
     title, _, subtitle = layout.title.text.removesuffix("</sup>").partition(SUBTITLE)
@@ -80,7 +90,7 @@ def page_figure(figure: go.Figure, above: int, below: int) -> dict[str, Any]:
     drawn["layout"]["margin"] |= {"t": above, "b": below}
     for attribute in ("title", "template", "height"):
         del drawn["layout"][attribute]
-    return {"title": title, "subtitle": subtitle, "height": height, "figure": drawn}
+    return PageFigure(title, subtitle, height, drawn)
 
 
 def share_sessions(figure: dict[str, Any], sessions: list[str]) -> None:

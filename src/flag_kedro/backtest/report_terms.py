@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from flag_kedro import names
 from flag_kedro.errors import DataError
 
 Unit = Literal["percent", "ratio", "probability", "count", "money"]
@@ -21,17 +22,19 @@ class Term:
 
 
 METRICS = (
-    Term("cumulative_return", "CR %", "percent", "sum of daily log returns, the paper's cumulative return"),
-    Term("total_return", "total %", "percent", "compounded return, exp(CR) - 1"),
-    Term("sharpe_ratio", "Sharpe", "ratio", "mean return per unit of its deviation, annualised; see the convention"),
-    Term("sortino_ratio", "Sortino", "ratio", "as Sharpe, over the deviation of losses only"),
-    Term("calmar_ratio", "Calmar", "ratio", "annual return over maximum drawdown"),
-    Term("annual_volatility", "AV %", "percent", "standard deviation of daily log returns, annualised"),
-    Term("max_drawdown", "MDD %", "percent", "largest fall of equity below its running peak"),
-    Term("win_rate", "win %", "percent", "share of positive returns among sessions with a position"),
-    Term("exposure", "exposure %", "percent", "share of sessions with a position"),
-    Term("num_trades", "trades", "count", "fills in the window"),
-    Term("turnover", "turnover", "ratio", "traded value over mean equity, per year"),
+    Term(names.CUMULATIVE_RETURN, "CR %", "percent", "sum of daily log returns, the paper's cumulative return"),
+    Term(names.TOTAL_RETURN, "total %", "percent", "compounded return, exp(CR) - 1"),
+    Term(
+        names.SHARPE_RATIO, "Sharpe", "ratio", "mean return per unit of its deviation, annualised; see the convention"
+    ),
+    Term(names.SORTINO_RATIO, "Sortino", "ratio", "as Sharpe, over the deviation of losses only"),
+    Term(names.CALMAR_RATIO, "Calmar", "ratio", "annual return over maximum drawdown"),
+    Term(names.ANNUAL_VOLATILITY, "AV %", "percent", "standard deviation of daily log returns, annualised"),
+    Term(names.MAX_DRAWDOWN, "MDD %", "percent", "largest fall of equity below its running peak"),
+    Term(names.WIN_RATE, "win %", "percent", "share of positive returns among sessions with a position"),
+    Term(names.EXPOSURE, "exposure %", "percent", "share of sessions with a position"),
+    Term(names.NUM_TRADES, "trades", "count", "fills in the window"),
+    Term(names.TURNOVER, "turnover", "ratio", "traded value over mean equity, per year"),
     Term("num_prices", "prices", "count", "sessions in the window"),
     Term("num_days", "days", "count", "daily returns that were scored"),
 )

@@ -5,8 +5,8 @@ Shape legend: n = returns, n + 1 = prices (sessions). An undefined score is None
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,9 @@ from flag_kedro.backtest.sessions import (
     investorbench_sessions,
 )
 from flag_kedro.env.account import RUIN_SHARE, Floats, Ints
+from flag_kedro.env.config import EnvConfig, Fill, Positions
+from flag_kedro.env.evaluation import target_positions
+from flag_kedro.names import NUM_TRADES
 
 Scores = dict[str, float | int | None]
 STOCK_DAYS, CRYPTO_DAYS = 252, 365
@@ -65,29 +68,15 @@ def investorbench_scores(positions: Ints, prices: Floats, *, days_mean: int, day
 
 def session_sharpe(log_returns: Floats, cash_returns: Floats) -> float:
     """Sharpe ratio per session, not annualised, of log returns [n] less cash [n]; 0 where nothing varies."""
-    found = float(sharpe_ratio(log_returns - cash_returns, days=1))
-    return 0.0 if math.isnan(found) else found
+    ratio = float(sharpe_ratio(log_returns - cash_returns, days=1))
+    return 0.0 if math.isnan(ratio) else ratio
 
 
 def _plain(sessions: Sessions, measure: Measure) -> Scores:
     measured = {name: float(value) for name, value in measure(sessions).items()}
     scores: Scores = {name: value if np.isfinite(value) else None for name, value in measured.items()}
     num = len(sessions.returns)
-    return scores | {"num_trades": int(measured["num_trades"]), "num_prices": num + 1, "num_days": num}
-
-
-def target_positions(actions: pl.Series, positions: pl.Series, *, long_short: bool = False) -> Ints:
-    """Position that each decision asks for: what `sell` and `buy` target, or the position kept by `hold`.
-
-    Args:
-        actions: names of `env.account.ACTION_NAMES`, [n + 1].
-        positions: before each action, [n + 1].
-        long_short: whether `sell` goes short (-1) rather than flat (0).
-    """
-    table = pl.DataFrame({"action": actions, "position": positions})
-    sold = -1 if long_short else 0
-    target = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
-    return table.select(target.otherwise("position").cast(pl.Int64).alias("target"))["target"].to_numpy()
+    return scores | {NUM_TRADES: int(measured[NUM_TRADES]), "num_prices": num + 1, "num_days": num}
 
 
 def strategy_sessions(
@@ -101,17 +90,17 @@ def strategy_sessions(
     long_short: bool = False,
 ) -> Iterator[tuple[str, str, Sessions, Measure]]:
     """Yield (symbol, strategy, sessions, measure) of every path; arguments as in `score_strategies`."""
-    own_decisions = decisions.partition_by("symbol", "strategy", as_dict=True)
+    decisions_of = decisions.partition_by("symbol", "strategy", as_dict=True)
     for (symbol, strategy), path in equity.group_by("symbol", "strategy", maintain_order=True):
         days = days_per_year(calendars[str(symbol)])
         if convention == "account":
             cash = None if cash_returns is None else cash_returns[str(symbol)]
             sessions, measure = path_sessions(path, cash), partial(account_metrics, days=days)
         else:
-            own = own_decisions[symbol, strategy]
+            decided = decisions_of[symbol, strategy]
             prices = marks[str(symbol)]
             targets = np.zeros(len(prices), dtype=np.int64)  # a ruined account decides no more and stays flat
-            targets[: own.height] = target_positions(own["action"], own["position"], long_short=long_short)
+            targets[: decided.height] = target_positions(decided["action"], decided["position"], long_short=long_short)
             sessions = investorbench_sessions(targets, prices)
             measure = partial(investorbench_metrics, days_mean=STOCK_DAYS, days_volatility=days)
         yield str(symbol), str(strategy), sessions, measure
@@ -165,41 +154,78 @@ def score_strategies(
     return results
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConventionDescription:
+    """Everything a reader must know to compare a score with somebody else's; the common part."""
+
+    name: Convention
+    window: list[str]
+    """First and last session date, ISO 8601."""
+    returns: str = "log"
+    positions: Positions
+    fill: Fill
+    cost_bps: float
+    slippage_bps: float
+    cash_rate: float
+    """A year."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountDescription(ConventionDescription):
+    """Scores of the equity path with its fills and costs."""
+
+    borrow_bps_year: float
+    """0 without short positions."""
+    max_participation: float | None
+    sharpe_ratio: str = "mean / std (ddof 1) of daily log returns less cash x sqrt(D)"
+    max_drawdown: str = "of equity, first day included"
+    days_per_year: dict[str, int]
+    """D, by symbol."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvestorbenchDescription(ConventionDescription):
+    """Scores of positions at the same close without costs, as the published tables have them."""
+
+    sharpe_ratio: str = "cumulative return / (prices / days_mean) / annual volatility"
+    max_drawdown: str = "of cumprod(1 + log return)"
+    days_mean: int = STOCK_DAYS
+    days_volatility: dict[str, int]
+    """By symbol."""
+
+
 def describe_convention(
-    convention: Convention,
-    window: tuple[str, str],
-    fill: str,
-    cost_bps: float,
-    slippage_bps: float,
-    calendars: Mapping[str, str],
-    *,
-    cash_rate: float = 0.0,
-    positions: str = "long_flat",
-    borrow_bps_year: float = 0.0,
-    max_participation: float | None = None,
-) -> dict[str, Any]:
-    """Everything a reader must know to compare a score with somebody else's."""
+    convention: Convention, window: tuple[str, str], env: EnvConfig, calendars: Mapping[str, str]
+) -> ConventionDescription:
+    """Describe a convention as it applies to a backtest.
+
+    Args:
+        convention: see `config.BacktestConfig`.
+        window: first and last session date.
+        env: fills and costs of the backtest, with the fill that the data allow.
+        calendars: exchange calendar of each symbol.
+    """
     days = {symbol: days_per_year(calendar) for symbol, calendar in calendars.items()}
-    common = {"name": convention, "window": list(window), "returns": "log", "positions": positions}
     if convention == "account":
-        return common | {
-            "fill": fill,
-            "cost_bps": cost_bps,
-            "slippage_bps": slippage_bps,
-            "cash_rate": cash_rate,
-            "borrow_bps_year": borrow_bps_year if positions == "long_short" else 0.0,
-            "max_participation": max_participation,
-            "sharpe_ratio": "mean / std (ddof 1) of daily log returns less cash x sqrt(D)",
-            "max_drawdown": "of equity, first day included",
-            "days_per_year": days,
-        }
-    return common | {
-        "fill": "same_close",
-        "cost_bps": 0.0,
-        "slippage_bps": 0.0,
-        "cash_rate": 0.0,
-        "sharpe_ratio": "cumulative return / (prices / days_mean) / annual volatility",
-        "max_drawdown": "of cumprod(1 + log return)",
-        "days_mean": STOCK_DAYS,
-        "days_volatility": days,
-    }
+        return AccountDescription(
+            name=convention,
+            window=list(window),
+            positions=env.positions,
+            fill=env.fill,
+            cost_bps=env.cost_bps,
+            slippage_bps=env.slippage_bps,
+            cash_rate=env.cash_rate,
+            borrow_bps_year=env.borrow_bps_year if env.positions == "long_short" else 0.0,
+            max_participation=env.max_participation,
+            days_per_year=days,
+        )
+    return InvestorbenchDescription(
+        name=convention,
+        window=list(window),
+        positions=env.positions,
+        fill="same_close",
+        cost_bps=0.0,
+        slippage_bps=0.0,
+        cash_rate=0.0,
+        days_volatility=days,
+    )

@@ -4,8 +4,7 @@ Shape legend: S = symbols, T = sessions of the longest symbol, C = strategies.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +20,38 @@ PARTICIPATION = 0.01
 """Share of a session's volume that capacity allows a fill."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LaggedScores:
+    """Scores with every decision carried out one session later."""
+
+    cumulative_return: float
+    sharpe_ratio: float | None
+    """None where the path never moves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySensitivity:
+    """How the result of one strategy on one symbol depends on costs, delay and size."""
+
+    cost_curve: list[float]
+    """Sum of log returns at each cost."""
+    lagged: LaggedScores
+    capacity: float | None
+    """Of `capacity`, money."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """The sensitivity of every strategy."""
+
+    cost_bps: list[float]
+    """Total costs of a trade that were tried, in basis points."""
+    participation: float
+    """Share of a session's volume that capacity allows a fill."""
+    symbols: dict[str, dict[str, StrategySensitivity]]
+    """By symbol and strategy."""
+
+
 def sensitivity_of_targets(
     window: TradingWindow,
     config: EnvConfig,
@@ -28,7 +59,7 @@ def sensitivity_of_targets(
     calendars: Mapping[str, str],
     cost_bps: Sequence[float] = COST_BPS,
     participation: float = PARTICIPATION,
-) -> dict[str, Any]:
+) -> Sensitivity:
     """Cost curve, one-session lag and capacity of every strategy on every symbol.
 
     The positions are those of the backtest; nothing is decided anew at other costs.
@@ -40,36 +71,31 @@ def sensitivity_of_targets(
         calendars: exchange calendar of each symbol.
         cost_bps: total costs of a trade to try, in basis points.
         participation: see `capacity`.
-
-    Returns:
-        `cost_bps`, `participation`, and `symbols`: symbol -> strategy -> `cost_curve` (sum of log returns at
-        each cost), `lagged` (`cumulative_return` and `sharpe_ratio` with every decision carried out one
-        session later), `capacity` (money, None without volume or trades).
     """
-    names = list(targets)
-    paths = np.stack([targets[name] for name in names], axis=1)
-    curves = np.stack(
-        [
-            cumulative_log_returns(
-                replay_targets(window, replace(config, cost_bps=bps, slippage_bps=0.0), paths).equity, window
-            )
-            for bps in cost_bps
-        ],
-        axis=-1,
-    )
+    paths = np.stack(list(targets.values()), axis=1)
+    curves = _cost_curves(window, config, paths, cost_bps)
     late = np.concatenate([np.zeros_like(paths[:, :, :1]), paths[:, :, :-1]], axis=2)
     lagged = replay_targets(window, config, late).equity
     uncapped = replay_targets(window, replace(config, max_participation=None), paths).traded_value
-    results: dict[str, dict[str, Any]] = {}
+    symbols: dict[str, dict[str, StrategySensitivity]] = {}
     for s, symbol in enumerate(window.symbols):
-        n = int(window.num_sessions[s])
-        for c, name in enumerate(names):
-            results.setdefault(symbol, {})[name] = {
-                "cost_curve": curves[s, c].tolist(),
-                "lagged": _score(lagged[s, c, :n], window.years[s, 1:n], config, days_per_year(calendars[symbol])),
-                "capacity": capacity(uncapped[s, c, :n], window, s, config.initial_cash, participation),
-            }
-    return {"cost_bps": list(cost_bps), "participation": participation, "symbols": results}
+        n, days = int(window.num_sessions[s]), days_per_year(calendars[symbol])
+        symbols[symbol] = {
+            strategy: StrategySensitivity(
+                cost_curve=curves[s, c].tolist(),
+                lagged=_score(lagged[s, c, :n], window.years[s, 1:n], config, days),
+                capacity=capacity(uncapped[s, c, :n], window, s, config.initial_cash, participation),
+            )
+            for c, strategy in enumerate(targets)
+        }
+    return Sensitivity(cost_bps=list(cost_bps), participation=participation, symbols=symbols)
+
+
+def _cost_curves(window: TradingWindow, config: EnvConfig, paths: Ints, cost_bps: Sequence[float]) -> Floats:
+    """Sum of log returns of `paths` [S, C, T] at each of the total costs, [S, C, len(cost_bps)]."""
+    configs = [replace(config, cost_bps=bps, slippage_bps=0.0) for bps in cost_bps]
+    returns = [cumulative_log_returns(replay_targets(window, each, paths).equity, window) for each in configs]
+    return np.stack(returns, axis=-1)
 
 
 def capacity(
@@ -80,7 +106,7 @@ def capacity(
     Args:
         traded_value: money traded at each session by an account that began with `initial_cash`, [n].
         window: sessions traded, with the volumes.
-        symbol: its place in the window.
+        symbol: its index in the window.
         initial_cash: money.
         participation: share of the volume.
 
@@ -94,7 +120,7 @@ def capacity(
     return float(initial_cash * participation * np.min(volume / traded_value[traded]))
 
 
-def _score(equity: Floats, years: Floats, config: EnvConfig, days: int) -> dict[str, float | None]:
+def _score(equity: Floats, years: Floats, config: EnvConfig, days: int) -> LaggedScores:
     returns = np.diff(np.log(equity))
     ratio = float(sharpe_ratio(returns - np.log1p(config.cash_rate) * years, days))
-    return {"cumulative_return": float(returns.sum()), "sharpe_ratio": None if np.isnan(ratio) else ratio}
+    return LaggedScores(cumulative_return=float(returns.sum()), sharpe_ratio=None if np.isnan(ratio) else ratio)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flag_kedro import names
 from flag_kedro.backtest import metrics
 from flag_kedro.env.account import Bools, Floats, Ints
 from flag_kedro.errors import DataError
@@ -76,17 +77,17 @@ def investorbench_metrics(sessions: Sessions, *, days_mean: int, days_volatility
 def _metrics(sessions: Sessions, sharpe: Floats, path: Floats, days: int) -> Metrics:
     drawdown = metrics.max_drawdown(path)
     return {
-        "cumulative_return": metrics.cumulative_return(sessions.returns),
-        "total_return": metrics.total_return(sessions.returns),
-        "sharpe_ratio": sharpe,
-        "sortino_ratio": metrics.sortino_ratio(sessions.excess, days),
-        "annual_volatility": metrics.annual_volatility(sessions.returns, days),
-        "max_drawdown": drawdown,
-        "calmar_ratio": metrics.calmar_ratio(sessions.returns, drawdown, days),
-        "win_rate": metrics.win_rate(sessions.returns, sessions.held),
-        "exposure": metrics.exposure(sessions.held),
-        "turnover": metrics.turnover(sessions.traded, sessions.mean_equity(), days),
-        "num_trades": metrics.num_trades(sessions.traded),
+        names.CUMULATIVE_RETURN: metrics.cumulative_return(sessions.returns),
+        names.TOTAL_RETURN: metrics.total_return(sessions.returns),
+        names.SHARPE_RATIO: sharpe,
+        names.SORTINO_RATIO: metrics.sortino_ratio(sessions.excess, days),
+        names.ANNUAL_VOLATILITY: metrics.annual_volatility(sessions.returns, days),
+        names.MAX_DRAWDOWN: drawdown,
+        names.CALMAR_RATIO: metrics.calmar_ratio(sessions.returns, drawdown, days),
+        names.WIN_RATE: metrics.win_rate(sessions.returns, sessions.held),
+        names.EXPOSURE: metrics.exposure(sessions.held),
+        names.TURNOVER: metrics.turnover(sessions.traded, sessions.mean_equity(), days),
+        names.NUM_TRADES: metrics.num_trades(sessions.traded),
     }
 
 

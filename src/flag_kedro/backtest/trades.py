@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from flag_kedro.backtest.plot_style import POLICY
 from flag_kedro.errors import DataError
+from flag_kedro.names import POLICY
 
 TRADES = {
     "symbol": pl.String,
@@ -48,10 +48,10 @@ def list_trades(
     """
     mine = pl.col("strategy") == strategy
     tables = []
-    for (symbol,), own in decisions.filter(mine).group_by("symbol", maintain_order=True):
+    for (symbol,), decided in decisions.filter(mine).group_by("symbol", maintain_order=True):
         path = equity.filter(mine & (pl.col("symbol") == symbol))
         states = market_states[str(symbol)]
-        tables.append(_earnings(_fills(own, path, states, fill), states, path["session"][-1]))
+        tables.append(_earnings(_fills(decided, path, states, fill), states, path["session"][-1]))
     return pl.concat([pl.DataFrame(schema=TRADES), *tables])
 
 

@@ -1,1 +1,1 @@
-"""What the world said, checked at the door: sources, calendar, windows and the two tables."""
+"""Prices and news: sources, validation, exchange calendars, and the windows that divide sessions."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from flag_kedro.data.schema import UTC, Schema
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 if TYPE_CHECKING:  # both take long to import, and most commands need neither
     import exchange_calendars
@@ -17,9 +17,9 @@ MARGIN = timedelta(days=14)
 """Longer than any closure of an exchange, so that a next session is always inside."""
 
 
-def unknown_calendar(calendar: str) -> DataError:
+def unknown_calendar(calendar: str) -> ParameterError:
     """The error for a name that exchange_calendars does not know."""
-    return DataError(
+    return ParameterError(
         f"data.calendar: exchange_calendars knows no calendar {calendar!r}; "
         "use an exchange's code such as XNYS, or 24/7 for crypto"
     )
@@ -34,7 +34,8 @@ def exchange_sessions(calendar: str, first: date, last: date) -> pl.DataFrame:
         that closes at 24:00.
 
     Raises:
-        DataError: when exchange_calendars knows no such calendar, or does not reach so far.
+        ParameterError: when exchange_calendars knows no such calendar, or cannot build it.
+        DataError: when the calendar does not reach so far.
     """
     import pandas as pd
 
@@ -64,9 +65,9 @@ def _exchange(calendar: str, first: date, last: date) -> "exchange_calendars.Exc
     except exchange_calendars.errors.InvalidCalendarName as error:
         raise unknown_calendar(calendar) from error
     except (ValueError, NotImplementedError) as error:
-        known_from, known_to = _bounds(calendar, error)
-        start = max(pd.Timestamp(first - MARGIN), known_from)
-        end = min(pd.Timestamp(last + MARGIN), known_to)
+        earliest, latest = _bounds(calendar, error)
+        start = max(pd.Timestamp(first - MARGIN), earliest)
+        end = min(pd.Timestamp(last + MARGIN), latest)
         if start > pd.Timestamp(first) or end < pd.Timestamp(last):
             raise DataError(
                 f"data.calendar: {calendar} does not reach from {first} to {last}: {error} A newer release of "
@@ -83,7 +84,7 @@ def _bounds(calendar: str, error: Exception) -> "tuple[pd.Timestamp, pd.Timestam
     try:
         exchange = exchange_calendars.get_calendar(calendar)
     except (ValueError, NotImplementedError):
-        raise DataError(f"data.calendar: exchange_calendars cannot build {calendar} here: {error}") from error
+        raise ParameterError(f"data.calendar: exchange_calendars cannot build {calendar} here: {error}") from error
     return exchange.bound_min() or pd.Timestamp.min.ceil("D"), exchange.bound_max() or pd.Timestamp.max.floor("D")
 
 
@@ -97,16 +98,17 @@ def sessions_by_symbol(spans: pl.DataFrame) -> pl.DataFrame:
         `symbol`, `session`, `opens_at`, `closes_at`, ascending in both keys.
 
     Raises:
-        DataError: when exchange_calendars knows no such calendar.
+        ParameterError: when exchange_calendars knows no such calendar, or cannot build it.
+        DataError: when a calendar does not reach so far.
     """
     parts = []
-    for (calendar,), own in spans.group_by("calendar", maintain_order=True):
-        first, last = own["first"].min(), own["last"].max()
+    for (calendar,), symbols_on in spans.group_by("calendar", maintain_order=True):
+        first, last = symbols_on["first"].min(), symbols_on["last"].max()
         assert isinstance(first, date)
         assert isinstance(last, date)
         sessions = exchange_sessions(str(calendar), first, last)
         inside = pl.col("session").is_between("first", "last")
-        parts.append(own.join(sessions, how="cross").filter(inside).drop("calendar", "first", "last"))
+        parts.append(symbols_on.join(sessions, how="cross").filter(inside).drop("calendar", "first", "last"))
     schema: Schema = {"symbol": pl.String, "session": pl.Date, "opens_at": UTC, "closes_at": UTC}
     return (pl.concat(parts) if parts else pl.DataFrame(schema=schema)).sort("symbol", "session")
 
@@ -116,7 +118,7 @@ def exchange_zone(calendar: str) -> str:
     """Time zone of the exchange, such as America/New_York.
 
     Raises:
-        DataError: when exchange_calendars knows no such calendar.
+        ParameterError: when exchange_calendars knows no such calendar.
     """
     import exchange_calendars
 
@@ -140,6 +142,10 @@ def available_from_date(published: pl.Series, calendar: str, date_only: str) -> 
 
     Returns:
         UTC times in the order of `published`; null where the calendar is not known so far.
+
+    Raises:
+        ParameterError: when exchange_calendars knows no such calendar, or cannot build it.
+        DataError: when the calendar does not reach so far.
     """
     if published.is_empty():
         return pl.Series("available_at", [], dtype=pl.Datetime("us", "UTC"))

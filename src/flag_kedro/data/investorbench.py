@@ -17,7 +17,7 @@ from flag_kedro.data.rules import PriceRules
 from flag_kedro.data.schema import NEWS, PRICES, SHOWN
 from flag_kedro.data.source import Raw
 from flag_kedro.data.validation import validate
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 CRYPTO = {"BTC", "ETH"}
 COMPANIES = {
@@ -36,7 +36,7 @@ COMPANIES = {
     "TSLA": ("Tesla",),
     "UVV": ("Universal Corp",),
 }
-"""What articles call the benchmark's symbols."""
+"""Companies by symbol, as articles call them."""
 FILINGS = {"10k": "10-K", "10q": "10-Q"}
 HEADLINE_CHARS = 200
 SENTENCE_END = re.compile(
@@ -52,11 +52,11 @@ def existing_folder(path: str) -> Path:
     """`data.path` as a folder.
 
     Raises:
-        DataError: when it is none.
+        ParameterError: when it is none.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise DataError(f"data.path: {folder.absolute()} is not a folder; point it to InvestorBench's JSON files")
+        raise ParameterError(f"data.path: {folder.absolute()} is not a folder; point it to InvestorBench's JSON files")
     return folder
 
 
@@ -64,11 +64,11 @@ def find_symbols(folder: Path) -> tuple[str, ...]:
     """Symbols that have a file in `folder`, in alphabetical order.
 
     Raises:
-        DataError: when there is none.
+        ParameterError: when there is none.
     """
     symbols = tuple(sorted(path.stem.upper() for path in folder.glob("*.json")))
     if not symbols:
-        raise DataError(
+        raise ParameterError(
             f"data.path: {folder} holds no InvestorBench file such as msft.json; "
             "copy the data folder of InvestorBench there, or point data.path to it"
         )
@@ -85,6 +85,7 @@ def read_folder(data: DataConfig, news: NewsConfig, calendar_of: Callable[[str],
 
     Raises:
         DataError: as `read_investorbench`.
+        ParameterError: as `read_investorbench`; when `data.path` is no folder, or has no InvestorBench file.
     """
     assert data.path is not None  # DataConfig requires it for this source
     folder = existing_folder(data.path)
@@ -121,9 +122,19 @@ def read_investorbench(
         The symbol's rows of the prices and the news table.
 
     Raises:
-        DataError: when the file is absent or not in InvestorBench's shape.
+        DataError: when the file is not in InvestorBench's shape, or has a price on a day that is no session.
+        ParameterError: when there is no such file, or exchange_calendars does not know the calendar.
     """
     days = _read_days(folder, symbol)
+    prices = _prices_table(_read_closes(folder, symbol, days), symbol, calendar)
+    articles = [
+        article for day, entry in days.items() for article in _articles(folder, symbol, day, entry, filings=filings)
+    ]
+    return prices, _news_table(articles, symbol, calendar, date_only)
+
+
+def _read_closes(folder: Path, symbol: str, days: dict[date, dict[str, Any]]) -> pl.DataFrame:
+    """`session` and `price` of each day that has one, at least one."""
     closes = pl.DataFrame(
         {
             "session": list(days),
@@ -133,12 +144,18 @@ def read_investorbench(
     ).drop_nulls("price")
     if closes.is_empty():
         raise DataError(f"{_file(folder, symbol)} holds no price")
+    return closes
+
+
+def _prices_table(closes: pl.DataFrame, symbol: str, calendar: str) -> pl.DataFrame:
+    """The rows of the prices table of `closes`, ascending in `session`."""
     sessions = exchange_sessions(calendar, closes["session"][0], closes["session"][-1])
-    strangers = closes.join(sessions, on="session", how="anti")["session"]
-    if len(strangers):
+    off_calendar = closes.join(sessions, on="session", how="anti")["session"]
+    if len(off_calendar):
         raise DataError(
-            f"{symbol}: prices on {len(strangers)} day(s) that are no session of {calendar}, first {strangers[0]}; set "
-            "data.calendar to the symbol's own calendar, or correct the file: " + ", ".join(map(str, strangers[:SHOWN]))
+            f"{symbol}: prices on {len(off_calendar)} day(s) that are no session of {calendar}, first "
+            f"{off_calendar[0]}; set data.calendar to the symbol's own calendar, or correct the file: "
+            + ", ".join(map(str, off_calendar[:SHOWN]))
         )
     empty = pl.lit(None, dtype=pl.Float64)
     prices = closes.join(sessions, on="session", maintain_order="left").select(
@@ -152,10 +169,7 @@ def read_investorbench(
         pl.col("price").alias("adj_close"),
         pl.col("closes_at").alias("available_at"),
     )
-    articles = [
-        article for day, entry in days.items() for article in _articles(folder, symbol, day, entry, filings=filings)
-    ]
-    return prices.cast(PRICES), _news_table(articles, symbol, calendar, date_only)  # type: ignore[arg-type]
+    return prices.cast(PRICES)  # type: ignore[arg-type]
 
 
 def read_available(folder: Path, symbols: Sequence[str]) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
@@ -166,12 +180,15 @@ def read_available(folder: Path, symbols: Sequence[str]) -> tuple[dict[str, pl.D
 
     Raises:
         DataError: when none has a file, or a file breaks a rule.
+        ParameterError: when the folder has no InvestorBench file.
     """
     present = [symbol for symbol in symbols if _file(folder, symbol).is_file()]
     if not present:
         wanted = " ".join(_file(folder, symbol).name for symbol in symbols)
-        found = " ".join(find_symbols(folder))
-        raise DataError(f"data.path: {folder} has the files of {found}, but none of {wanted}; bring one of them")
+        symbols_there = " ".join(find_symbols(folder))
+        raise DataError(
+            f"data.path: {folder} has the files of {symbols_there}, but none of {wanted}; bring one of them"
+        )
     prices = {}
     for symbol in present:
         calendar = default_calendar(symbol)
@@ -181,7 +198,7 @@ def read_available(folder: Path, symbols: Sequence[str]) -> tuple[dict[str, pl.D
 
 
 def _checked(prices: pl.DataFrame, calendar: str) -> pl.DataFrame:
-    """One symbol's prices in order, past every rule of the door; the published windows have no gap."""
+    """One symbol's prices in order, once they break no rule; the published windows have no gap."""
 
     def expect(prices: pl.DataFrame) -> pl.DataFrame:
         first, last = pl.col("session").min().alias("first"), pl.col("session").max().alias("last")
@@ -198,7 +215,7 @@ def _file(folder: Path, symbol: str) -> Path:
 def _read_days(folder: Path, symbol: str) -> dict[date, dict[str, Any]]:
     path = _file(folder, symbol)
     if not path.is_file():
-        raise DataError(
+        raise ParameterError(
             f"data.symbols: no data for {symbol}: {path} does not exist; {folder} has {' '.join(find_symbols(folder))}"
         )
     try:
@@ -213,11 +230,11 @@ def _read_days(folder: Path, symbol: str) -> dict[date, dict[str, Any]]:
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of the file; JSON itself would keep the last of two equal keys and say nothing."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} appears twice")
-    return found
+    return members
 
 
 def _day(text: str) -> date:
@@ -229,10 +246,11 @@ def _day(text: str) -> date:
 
 def _price(folder: Path, symbol: str, day: date, entry: Any) -> float | None:
     """The day's price; null where the exchange had none."""
-    place = f"{_file(folder, symbol)}: {day}"
+    entry_name = f"{_file(folder, symbol)}: {day}"
     if not isinstance(entry, dict) or "prices" not in entry:
-        found = repr(entry)[:80]
-        raise DataError(f"{place} is {found} where {{prices, news}} is expected; a day without a price says null")
+        raise DataError(
+            f"{entry_name} is {repr(entry)[:80]} where {{prices, news}} is expected; a day without a price says null"
+        )
     price = entry["prices"]
     if price is None:
         return None
@@ -241,7 +259,7 @@ def _price(folder: Path, symbol: str, day: date, entry: Any) -> float | None:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise DataError(f"{place} has the price {repr(price)[:80]} where a number is expected")
+        raise DataError(f"{entry_name} has the price {repr(price)[:80]} where a number is expected")
     return number
 
 
@@ -260,10 +278,10 @@ def _articles(
     folder: Path, symbol: str, day: date, entry: dict[str, Any], *, filings: bool
 ) -> list[tuple[date, str, str, str]]:
     """Day, headline, text and source of the day's articles."""
-    told = [(day, _headline(text), text, "investorbench") for text in _texts(folder, symbol, day, entry, "news")]
+    articles = [(day, _headline(text), text, "investorbench") for text in _texts(folder, symbol, day, entry, "news")]
     if not filings:
-        return told
-    return told + [
+        return articles
+    return articles + [
         (day, f"{form} summary: {_headline(_first_finding(text))}", text, f"investorbench {form}")
         for key, form in FILINGS.items()
         for text in _texts(folder, symbol, day, entry, key)

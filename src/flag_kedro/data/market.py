@@ -15,7 +15,7 @@ from flag_kedro.data.files import FilesConfig, read_files
 from flag_kedro.data.files.news import read_news
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.investorbench import default_calendar, read_folder
-from flag_kedro.data.report import describe_data
+from flag_kedro.data.report import DataReport, describe_data
 from flag_kedro.data.rules import PriceRules
 from flag_kedro.data.simulated import CALENDAR, SimulatedConfig, simulate_market
 from flag_kedro.data.source import Names, Raw
@@ -23,15 +23,15 @@ from flag_kedro.data.universe import read_universe, survivorship_warning, univer
 from flag_kedro.data.validation import ValidatedTables, validate
 from flag_kedro.data.yahoo import YahooConfig, read_yahoo
 from flag_kedro.data.yahoo.calendar import yahoo_calendar
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 
-OWN_MAX_GAP = {"investorbench": 1}
-"""Sessions in a row that a source is known to lack here and there, where `data.max_gap` says nothing."""
+DEFAULT_MAX_GAP = {"investorbench": 1}
+"""Sessions in a row that a source is known to lack here and there, where `data.max_gap` is null."""
 
 
 @dataclass(frozen=True)
 class Market:
-    """What ingest lets in."""
+    """Validated prices and news of the chosen source, with what ingest reports of them."""
 
     prices: pl.DataFrame
     """Columns of `schema.PRICES`, ordered by symbol and session."""
@@ -40,16 +40,16 @@ class Market:
     names: Names
     """What articles call each symbol."""
     rejected: pl.DataFrame
-    """Rows that were left out because the user asked for it (`data.quarantine`): columns of `door.REJECTED`."""
+    """Rows that were left out because the user asked for it (`data.quarantine`): columns of `validation.REJECTED`."""
     universe: pl.DataFrame
-    """Columns of `universe.UNIVERSE`; no row where nobody said who belonged to it."""
-    report: dict[str, Any]
-    """Facts of the data, fit for JSON."""
+    """Columns of `universe.UNIVERSE`; no row without a universe."""
+    report: DataReport
+    """Facts of the data, and what the user should be warned of."""
 
 
 @dataclass(frozen=True)
 class MarketConfig:
-    """The parameters that say where the market comes from."""
+    """Parameters of the market's source."""
 
     data: DataConfig
     news: NewsConfig
@@ -68,6 +68,7 @@ def load_market(config: MarketConfig, store: Path, now: datetime) -> Market:
 
     Raises:
         DataError: when the source lacks something or breaks a rule.
+        ParameterError: when a parameter does not fit the source, or names what it does not have.
     """
     universe = read_universe(config.data.universe)
     chosen = config.data.symbols
@@ -76,31 +77,43 @@ def load_market(config: MarketConfig, store: Path, now: datetime) -> Market:
     data = config.data
     raw = read_source(config, store, now)
     expect = partial(expected_sessions, data=data, universe=universe)
-    gap = OWN_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
+    gap = DEFAULT_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
     rules = PriceRules(expect, now, dict.fromkeys(raw.prices["symbol"].unique(), gap), data.max_jump)
-    admitted = validate(raw.prices, raw.news, rules, quarantine=data.quarantine)
-    admitted, articles = _fold(admitted, raw, config)
-    due = expect(admitted.prices).filter(pl.col("closes_at") <= now)
-    report = describe_data(admitted, due) | {"source": raw.report | articles}
-    if data.source != "simulated" and (survivors := _survivorship(chosen, data, universe, admitted.prices)):
-        report["warnings"] = [survivors, *report["warnings"]]
-    return Market(admitted.prices, admitted.news, raw.names, admitted.rejected, universe, report)
+    validated = validate(raw.prices, raw.news, rules, quarantine=data.quarantine)
+    validated, articles = _merge_duplicates(validated, raw, config)
+    due = expect(validated.prices).filter(pl.col("closes_at") <= now)
+    report = describe_data(validated, due, raw.report | articles)
+    if data.source != "simulated" and (survivors := _survivorship(chosen, data, universe, validated.prices)):
+        report = replace(report, warnings=[survivors, *report.warnings])
+    return Market(validated.prices, validated.news, raw.names, validated.rejected, universe, report)
 
 
-def _fold(admitted: ValidatedTables, raw: Raw, config: MarketConfig) -> tuple[ValidatedTables, dict[str, Any]]:
-    """What was let in with near-duplicates folded and what could not be read among the rejected; counts of articles."""
-    admitted = replace(admitted, rejected=pl.concat([raw.rejected, admitted.rejected]))
+def _merge_duplicates(
+    validated: ValidatedTables, raw: Raw, config: MarketConfig
+) -> tuple[ValidatedTables, dict[str, Any]]:
+    """The tables with near-duplicates merged, and with unreadable rows among the rejected; counts of articles."""
+    validated = replace(validated, rejected=pl.concat([raw.rejected, validated.rejected]))
     if config.data.source == "simulated" and config.news.source == "own":
-        return admitted, {}  # its headlines are distinct events, however alike they read
+        return validated, {}  # its headlines are distinct events, however alike they read
     calendar_of = partial(symbol_calendar, data=config.data)
-    kept, folded = merge_duplicates(admitted.news, calendar_of, config.news.duplicate_sessions)
-    return replace(admitted, news=kept), {"articles": count_articles(raw.news, kept, folded)}
+    distinct, merged = merge_duplicates(validated.news, calendar_of, config.news.duplicate_sessions)
+    return replace(validated, news=distinct), {"articles": count_articles(raw.news, distinct, merged)}
 
 
 def read_source(config: MarketConfig, store: Path, now: datetime) -> Raw:
-    """What `data.source` gives, unchecked."""
+    """Prices of `data.source` and news of `news.source`, not validated.
+
+    Args:
+        config: parameters.
+        store: folder of the source's downloads, where it has one.
+        now: time of the run (UTC).
+
+    Raises:
+        DataError: when the source cannot be read.
+        ParameterError: when a parameter does not fit the source, or names what it does not have.
+    """
     data, news = config.data, config.news
-    raw = _read_own(config, store, now)
+    raw = _read_price_source(config, store, now)
     if news.source == "own":
         return raw
     calendar_of = partial(symbol_calendar, data=data)
@@ -109,8 +122,8 @@ def read_source(config: MarketConfig, store: Path, now: datetime) -> Raw:
     return replace(raw, news=articles, rejected=pl.concat([raw.rejected, rejected]), report=raw.report | facts)
 
 
-def _read_own(config: MarketConfig, store: Path, now: datetime) -> Raw:
-    """What the source of prices gives, with its own articles."""
+def _read_price_source(config: MarketConfig, store: Path, now: datetime) -> Raw:
+    """Prices of `data.source`, and the articles that come with them."""
     data, news = config.data, config.news
     match data.source:
         case "simulated":
@@ -139,14 +152,20 @@ def symbol_calendar(symbol: str, data: DataConfig) -> str:
 def expected_sessions(prices: pl.DataFrame, data: DataConfig, universe: pl.DataFrame) -> pl.DataFrame:
     """Sessions that each symbol should have: from its first price to its last, or to its delisting.
 
+    Args:
+        prices: `symbol` and `session`.
+        data: parameters, of which the source and the calendar count.
+        universe: columns of `universe.UNIVERSE`.
+
     Returns:
         `symbol`, `session`, `opens_at`, `closes_at` (UTC), ascending.
 
     Raises:
-        DataError: when `data.calendar` names a symbol that is not there.
+        ParameterError: when `data.calendar` names a symbol that is not there, or an unknown calendar.
+        DataError: when a calendar does not reach as far as the prices.
     """
-    if isinstance(data.calendar, dict) and (strangers := set(data.calendar) - set(prices["symbol"].unique())):
-        raise DataError(f"data.calendar names {' '.join(sorted(strangers))}, which the source does not have")
+    if isinstance(data.calendar, dict) and (not_there := set(data.calendar) - set(prices["symbol"].unique())):
+        raise ParameterError(f"data.calendar names {' '.join(sorted(not_there))}, which the source does not have")
     spans = (
         prices.drop_nulls(["symbol", "session"])
         .group_by("symbol", maintain_order=True)
@@ -165,7 +184,7 @@ def expected_sessions(prices: pl.DataFrame, data: DataConfig, universe: pl.DataF
 def _survivorship(
     chosen: tuple[str, ...] | None, data: DataConfig, universe: pl.DataFrame, prices: pl.DataFrame
 ) -> str | None:
-    """What is wrong with how the symbols of a real market were chosen for the window that judges, if anything is."""
+    """A warning when the symbols of a real market were chosen with knowledge of the test window."""
     test = data.windows.test if data.windows else None
     first = test[0] if test else prices["session"].min()
     assert isinstance(first, date)

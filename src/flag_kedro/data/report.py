@@ -1,5 +1,6 @@
-"""What a user should know of the data before believing a backtest of it."""
+"""The data report: coverage of prices and news by symbol, and warnings."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -10,29 +11,58 @@ STALE_SESSIONS = 20
 """Sessions without an article at the end of a symbol's prices, beyond which its news count as stale."""
 
 
-def describe_data(admitted: ValidatedTables, expected: pl.DataFrame) -> dict[str, Any]:
-    """Facts of every symbol, fit for JSON.
+@dataclass(frozen=True)
+class SymbolCoverage:
+    """Prices and articles of one symbol; dates are ISO texts."""
+
+    first: str
+    """First session with a price."""
+    last: str
+    """Last session with a price."""
+    num_sessions: int
+    """Sessions with a price."""
+    num_gaps: int
+    """Sessions without a price between the first and the last."""
+    num_articles: int
+    share_with_news: float
+    """Share of sessions on whose date an article was published, rounded to 4 digits."""
+    last_article: str | None
+    """Date of the newest article (UTC), None without any."""
+    sessions_since_news: int | None
+    """Sessions with a price after that date, None without any article."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a user should know of the data before a backtest; its fields in this order are the report's JSON."""
+
+    symbols: dict[str, SymbolCoverage]
+    num_rejected: dict[str, int]
+    """Rows left out, by rule."""
+    warnings: list[str]
+    source: dict[str, Any]
+    """Facts of the sources, fit for JSON."""
+
+
+def describe_data(validated: ValidatedTables, expected: pl.DataFrame, source: dict[str, Any]) -> DataReport:
+    """Coverage of every symbol, and warnings of gaps and of missing or stale news.
 
     Args:
-        admitted: what the door let in.
+        validated: prices, news and rejected rows.
         expected: `symbol` and `session` of every session there should be.
-
-    Returns:
-        `symbols`: for each `first` and `last` session, `num_sessions`, `num_gaps` (sessions without a price),
-        `num_articles`, `share_with_news` (of sessions' dates), `last_article` and `sessions_since_news` (null without
-        any); `num_rejected` rows by rule; and `warnings`.
+        source: facts of the sources, fit for JSON.
     """
-    facts = _symbol_facts(admitted, expected)
-    rejected = dict(admitted.rejected.group_by("rule", maintain_order=True).len().iter_rows())
-    return {"symbols": facts, "num_rejected": rejected, "warnings": _warnings(facts, rejected)}
+    coverage = _coverage(validated, expected)
+    rejected = dict(validated.rejected.group_by("rule", maintain_order=True).len().iter_rows())
+    return DataReport(coverage, rejected, _warnings(coverage, rejected), source)
 
 
-def _symbol_facts(admitted: ValidatedTables, expected: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    news = admitted.news.select("symbol", session=pl.col("published_at").dt.date(), article=pl.lit(True))
+def _coverage(validated: ValidatedTables, expected: pl.DataFrame) -> dict[str, SymbolCoverage]:
+    news = validated.news.select("symbol", session=pl.col("published_at").dt.date(), article=pl.lit(True))
     articles = news.group_by("symbol").agg(
         pl.len().alias("num_articles"), pl.col("session").max().alias("last_article")
     )
-    days = admitted.prices.select("symbol", "session").join(
+    days = validated.prices.select("symbol", "session").join(
         news.unique(["symbol", "session"]), on=["symbol", "session"], how="left", maintain_order="left"
     )
     covered = days.group_by("symbol", maintain_order=True).agg(
@@ -54,29 +84,29 @@ def _symbol_facts(admitted: ValidatedTables, expected: pl.DataFrame) -> dict[str
         )
     )
     return {
-        row["symbol"]: {
-            "first": row["first"].isoformat(),
-            "last": row["last"].isoformat(),
-            "num_sessions": row["num_sessions"],
-            "num_gaps": row["num_expected"] - row["num_sessions"],
-            "num_articles": row["num_articles"] or 0,
-            "share_with_news": row["share_with_news"],
-            "last_article": row["last_article"].isoformat() if row["last_article"] else None,
-            "sessions_since_news": (row["sessions_since_news"] or 0) if row["last_article"] else None,
-        }
+        row["symbol"]: SymbolCoverage(
+            first=row["first"].isoformat(),
+            last=row["last"].isoformat(),
+            num_sessions=row["num_sessions"],
+            num_gaps=row["num_expected"] - row["num_sessions"],
+            num_articles=row["num_articles"] or 0,
+            share_with_news=row["share_with_news"],
+            last_article=row["last_article"].isoformat() if row["last_article"] else None,
+            sessions_since_news=(row["sessions_since_news"] or 0) if row["last_article"] else None,
+        )
         for row in table.iter_rows(named=True)
     }
 
 
-def _warnings(facts: dict[str, dict[str, Any]], rejected: dict[str, int]) -> list[str]:
-    """What is allowed and still worth a word."""
-    gaps = {symbol: fact["num_gaps"] for symbol, fact in facts.items() if fact["num_gaps"]}
-    silent = [symbol for symbol, fact in facts.items() if not fact["num_articles"]]
-    stale = {symbol: fact for symbol, fact in facts.items() if (fact["sessions_since_news"] or 0) > STALE_SESSIONS}
+def _warnings(coverage: dict[str, SymbolCoverage], rejected: dict[str, int]) -> list[str]:
+    """One line for each thing that is allowed but that a user should know."""
+    gaps = {symbol: facts.num_gaps for symbol, facts in coverage.items() if facts.num_gaps}
+    silent = [symbol for symbol, facts in coverage.items() if not facts.num_articles]
+    stale = {symbol: facts for symbol, facts in coverage.items() if (facts.sessions_since_news or 0) > STALE_SESSIONS}
     lines = [f"{symbol}: {num} session(s) without a price are skipped" for symbol, num in gaps.items()]
     lines += [
-        f"{symbol}: news end on {fact['last_article']}, {fact['sessions_since_news']} sessions before the prices do"
-        for symbol, fact in stale.items()
+        f"{symbol}: news end on {facts.last_article}, {facts.sessions_since_news} sessions before the prices do"
+        for symbol, facts in stale.items()
     ]
     if silent:
         lines.append(f"no article at all for {' '.join(silent)}")

@@ -29,7 +29,7 @@ NEWS_KEYS = ("symbol", "published_at")
 
 @dataclass(frozen=True)
 class PriceRules:
-    """What prices are held against."""
+    """What the rules of prices depend on."""
 
     expect: Callable[[pl.DataFrame], pl.DataFrame]
     """From prices to `symbol`, `session`, `closes_at` (UTC) of every session that their symbols should have, from the
@@ -44,12 +44,17 @@ class PriceRules:
 
 
 def price_violations(prices: pl.DataFrame, rules: PriceRules) -> pl.DataFrame:
-    """Every violation in a table of prices, in the columns of `VIOLATION`; no row if there is none."""
+    """Every violation in a table of prices, in the columns of `VIOLATION`; no row if there is none.
+
+    Raises:
+        ParameterError: as `rules.expect`.
+        DataError: as `rules.expect`.
+    """
     from flag_kedro.data.columns import PRICES_SCHEMA  # imports pandera
 
-    found = _column_violations("prices", prices, PRICES_SCHEMA, PRICE_KEYS)
+    of_columns = _column_violations("prices", prices, PRICES_SCHEMA, PRICE_KEYS)
     if dict(prices.schema) != PRICES:
-        return found
+        return of_columns
     keyed = prices.with_row_index("row").drop_nulls(PRICE_KEYS)
     expected = rules.expect(prices)
     dated = keyed.join(expected, on=PRICE_KEYS, how="left", maintain_order="left")
@@ -69,7 +74,7 @@ def price_violations(prices: pl.DataFrame, rules: PriceRules) -> pl.DataFrame:
         rows.append((keyed, far, name, f"{name} is farther from the close than data.max_jump allows"))
     broken = [_row_violations("prices", *rule, PRICE_KEYS) for rule in rows]
     return pl.concat(
-        [found, *broken, _jumps(keyed, limit), _factor_spikes(keyed, limit), _gaps(keyed, expected, rules)]
+        [of_columns, *broken, _jumps(keyed, limit), _factor_spikes(keyed, limit), _gaps(keyed, expected, rules)]
     )
 
 
@@ -77,16 +82,16 @@ def news_violations(news: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Every violation in a table of articles, in the columns of `VIOLATION`; no row if there is none."""
     from flag_kedro.data.columns import NEWS_SCHEMA  # imports pandera
 
-    found = _column_violations("news", news, NEWS_SCHEMA, NEWS_KEYS)
+    of_columns = _column_violations("news", news, NEWS_SCHEMA, NEWS_KEYS)
     if dict(news.schema) != NEWS:
-        return found
+        return of_columns
     keyed = news.with_row_index("row")
     early, late = pl.col("available_at") < pl.col("published_at"), pl.col("published_at") > now
     rows = [
         (keyed, early, "available_at", "available_at lies before published_at"),
         (keyed, late, "published_at", "published_at lies in the future"),
     ]
-    return pl.concat([found, *(_row_violations("news", *rule, NEWS_KEYS) for rule in rows)])
+    return pl.concat([of_columns, *(_row_violations("news", *rule, NEWS_KEYS) for rule in rows)])
 
 
 def _column_violations(
@@ -107,8 +112,8 @@ def _column_violations(
         named = table.with_row_index("row").select(
             "row", *(pl.col(key) if key in table.columns else pl.lit(None).alias(key) for key in keys)
         )
-        known = cases.join(named, on="row", how="left", maintain_order="left")
-        return _as_violations(known, name, keys)
+        located = cases.join(named, on="row", how="left", maintain_order="left")
+        return _as_violations(located, name, keys)
     return pl.DataFrame(schema=VIOLATION)
 
 
@@ -155,7 +160,7 @@ def _jumps(keyed: pl.DataFrame, limit: float) -> pl.DataFrame:
 def _factor_spikes(keyed: pl.DataFrame, limit: float) -> pl.DataFrame:
     """Rows whose factor adj_close / close jumps and comes back: a close in other units; splits change it for good."""
     moved = _with_moves(keyed, pl.col("adj_close") / pl.col("close"), limit)
-    jumps = _with_moves(keyed, pl.col("adj_close"), limit).filter("far")  # told already
+    jumps = _with_moves(keyed, pl.col("adj_close"), limit).filter("far")  # listed by _jumps already
     rows = (
         moved.filter("spike")
         .join(jumps, on="row", how="anti", maintain_order="left")

@@ -19,7 +19,7 @@ from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.headlines import COMPANIES, write_headline
 from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.streams import stream
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 
 CALENDAR = "XNYS"
 NUM_DEFAULT_SYMBOLS = 6
@@ -59,7 +59,7 @@ class SimulatedConfig:
 
 @plain_dataclass(frozen=True)
 class SimulatedMarket:
-    """The two tables, and what only the simulation knows."""
+    """Prices and news, and the effects that the simulation planted."""
 
     prices: pl.DataFrame
     """Columns of `schema.PRICES`."""
@@ -85,13 +85,19 @@ def garch_noise(rng: np.random.Generator, num_sessions: int) -> NDArray[np.float
 def simulate_market(symbols: tuple[str, ...] | None, config: SimulatedConfig, seed: int) -> SimulatedMarket:
     """Draw a market; the same arguments give the same bits, and a symbol does not depend on the others.
 
+    Args:
+        symbols: those of `headlines.COMPANIES`; None for the first six.
+        config: parameters `simulated.*`.
+        seed: of every draw.
+
     Raises:
-        DataError: for a symbol the simulation does not know.
+        ParameterError: for a symbol the simulation does not know.
+        DataError: when the exchange's calendar does not reach over the simulated span.
     """
     symbols = symbols or tuple(COMPANIES)[:NUM_DEFAULT_SYMBOLS]
     unknown = [symbol for symbol in symbols if symbol not in COMPANIES]
     if unknown:
-        raise DataError(
+        raise ParameterError(
             f"data.symbols: no data for {' '.join(unknown)}; the simulated market has {' '.join(COMPANIES)}"
         )
     sessions = exchange_sessions(CALENDAR, config.first_session - timedelta(days=120), config.last_session)
@@ -158,8 +164,8 @@ def _draw_prices(
     rng: np.random.Generator,
 ) -> pl.DataFrame:
     num = sessions.height
-    own = garch_noise(rng, num)
-    intraday = np.sqrt(COMMON_VARIANCE) * factor + np.sqrt(1 - COMMON_VARIANCE) * own
+    idiosyncratic = garch_noise(rng, num)
+    intraday = np.sqrt(COMMON_VARIANCE) * factor + np.sqrt(1 - COMMON_VARIANCE) * idiosyncratic
     open_to_close = effect + config.drift / 252 + config.noise * np.sqrt(1 - OVERNIGHT_VARIANCE) * intraday
     overnight = config.noise * np.sqrt(OVERNIGHT_VARIANCE) * rng.standard_normal(num)
     log_close = np.log(100.0) + np.cumsum(overnight + open_to_close)

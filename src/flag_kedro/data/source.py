@@ -1,4 +1,4 @@
-"""What a source gives, before anything of it is checked."""
+"""Tables of a source before validation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Names = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Raw:
-    """What a source says, in our columns and types but not checked."""
+    """Tables of a source in our columns and types, not validated."""
 
     prices: pl.DataFrame
     """Columns of `schema.PRICES`, any order."""
@@ -26,4 +26,4 @@ class Raw:
     """Facts for the data report, fit for JSON."""
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED))
     """Rows that cannot be put into our columns, where the user asked to leave such out (`data.quarantine`): columns of
-    `door.REJECTED`; `row` as the file counts, values and records as they came."""
+    `validation.REJECTED`; `row` as the file counts, values and records as they came."""

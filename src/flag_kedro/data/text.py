@@ -1,4 +1,4 @@
-"""Foreign text made fit for a prompt: one visible line without markup that cannot pass for the prompt's own.
+"""Cleaning of text from outside for a prompt: one visible line without markup that cannot pass for the prompt's own.
 
 Everything but rare cuts is done by polars, whose regular expressions take linear time and know one version of
 Unicode, so that a text comes out the same under every Python. HTML is cut by expressions for that reason too: what
@@ -26,7 +26,7 @@ _INVISIBLE = (
 )
 """Control, format, private and unassigned characters, those too new for some Pythons to know, and what else takes no
 ink: joiners, fillers and variation selectors."""
-_ELLIPSIS, _KEPT = "…", "\ue000"
+_ELLIPSIS, _PLACEHOLDER = "…", "\ue000"
 """NFKC would make three dots of the sign of a cut; a private character, of which none is left by then, stands in."""
 
 _ATTRIBUTES = r"""(?:\s[^<>=]*=(?:[^<>"']|"[^"]*"|'[^']*')*|\s[^<>=]*=[^<>]*|\s*/?)"""
@@ -79,12 +79,12 @@ _ALIKE = {
 
 def _confusables() -> dict[str, str]:
     """One ASCII character for each that looks like it; letters with marks look like their base."""
-    found = {char: plain for pair in _ALIKE.items() for char, plain in zip(*pair, strict=True)}
+    plain_of = {char: plain for pair in _ALIKE.items() for char, plain in zip(*pair, strict=True)}
     for char in map(chr, [*range(0x00C0, 0x0250), *range(0x1E00, 0x1F00)]):
         base = unicodedata.normalize("NFD", char)[0]
         if base != char and base.isascii():
-            found[char] = base
-    return found
+            plain_of[char] = base
+    return plain_of
 
 
 _CONFUSABLES = _confusables()
@@ -94,7 +94,7 @@ def clean_texts(texts: pl.Series) -> pl.Series:
     """Each text as one plain line that cannot pass for a part of the prompt; cleaning it again changes nothing.
 
     NFKC, but for the ellipsis; control, bidi and zero-width characters gone; HTML's tags, comments, scripts, styles and
-    entities taken out; white space folded; marks of chat turns removed, also when nested; names of the prompt's
+    entities taken out; white space collapsed; marks of chat turns removed, also when nested; names of the prompt's
     sections (`Account:`, `Market -`) removed from the beginning, also when repeated or spelled with look-alikes.
 
     Args:
@@ -126,11 +126,11 @@ def _take_off_a_layer(texts: pl.Series) -> pl.Series:
     texts = texts.str.replace_all(_HIDDEN, " ").str.replace_all(_INLINE, "").str.replace_all(_SURE_TAG, " ")
     texts = texts.str.replace_all(rf"{_CODE}\b", " ${1} ").str.replace_all(_CODE, " ${1}")
     texts = texts.str.replace_all(_TAG, " ")
-    texts = _cut_turns(_cut_sections(_fold(texts)))
-    return _fold(texts)
+    texts = _cut_turns(_cut_sections(_collapse_spaces(texts)))
+    return _collapse_spaces(texts)
 
 
-def _fold(texts: pl.Series) -> pl.Series:
+def _collapse_spaces(texts: pl.Series) -> pl.Series:
     """`texts` with one blank for each white space, and none at their ends."""
     return texts.str.replace_all(rf"{_SPACE}\s*|\s{{2,}}", " ").str.strip_chars(" ")
 
@@ -143,9 +143,9 @@ def _normalise(texts: pl.Series) -> pl.Series:
 
 def _nfkc(texts: pl.Series) -> pl.Series:
     """`texts` in NFKC, but for the ellipsis, and no number made of two."""
-    texts = texts.str.replace_all(_NUMBER, "${1} ${2}").str.replace_all(_ELLIPSIS, _KEPT, literal=True)
+    texts = texts.str.replace_all(_NUMBER, "${1} ${2}").str.replace_all(_ELLIPSIS, _PLACEHOLDER, literal=True)
     texts = texts.str.normalize("NFKC")
-    return texts.str.replace_all(_KEPT, _ELLIPSIS, literal=True).str.head(MAX_CHARS)
+    return texts.str.replace_all(_PLACEHOLDER, _ELLIPSIS, literal=True).str.head(MAX_CHARS)
 
 
 def _unescape(texts: pl.Series) -> pl.Series:
@@ -167,14 +167,14 @@ def _cut_turns(texts: pl.Series) -> pl.Series:
     """`texts` without marks of chat turns, matched on their skeletons."""
 
     def cut(texts: pl.Series) -> pl.Series:
-        found = []
+        without_turns = []
         for text, skeleton in zip(texts, _skeleton(texts), strict=True):
-            kept, last = [], 0
+            parts, last = [], 0
             for match in re.finditer(_TURN, skeleton):
-                kept.append(text[last : match.start()])
+                parts.append(text[last : match.start()])
                 last = match.start(1) if match[1] else match.end()
-            found.append(" ".join([*kept, text[last:]]))
-        return pl.Series(found)
+            without_turns.append(" ".join([*parts, text[last:]]))
+        return pl.Series(without_turns)
 
     return _where(_skeleton(texts).str.contains(_TURN), texts, cut)
 

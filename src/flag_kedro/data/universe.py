@@ -1,4 +1,4 @@
-"""Who belonged to the universe when: symbols chosen with yesterday's knowledge instead of today's."""
+"""Membership of the universe by date, so that symbols are chosen without knowledge of what became of them."""
 
 import csv
 from datetime import date
@@ -58,12 +58,12 @@ def _read_table(file: Path) -> pl.DataFrame:
 
 
 def universe_symbols(universe: pl.DataFrame) -> tuple[str, ...]:
-    """Everybody who ever was a member, in alphabetical order."""
+    """Every symbol that ever was a member, in alphabetical order."""
     return tuple(universe["symbol"].unique().sort())
 
 
 def membership(sessions: pl.DataFrame, universe: pl.DataFrame) -> pl.Series:
-    """Whether a symbol was a member on each session; everybody always is where there is no universe.
+    """Whether a symbol was a member on each session; every symbol always is where there is no universe.
 
     Args:
         sessions: `symbol` and `session`.
@@ -84,20 +84,20 @@ def with_membership(states: pl.DataFrame, universe: pl.DataFrame | None) -> pl.D
     if universe is None or universe.is_empty():
         return states
     ends = universe.group_by("symbol").agg(pl.col("delisted").max())
-    known = states.with_columns(membership(states, universe))
-    return known.join(ends, on="symbol", how="left", maintain_order="left")
+    with_member = states.with_columns(membership(states, universe))
+    return with_member.join(ends, on="symbol", how="left", maintain_order="left")
 
 
 def survivorship_warning(
     symbols: tuple[str, ...] | None, universe: pl.DataFrame, chosen_on: date | None, window_first: date
 ) -> str | None:
-    """What is wrong with how symbols were chosen for a window that begins on `window_first`, if anything is.
+    """A warning when symbols were chosen with knowledge of what became of them in a window; None when they were not.
 
     Args:
         symbols: those that a user named, None for all of the universe.
         universe: columns of `UNIVERSE`, no row without one.
         chosen_on: day on which they were chosen, if known.
-        window_first: first day of the window on which they are judged.
+        window_first: first day of the window on which strategies are evaluated.
     """
     if symbols is None and not universe.is_empty():
         if universe.select(pl.all_horizontal(pl.col("last", "delisted").is_null()).all()).item():
@@ -118,15 +118,15 @@ def _problems(texts: pl.DataFrame, parsed: pl.DataFrame) -> list[str]:
     lines = []
     pairs = zip(texts.iter_rows(named=True), parsed.iter_rows(named=True), strict=True)
     for number, (text, row) in enumerate(pairs, start=2):
-        place = f"line {number}, {text['symbol'] or 'no symbol'}"
+        line_name = f"line {number}, {text['symbol'] or 'no symbol'}"
         wrong = [name for name in ("first", "last", "delisted") if text[name] is not None and row[name] is None]
-        lines += [f"{place}: {name} is {text[name]!r}, expected a day such as 2020-12-31" for name in wrong]
+        lines += [f"{line_name}: {name} is {text[name]!r}, expected a day such as 2020-12-31" for name in wrong]
         if not text["symbol"]:
             lines.append(f"line {number}: no symbol")
         if row["first"] and row["last"] and row["first"] > row["last"]:
-            lines.append(f"{place}: first {row['first']} lies after last {row['last']}")
+            lines.append(f"{line_name}: first {row['first']} lies after last {row['last']}")
         if row["last"] and row["delisted"] and row["last"] > row["delisted"]:
-            lines.append(f"{place}: a member until {row['last']}, though delisted on {row['delisted']}")
+            lines.append(f"{line_name}: a member until {row['last']}, though delisted on {row['delisted']}")
     ordered = parsed.sort("symbol", "first", nulls_last=False)
     same = pl.col("symbol") == pl.col("symbol").shift(1)
     before = pl.col("last").shift(1)

@@ -1,4 +1,4 @@
-"""The one check at the door: tables come in whole, or with the rows a user let go of, or not at all."""
+"""Validation of prices and news: broken rows refuse both tables, or are quarantined if the user asked."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ REJECTED: Schema = VIOLATION | {"record": pl.String}
 
 @dataclass(frozen=True)
 class ValidatedTables:
-    """What was let in."""
+    """Tables that passed validation, and the rows that did not."""
 
     prices: pl.DataFrame
     """Columns of `PRICES`, ordered by symbol and session."""
@@ -25,7 +25,7 @@ class ValidatedTables:
 
 
 def validate(prices: pl.DataFrame, news: pl.DataFrame, rules: PriceRules, *, quarantine: bool) -> ValidatedTables:
-    """Let both tables in if they break no rule.
+    """Check both tables against every rule; the one check that prices and news pass.
 
     Args:
         prices: columns of `PRICES`, any order.
@@ -34,25 +34,32 @@ def validate(prices: pl.DataFrame, news: pl.DataFrame, rules: PriceRules, *, qua
         quarantine: leave rows that break a rule out. A rule that no single row breaks (a gap, a lasting jump) still
             refuses all.
 
+    Returns:
+        The tables in order, and the rows that were left out.
+
     Raises:
         DataError: listing every violation at once with symbol, session or time, value and rule.
     """
-    given = prices
-    found = _violations(prices, news, rules)
+    all_prices = prices
+    violations = _violations(prices, news, rules)
     rejected = pl.DataFrame(schema=REJECTED)
-    while quarantine and found["row"].count():  # a row may come to light once another is gone
-        parts = [_with_records(found, "prices", prices), _with_records(found, "news", news)]
+    while quarantine and violations["row"].count():  # a row may come to light once another is gone
+        parts = [_with_records(violations, "prices", prices), _with_records(violations, "news", news)]
         rejected = pl.concat([rejected, *parts])
-        prices, news = _without(prices, "prices", found), _without(news, "news", found)
-        found = _violations(prices, news, rules)
-    refuse(found, can_quarantine=not quarantine)
-    _refuse_lost_symbols(given, prices)
+        prices, news = _without(prices, "prices", violations), _without(news, "news", violations)
+        violations = _violations(prices, news, rules)
+    refuse(violations, can_quarantine=not quarantine)
+    _refuse_lost_symbols(all_prices, prices)
     order = ["symbol", "available_at", "published_at", "headline"]
     return ValidatedTables(prices.sort(PRICE_KEYS), news.sort(order), rejected)
 
 
 def refuse(violations: pl.DataFrame, *, can_quarantine: bool) -> None:
     """Raise if there is any violation.
+
+    Args:
+        violations: columns of `rules.VIOLATION`.
+        can_quarantine: whether `data.quarantine` may still be suggested.
 
     Raises:
         DataError: listing the first `SHOWN` and counting the rest.
@@ -71,9 +78,9 @@ def refuse(violations: pl.DataFrame, *, can_quarantine: bool) -> None:
     )
 
 
-def _refuse_lost_symbols(given: pl.DataFrame, left: pl.DataFrame) -> None:
+def _refuse_lost_symbols(before: pl.DataFrame, after: pl.DataFrame) -> None:
     """Raise if a symbol that had prices has none left."""
-    lost = given.join(left, on="symbol", how="anti")["symbol"].unique(maintain_order=True)
+    lost = before.join(after, on="symbol", how="anti")["symbol"].unique(maintain_order=True)
     if len(lost):
         raise DataError(
             f"data.quarantine left no price of {' '.join(lost.drop_nulls())}; leave such symbols out with "
@@ -83,25 +90,25 @@ def _refuse_lost_symbols(given: pl.DataFrame, left: pl.DataFrame) -> None:
 
 def _describe(violation: dict[str, object]) -> str:
     """One line: `MSFT 2020-11-25: close is -1.0, rule greater_than(0)`."""
-    place = " ".join(str(part) for part in (violation["symbol"], violation["at"]) if part is not None)
+    row_name = " ".join(str(part) for part in (violation["symbol"], violation["at"]) if part is not None)
     rule, value = str(violation["rule"]), violation["value"]
     if rule.startswith("rule "):
-        return f"{place or 'table'}: {violation['column']} is {value}, {rule}"
-    return f"{place or 'table'}: {rule}" + ("" if value is None or value == violation["at"] else f"; found {value}")
+        return f"{row_name or 'table'}: {violation['column']} is {value}, {rule}"
+    return f"{row_name or 'table'}: {rule}" + ("" if value is None or value == violation["at"] else f"; found {value}")
 
 
 def _violations(prices: pl.DataFrame, news: pl.DataFrame, rules: PriceRules) -> pl.DataFrame:
     return pl.concat([price_violations(prices, rules), news_violations(news, rules.now)])
 
 
-def _with_records(found: pl.DataFrame, name: str, table: pl.DataFrame) -> pl.DataFrame:
+def _with_records(violations: pl.DataFrame, name: str, table: pl.DataFrame) -> pl.DataFrame:
     """The violations of a table that have a row, each with its row."""
-    own = found.filter((pl.col("table") == name) & pl.col("row").is_not_null())
-    records = table.with_row_index("row").join(own.select("row").unique(), on="row", how="semi")
+    of_rows = violations.filter((pl.col("table") == name) & pl.col("row").is_not_null())
+    records = table.with_row_index("row").join(of_rows.select("row").unique(), on="row", how="semi")
     text = records.select(pl.struct(pl.exclude("row")).struct.json_encode()).to_series()
-    return own.join(records.select("row", record=text), on="row", how="left", maintain_order="left").cast(REJECTED)  # type: ignore[arg-type]
+    return of_rows.join(records.select("row", record=text), on="row", how="left", maintain_order="left").cast(REJECTED)  # type: ignore[arg-type]
 
 
-def _without(table: pl.DataFrame, name: str, found: pl.DataFrame) -> pl.DataFrame:
-    rows = found.filter(pl.col("table") == name).select("row").drop_nulls().unique()
+def _without(table: pl.DataFrame, name: str, violations: pl.DataFrame) -> pl.DataFrame:
+    rows = violations.filter(pl.col("table") == name).select("row").drop_nulls().unique()
     return table.with_row_index("row").join(rows, on="row", how="anti", maintain_order="left").drop("row")

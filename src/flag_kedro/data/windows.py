@@ -1,4 +1,4 @@
-"""Which sessions are learned from, chosen by and judged on."""
+"""Training, validation and test windows: from `data.windows`, or the source's own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows
 from flag_kedro.data.investorbench import CRYPTO
 from flag_kedro.data.market import symbol_calendar
 from flag_kedro.data.schema import SHOWN
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 
 INVESTORBENCH_STOCKS = WindowsConfig(
     train=(date(2020, 7, 1), date(2020, 9, 30)), test=(date(2020, 10, 1), date(2021, 5, 6))
@@ -57,7 +57,7 @@ def takes_part(states: pl.DataFrame, window: tuple[date, date]) -> bool:
 
 
 def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame]) -> Windows:
-    """Fill in the source's own windows and check each against what there is.
+    """Fill in the source's own windows and check each against the market states.
 
     Args:
         data: parameters; a window given there wins over the source's own.
@@ -65,26 +65,26 @@ def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame]) -> Win
             universe.
 
     Raises:
-        DataError: when windows overlap, a symbol has fewer than two sessions in one or none at its edges, or the
+        ParameterError: when windows overlap, a symbol has fewer than two sessions in one or none at its edges, or the
             source has no windows of its own for what is left out.
     """
     sessions = {symbol: table["session"] for symbol, table in states.items()}
     given = data.windows or WindowsConfig()
-    own = _own_windows(data, given, sessions)
+    defaults = _default_windows(data, given, sessions)
     train, validation, test = (
-        given.train or own.train,
-        given.validation or own.validation,
-        given.test or own.test,
+        given.train or defaults.train,
+        given.validation or defaults.validation,
+        given.test or defaults.test,
     )
     if train is None or test is None:
-        raise DataError(
+        raise ParameterError(
             f"data.windows: {' '.join(list(sessions)[:SHOWN])} ({data.source}) have no windows of their own in common, "
             "as stocks and crypto have none; set data.windows.train and data.windows.test"
         )
     try:
         check_windows({"train": train, "validation": validation, "test": test})
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise ParameterError(str(error)) from error
     windows = Windows(train=train, validation=validation, test=test)
     for name, window in (("train", train), ("validation", validation), ("test", test)):
         if window is not None:
@@ -97,7 +97,7 @@ def _check_window(name: str, window: tuple[date, date], states: Mapping[str, pl.
     inside = pl.col("session").is_between(*window)
     chosen = [symbol for symbol, table in states.items() if takes_part(table.filter(inside), window)]
     if not chosen:
-        raise DataError(
+        raise ParameterError(
             f"data.windows.{name} is {window[0]} to {window[1]}, but no symbol of data.universe was a member with "
             "market states at its beginning; indicators need 60 sessions of prices: move the window, or bring more"
         )
@@ -117,17 +117,17 @@ def _check_coverage(symbol: str, name: str, window: tuple[date, date], days: pl.
     expected = exchange_sessions(calendar, *window)["session"]
     missing = expected.filter((expected < days[0]) | (expected > days[-1]))
     if len(missing):
-        raise DataError(
+        raise ParameterError(
             f"data.windows.{name} is {window[0]} to {window[1]}, but {symbol} has market states from {days[0]} to "
             f"{days[-1]}: {len(missing)} session(s) without one, first {missing[0]} (indicators need the 59 sessions "
             "before the first state); move the window or bring more prices"
         )
-    held = int(days.is_between(*window).sum())
-    if held < 2:
-        raise DataError(f"data.windows.{name} holds {held} session(s) of {symbol}; at least 2 are needed")
+    num_states = int(days.is_between(*window).sum())
+    if num_states < 2:
+        raise ParameterError(f"data.windows.{name} holds {num_states} session(s) of {symbol}; at least 2 are needed")
 
 
-def _own_windows(data: DataConfig, given: WindowsConfig, sessions: Mapping[str, pl.Series]) -> WindowsConfig:
+def _default_windows(data: DataConfig, given: WindowsConfig, sessions: Mapping[str, pl.Series]) -> WindowsConfig:
     """The published windows of InvestorBench; else 60/20/20 of the days from the latest start to the earliest end."""
     if data.source == "investorbench":
         return _investorbench_windows(sessions)
@@ -137,7 +137,7 @@ def _own_windows(data: DataConfig, given: WindowsConfig, sessions: Mapping[str, 
         return WindowsConfig()
     first, last = max(days[0] for days in sessions.values()), min(days[-1] for days in sessions.values())
     if first > last:
-        raise DataError(
+        raise ParameterError(
             f"data.windows: the symbols have no sessions in common: one begins {first}, another ends {last}; set "
             "data.windows.train and data.windows.test, or leave symbols out with data.symbols"
         )
@@ -149,7 +149,7 @@ def _divide(days: pl.Series, way_out: str) -> WindowsConfig:
     train_end = int(len(days) * TRAIN_SHARE)
     validation_end = int(len(days) * (TRAIN_SHARE + VALIDATION_SHARE))
     if validation_end - train_end < 2:
-        raise DataError(
+        raise ParameterError(
             f"data.windows: {len(days)} session(s) are too few to divide by 60/20/20 into windows of at least 2; "
             + way_out
         )

@@ -70,7 +70,7 @@ class Accounts:
         )
 
     def reset(self, which: Bools, initial_cash: float) -> None:
-        """Give the accounts in `which` [N] a new start."""
+        """Set the accounts in `which` [N] to `initial_cash` (money) and no position."""
         self.cash[which] = initial_cash
         self.shares[which] = 0.0
         self.position[which] = 0
@@ -171,7 +171,7 @@ class Accounts:
 
 
 def refuse_masked(symbol: str, day: date, action: int, mask: Bools, position: int) -> None:
-    """Let a legal `action` pass.
+    """Refuse an `action` that is masked or none of the three.
 
     Args:
         symbol: for the message.
@@ -183,10 +183,10 @@ def refuse_masked(symbol: str, day: date, action: int, mask: Bools, position: in
     Raises:
         ValueError: when `action` is masked, or none of the three.
     """
-    known = 0 <= action < NUM_ACTIONS
-    if known and mask[action]:
+    exists = 0 <= action < NUM_ACTIONS
+    if exists and mask[action]:
         return
-    name, held = ACTION_NAMES[action] if known else "unknown", POSITION_NAMES[position + 1]
+    name, held = ACTION_NAMES[action] if exists else "unknown", POSITION_NAMES[position + 1]
     valid = ", ".join(name for name, legal in zip(ACTION_NAMES, mask, strict=True) if legal)
     raise ValueError(
         f"action {action} ({name}) is masked at {symbol} {day}: the account is {held}; valid actions: {valid}"

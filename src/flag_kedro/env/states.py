@@ -1,4 +1,4 @@
-"""What a decision rule is asked, and what it answers.
+"""Inputs and outputs of a decision rule: states and decisions.
 
 Shape legend: N = decisions.
 """
@@ -13,7 +13,7 @@ from flag_kedro.env.account import Bools, Floats, Ints
 
 @dataclass(frozen=True)
 class States:
-    """What a policy is asked about: N decisions. Prefix strings are shared, so equal ones are one object."""
+    """Prompts and action masks of N decisions that are due. Prefix strings are shared: equal ones are one object."""
 
     prefix: Sequence[str]
     """Text shared by all accounts of the symbol and session, [N]."""
@@ -46,12 +46,12 @@ def take_states(states: States, rows: Ints | Sequence[int]) -> States:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a decision rule answers for N states."""
+    """Actions of a decision rule in N states."""
 
     actions: Ints
     """0 sell, 1 hold, 2 buy; legal, [N]."""
     probabilities: Floats | None = None
-    """Of the three actions, [N, 3]; None for a rule without any."""
+    """Of sell, hold and buy, [N, 3]; None for a rule without any."""
     values: Floats | None = None
     """Value estimates, [N]; None for a rule without any."""
 

@@ -112,6 +112,12 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         Args:
             seed: seeds `action_space` alone; the market itself draws nothing.
             options: `{"start": [S]}` gives each symbol's first session index in this first episode.
+
+        Returns:
+            The observation of each account, [N] a key, and an empty info.
+
+        Raises:
+            ValueError: when a start is missing, or leaves its symbol no step.
         """
         super().reset(seed=seed)
         if seed is not None:
@@ -131,8 +137,11 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
     ) -> tuple[Observation, Floats, Bools, Bools, dict[str, Any]]:
         """Fill `actions` [N] at the next session, mark there and reward; see the class for the rest.
 
+        Returns:
+            Observation, rewards [N], terminated [N], truncated [N] and info.
+
         Raises:
-            ValueError: when an action is masked.
+            ValueError: when there is not one action for each account, or one is masked.
         """
         actions = np.asarray(actions, dtype=np.int64)
         self._check_legal(actions)
@@ -179,24 +188,29 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         """Copies of all that later steps depend on besides window and config; `restore` puts them back."""
         past = np.full((self.num_envs, HISTORY, 3), np.nan)
         for account, rows in enumerate(self._history):
-            for place, (reward, value, action) in enumerate(rows):
-                past[account, place] = reward, value, ACTION_NAMES.index(action)
-        return {name: getattr(thing, own).copy() for name, thing, own in self._changing()} | {"history": past}
+            for age, (reward, value, action) in enumerate(rows):
+                past[account, age] = reward, value, ACTION_NAMES.index(action)
+        return {name: getattr(owner, attribute).copy() for name, owner, attribute in self._changing()} | {
+            "history": past
+        }
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
-        """Stand where another environment of the same window, config and number of accounts stood.
+        """Take the state of another environment of the same window, config and number of accounts.
+
+        Args:
+            snapshot: what `snapshot` returned there.
 
         Raises:
             ValueError: when the snapshot is of other accounts.
         """
         changing = self._changing()
-        expected = {name: getattr(thing, own).shape for name, thing, own in changing}
+        expected = {name: getattr(owner, attribute).shape for name, owner, attribute in changing}
         expected["history"] = (self.num_envs, HISTORY, 3)
-        found = {name: array.shape for name, array in snapshot.items()}
-        if found != expected:
-            raise ValueError(f"the snapshot is of another environment: it has {found}, expected {expected}")
-        for name, thing, own in changing:
-            setattr(thing, own, snapshot[name].copy())
+        shapes = {name: array.shape for name, array in snapshot.items()}
+        if shapes != expected:
+            raise ValueError(f"the snapshot is of another environment: it has {shapes}, expected {expected}")
+        for name, owner, attribute in changing:
+            setattr(owner, attribute, snapshot[name].copy())
         self._mark = self._marks.take(self._row + self.session)
         self._history = [
             [(float(reward), float(value), ACTION_NAMES[int(action)]) for reward, value, action in rows if action >= 0]
@@ -205,14 +219,16 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
 
     def _changing(self) -> list[tuple[str, Any, str]]:
         """Name, owner and attribute of every array that steps change; the history apart."""
-        own: list[tuple[str, Any, str]] = [(name.lstrip("_"), self, name) for name in ("session", "elapsed", "_equity")]
-        for room, thing in (("accounts", self.accounts), ("reward", self._reward)):
-            arrays = [name for name, value in vars(thing).items() if isinstance(value, np.ndarray)]
-            own += [(f"{room}.{name}", thing, name) for name in arrays]
-        return own
+        changing: list[tuple[str, Any, str]] = [
+            (name.lstrip("_"), self, name) for name in ("session", "elapsed", "_equity")
+        ]
+        for prefix, owner in (("accounts", self.accounts), ("reward", self._reward)):
+            arrays = [name for name, value in vars(owner).items() if isinstance(value, np.ndarray)]
+            changing += [(f"{prefix}.{name}", owner, name) for name in arrays]
+        return changing
 
     def _restart(self, which: Bools) -> None:
-        """Open the accounts in `which` [N] anew where they stand in time."""
+        """Open the accounts in `which` [N] anew at their current sessions."""
         if which.all():
             self.elapsed = np.zeros(self.num_envs, dtype=np.int64)
             self._history = [[] for _ in range(self.num_envs)]
@@ -227,7 +243,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
 
     def _trade(self, actions: Ints) -> Floats:
         """Pass the night, fill `actions` and move on to the next session's mark; traded value [N]."""
-        own, config = self.accounts, self.config
+        accounts, config = self.accounts, self.config
         night_before = self._mark
         self.session = self.session + 1
         self.elapsed += 1
@@ -235,10 +251,10 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         max_shares = None if self._max_shares is None else self._max_shares.take(here)
         after_fill = self.window.fill == "same_close"
         if self._accrues and not after_fill:
-            own.accrue(night_before, self._years.take(here), config.cash_rate, config.borrow_rate)
-        traded = own.fill(actions, self._fills.take(here), config.cost, max_shares)
+            accounts.accrue(night_before, self._years.take(here), config.cash_rate, config.borrow_rate)
+        traded = accounts.fill(actions, self._fills.take(here), config.cost, max_shares)
         if self._accrues and after_fill:
-            own.accrue(night_before, self._years.take(here), config.cash_rate, config.borrow_rate)
+            accounts.accrue(night_before, self._years.take(here), config.cash_rate, config.borrow_rate)
         self._mark = self._marks.take(here)
         return traded
 
@@ -275,15 +291,19 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             del past[:-HISTORY]
 
     def _compact_texts(self) -> list[str]:
-        own = self.accounts
-        codes = compact_account_codes(own.position, own.sessions_held, self._unrealised(), self.config.positions)
+        accounts = self.accounts
+        codes = compact_account_codes(
+            accounts.position, accounts.sessions_held, self._unrealised(), self.config.positions
+        )
         return [self._account_texts[code] for code in codes]
 
     def _paper_texts(self) -> list[str]:
-        own = self.accounts
+        accounts = self.accounts
         return [
             paper_account_text(cash, shares, equity, *(zip(*past, strict=True) if past else ((), (), ())))
-            for cash, shares, equity, past in zip(own.cash, own.shares, self._equity, self._history, strict=True)
+            for cash, shares, equity, past in zip(
+                accounts.cash, accounts.shares, self._equity, self._history, strict=True
+            )
         ]
 
     def _unrealised(self) -> Floats:
@@ -319,8 +339,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             account, mask = int(np.argmin(legal)), self.accounts.action_mask()
             symbol = int(self.symbol[account])
             day = self.window.sessions[symbol][self.session[account]]
-            place = (self.window.symbols[symbol], day, int(actions[account]), mask[account])
-            refuse_masked(*place, int(self.accounts.position[account]))
+            refused = (self.window.symbols[symbol], day, int(actions[account]), mask[account])
+            refuse_masked(*refused, int(self.accounts.position[account]))
 
 
 class TradingEnv(gym.Env[Observation, int]):

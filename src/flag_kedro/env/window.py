@@ -1,4 +1,4 @@
-"""A window of market states as arrays, behind the gate that keeps the future out.
+"""A window of market states as arrays; a state that knows more than its decision may is refused.
 
 Shape legend: S = symbols, T = sessions of the longest symbol.
 """
@@ -48,6 +48,10 @@ class TradingWindow:
 def effective_fill(fill: Fill, states: Mapping[str, pl.DataFrame]) -> Fill:
     """`fill`, or `next_close` where a symbol has no opens at all to fill at (SEMANTICS section 1).
 
+    Args:
+        fill: as `env.fill` asks.
+        states: tables of `features.market_state`, one per symbol.
+
     Raises:
         DataError: when a symbol has opens on some sessions only.
     """
@@ -84,24 +88,16 @@ def cut_window(
 
     Raises:
         LookAheadError: when a state holds anything known later than its decision.
-        DataError: when a price is missing.
+        DataError: when a price is missing, a symbol has fewer than two sessions in the window, or no symbol takes part
+            in it.
     """
-    inside = {symbol: table.filter(pl.col("session").is_between(*window)) for symbol, table in states.items()}
-    tables = {symbol: table for symbol, table in inside.items() if takes_part(table, window)}
-    if not tables:
-        raise DataError(f"no symbol of the universe was a member on {window[0]}, so none trades up to {window[1]}")
-    for symbol, table in tables.items():
-        _check_known(symbol, table)
-        if table.height < 2:
-            raise DataError(
-                f"{symbol} has {table.height} session(s) from {window[0]} to {window[1]}; at least 2 are needed"
-            )
+    tables = _states_inside(states, window)
     longest = max(table.height for table in tables.values())
-    marks = np.stack([_padded(symbol, table, "mark_price", longest) for symbol, table in tables.items()])
+    marks = _prices(tables, "mark_price", longest)
     volumes = np.stack([_pad(table["volume"].to_numpy(), longest) for table in tables.values()])
     match fill:
         case "next_open":
-            fills = np.stack([_padded(symbol, table, "open_price", longest) for symbol, table in tables.items()])
+            fills = _prices(tables, "open_price", longest)
         case "next_close":
             fills = marks
         case "same_close":
@@ -111,13 +107,7 @@ def cut_window(
         positions=positions,
         symbols=tuple(tables),
         sessions=tuple(tuple(table["session"]) for table in tables.values()),
-        prefixes=tuple(
-            tuple(
-                write_prefix(market, news, positions)
-                for market, news in table.select("market_text", "news_text").iter_rows()
-            )
-            for table in tables.values()
-        ),
+        prefixes=tuple(_prefixes(table, positions) for table in tables.values()),
         fill_prices=fills,
         mark_prices=marks,
         num_sessions=np.array([table.height for table in tables.values()], dtype=np.int64),
@@ -126,7 +116,22 @@ def cut_window(
     )
 
 
-def _check_known(symbol: str, table: pl.DataFrame) -> None:
+def _states_inside(states: Mapping[str, pl.DataFrame], window: tuple[date, date]) -> dict[str, pl.DataFrame]:
+    """The states in the window of those symbols that take part in it, at least two of each."""
+    inside = {symbol: table.filter(pl.col("session").is_between(*window)) for symbol, table in states.items()}
+    tables = {symbol: table for symbol, table in inside.items() if takes_part(table, window)}
+    if not tables:
+        raise DataError(f"no symbol of the universe was a member on {window[0]}, so none trades up to {window[1]}")
+    for symbol, table in tables.items():
+        _refuse_look_ahead(symbol, table)
+        if table.height < 2:
+            raise DataError(
+                f"{symbol} has {table.height} session(s) from {window[0]} to {window[1]}; at least 2 are needed"
+            )
+    return tables
+
+
+def _refuse_look_ahead(symbol: str, table: pl.DataFrame) -> None:
     leaks = table.filter((pl.col("known_at") > pl.col("decided_at")) | pl.col("known_at").is_null())
     if leaks.height:
         row = leaks.row(0, named=True)
@@ -136,14 +141,23 @@ def _check_known(symbol: str, table: pl.DataFrame) -> None:
         )
 
 
-def _padded(symbol: str, table: pl.DataFrame, column: str, length: int) -> Floats:
-    missing = table[column].is_null() | table[column].is_nan()
-    if missing.any():
-        raise DataError(f"{symbol}: {column} is missing in {missing.sum()} session(s)")
-    return _pad(table[column].to_numpy(), length)
+def _prefixes(table: pl.DataFrame, positions: Positions) -> tuple[str, ...]:
+    """Prompt prefix of each session of a symbol."""
+    texts = table.select("market_text", "news_text").iter_rows()
+    return tuple(write_prefix(market, news, positions) for market, news in texts)
+
+
+def _prices(tables: Mapping[str, pl.DataFrame], column: str, length: int) -> Floats:
+    """A column of prices of every symbol, padded with NaN at the end, [S, length]; none may be missing."""
+    for symbol, table in tables.items():
+        missing = table[column].is_null() | table[column].is_nan()
+        if missing.any():
+            raise DataError(f"{symbol}: {column} is missing in {missing.sum()} session(s)")
+    return np.stack([_pad(table[column].to_numpy(), length) for table in tables.values()])
 
 
 def _pad(values: Floats, length: int) -> Floats:
+    """`values` [T], padded with NaN at the end, [length]."""
     padded = np.full(length, np.nan)
     padded[: len(values)] = values
     return padded

@@ -3,93 +3,118 @@
 Source: SEMANTICS section 8.
 """
 
-import os
-import threading
-from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
-from multiprocessing import active_children, get_context, parent_process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from flag_kedro.experiments.certificate_run import CertificateSettings, run_certificate_market
 from flag_kedro.experiments.config import CENTRAL, MIN_SHARE
 
-Row = dict[str, Any]
 MIN_SEEDS = 5
 MIN_CLEAN_TWINS = 0.8
 
 
-def run_markets(settings: CertificateSettings, seeds: Sequence[int], processes: int) -> Generator[Row, None, None]:
-    """Train and judge on every seed's market and its twin, yielding rows as they are done.
+@dataclass(frozen=True, kw_only=True)
+class CertificateRun:
+    """One seed's market or its no-signal twin, and what the policy trained on it earned; saved as JSON in this order.
 
-    Each training runs in a process of its own on one thread, so that results do not depend on `processes`. Closed or
-    failed, the generator ends the processes; killed, they end by themselves.
+    Log returns are sums over symbols of the held-out window. What comes after `informative` is None, and the curve
+    empty, for an uninformative market, on which nothing is trained.
     """
-    before = set(active_children())
-    alone = replace(settings, runtime=replace(settings.runtime, threads=1))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        jobs = [
-            pool.submit(run_certificate_market, alone, seed, planted=planted)
-            for planted in (True, False)
-            for seed in seeds
-        ]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BaseException:
-            for child in set(active_children()) - before:
-                child.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+    seed: int
+    planted: bool
+    """Whether headlines move prices; else it is the twin."""
+    oracle_log_return: float
+    """On the planted market, for the twin too, as the next three."""
+    oracle_t: float
+    buy_and_hold_share: float
+    informative: bool
+    log_return: float | None = None
+    """Of the policy."""
+    share: float | None = None
+    """Of the oracle's log return; None in the twin."""
+    shift_percentile: float | None = None
+    """Of its log return among those of its path shifted in time, in [0, 1]; None for a path that never changes."""
+    exposure: float | None = None
+    """Share of sessions with a position."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """`step` and `validation_log_return` of each validation."""
+    seconds: float | None = None
+    """Wall time."""
 
 
-def _end_with_parent() -> None:
-    """Exit once the process that started this one is gone, however it went."""
+@dataclass(frozen=True, kw_only=True)
+class JudgedTwin(CertificateRun):
+    """A twin, and whether its return looks like chance."""
 
-    def watch() -> None:
-        parent = parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    clean: bool
 
 
-def certify(rows: Sequence[Row]) -> Row:
-    """Judge the rows of all trials.
+@dataclass(frozen=True)
+class Certificate:
+    """The verdict, and the runs on informative markets by seed; saved as JSON in this order."""
 
-    Returns:
-        `passed`, `oracle_share_median`, `clean_twins` (share of seeds), `reasons` (why not, in words), the seeds whose
-        markets say nothing and so were not trained on, and the rows of all others, fit for JSON.
-    """
-    told = sorted((row for row in rows if row["informative"]), key=lambda row: row["seed"])
-    signal, twins = ([row for row in told if row["planted"] is kind] for kind in (True, False))
-    shares, clean = [row["share"] for row in signal], [_is_clean(row) for row in twins]
-    share, clean_share = median(shares) if shares else None, sum(clean) / len(clean) if clean else None
+    passed: bool
+    reasons: list[str]
+    """Why not, in words."""
+    oracle_share_median: float | None
+    """Of the planted markets; None where none was informative."""
+    oracle_shares: dict[str, float]
+    """By seed."""
+    clean_twins: float | None
+    """Share of the twins that look like chance."""
+    uninformative_seeds: list[int]
+    """Of markets that say nothing and so were not trained on."""
+    signal: list[CertificateRun]
+    """On planted markets."""
+    twins: list[JudgedTwin]
+
+    @classmethod
+    def from_json(cls, certificate: Mapping[str, Any]) -> "Certificate":
+        """The certificate as it was saved by `dataclasses.asdict`."""
+        signal = [CertificateRun(**run) for run in certificate["signal"]]
+        return cls(**{**certificate, "signal": signal, "twins": [JudgedTwin(**twin) for twin in certificate["twins"]]})
+
+
+def certify(runs: Sequence[CertificateRun]) -> Certificate:
+    """Compare the runs of all markets, in any order, to what a certificate asks for."""
+    informative = sorted((run for run in runs if run.informative), key=lambda run: run.seed)
+    signal = [run for run in informative if run.planted]
+    twins = [JudgedTwin(**vars(run), clean=_is_clean(run)) for run in informative if not run.planted]
+    shares = {str(run.seed): run.share for run in signal if run.share is not None}
+    share_median = median(shares.values()) if shares else None
+    clean_share = sum(twin.clean for twin in twins) / len(twins) if twins else None
+    reasons = _reasons_against(min(len(signal), len(twins)), share_median, clean_share)
+    return Certificate(
+        passed=not reasons,
+        reasons=reasons,
+        oracle_share_median=share_median,
+        oracle_shares=shares,
+        clean_twins=clean_share,
+        uninformative_seeds=sorted(run.seed for run in runs if run.planted and not run.informative),
+        signal=signal,
+        twins=twins,
+    )
+
+
+def _reasons_against(num_seeds: int, share_median: float | None, clean_share: float | None) -> list[str]:
+    """In words, which of the three conditions are not met."""
     reasons = []
-    if min(len(signal), len(twins)) < MIN_SEEDS:
-        reasons.append(f"{min(len(signal), len(twins))} informative seeds, at least {MIN_SEEDS} are needed")
-    if share is None or share < MIN_SHARE:
-        reasons.append(f"median share of the oracle's log return {share or 0.0:.2f}, at least {MIN_SHARE} is asked for")
+    if num_seeds < MIN_SEEDS:
+        reasons.append(f"{num_seeds} informative seeds, at least {MIN_SEEDS} are needed")
+    if share_median is None or share_median < MIN_SHARE:
+        reasons.append(
+            f"median share of the oracle's log return {share_median or 0.0:.2f}, at least {MIN_SHARE} is asked for"
+        )
     if clean_share is None or clean_share < MIN_CLEAN_TWINS:
         reasons.append(
             f"{clean_share or 0.0:.0%} of the twins look like chance, at least {MIN_CLEAN_TWINS:.0%} are asked for"
         )
-    return {
-        "passed": not reasons,
-        "reasons": reasons,
-        "oracle_share_median": share,
-        "oracle_shares": {str(row["seed"]): row["share"] for row in signal},
-        "clean_twins": clean_share,
-        "uninformative_seeds": sorted(row["seed"] for row in rows if row["planted"] and not row["informative"]),
-        "signal": signal,
-        "twins": [row | {"clean": ok} for row, ok in zip(twins, clean, strict=True)],
-    }
+    return reasons
 
 
-def _is_clean(row: Row) -> bool:
+def _is_clean(run: CertificateRun) -> bool:
     """Whether a twin's return lies among those of its shifts; a path that never changes does."""
-    percentile = row["shift_percentile"]
+    percentile = run.shift_percentile
     return percentile is None or CENTRAL[0] <= percentile <= CENTRAL[1]

@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,33 +16,36 @@ import polars as pl
 from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.counterfactual import pooled_shift_percentile, replay_targets
 from flag_kedro.backtest.replay import Replay, replay
-from flag_kedro.backtest.scores import target_positions
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.evaluation import target_positions
 from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.experiments.certificate import CertificateRun
 from flag_kedro.experiments.oracle import oracle_targets
+from flag_kedro.experiments.training import run_training
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
+from flag_kedro.names import BENCHMARK, POLICY, VALIDATION_LOG_RETURN
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.launch import start_training
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 MIN_ORACLE_T = 5.0
-MAX_HELD_SHARE = 0.2
+MAX_BUY_AND_HOLD_SHARE = 0.2
 """Markets below the one, or above the other, say nothing (SEMANTICS section 8)."""
 
 
 @dataclass(frozen=True)
 class CertificateSettings:
-    """What all trials of a certificate share: the parameters of a run."""
+    """What all trainings of a certificate share: the parameters of a run."""
 
     symbols: tuple[str, ...]
     simulated: SimulatedConfig
@@ -64,7 +66,20 @@ class Market:
     truth: pl.DataFrame
 
 
-def run_certificate_market(settings: CertificateSettings, seed: int, *, planted: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MarketAssessment:
+    """What a planted market's held-out window offers; log returns are sums over symbols."""
+
+    oracle_log_return: float
+    oracle_t: float
+    """t-statistic of the oracle's daily log returns; 0 where it earns nothing."""
+    buy_and_hold_share: float
+    """Log return of buy and hold over that of the oracle."""
+    informative: bool
+    """Whether that says anything: the oracle's t is at least 5, and buy and hold takes at most a fifth."""
+
+
+def run_certificate_market(settings: CertificateSettings, seed: int, *, planted: bool) -> CertificateRun:
     """Draw a market, train on it, replay its held-out window once.
 
     Where the planted market says nothing (the oracle's own t-statistic is below 5, or buy and hold takes more than a
@@ -74,46 +89,40 @@ def run_certificate_market(settings: CertificateSettings, seed: int, *, planted:
         settings: the parameters.
         seed: of the market and of the training.
         planted: whether headlines move prices; else it is the no-signal twin of the same market.
-
-    Returns:
-        A row fit for JSON; `share` is null in the twin. Log returns are sums over symbols; those of the oracle and its
-        t-statistic are of the planted market in both.
     """
     started = time.perf_counter()
     planted_market = draw_market(settings, seed, planted=True)
-    row = {"seed": seed, "planted": planted, **assess_market(planted_market, settings.env)}
-    if not row["informative"]:
-        return row
+    assessment = assess_market(planted_market, settings.env)
+    run = CertificateRun(seed=seed, planted=planted, **asdict(assessment))
+    if not run.informative:
+        return run
     market = planted_market if planted else draw_market(settings, seed, planted=False)
     with tempfile.TemporaryDirectory() as folder:
         decide, curve = _learn(settings, market, seed, Path(folder))
-        own = replay("trial", market.test, settings.env, decide)
-    earned = _log_return(own)
-    return row | {
-        "log_return": earned,
-        "share": earned / row["oracle_log_return"] if planted else None,
-        "shift_percentile": pooled_shift_percentile(market.test, settings.env, _targets(own.decisions, settings)),
-        "exposure": float((own.equity["position"] != 0).to_numpy().mean()),
-        "curve": curve,
-        "seconds": time.perf_counter() - started,
-    }
+        replayed = replay(POLICY, market.test, settings.env, decide)
+    log_return, targets = _log_return(replayed), _targets(replayed.decisions, settings)
+    return replace(
+        run,
+        log_return=log_return,
+        share=log_return / run.oracle_log_return if planted else None,
+        shift_percentile=pooled_shift_percentile(market.test, settings.env, targets),
+        exposure=float((replayed.equity["position"] != 0).to_numpy().mean()),
+        curve=curve,
+        seconds=time.perf_counter() - started,
+    )
 
 
-def assess_market(market: Market, env: EnvConfig) -> dict[str, Any]:
+def assess_market(market: Market, env: EnvConfig) -> MarketAssessment:
     """What the oracle and buy and hold earn on a planted market's held-out window, and whether that says anything."""
-    targets = oracle_targets(market.test, env, market.truth)[:, None]
-    oracle = _daily(replay_targets(market.test, env, targets).equity[:, 0])
-    possible = float(np.nansum(oracle))
-    if possible <= 0.0:  # where the effect is smaller than the cost, it does not even trade
-        return {"oracle_log_return": possible, "oracle_t": 0.0, "buy_and_hold_share": 0.0, "informative": False}
-    t = t_statistic(oracle)
-    held = _log_return(replay("buy_and_hold", market.test, env, buy_and_hold)) / possible
-    return {
-        "oracle_log_return": possible,
-        "oracle_t": t,
-        "buy_and_hold_share": held,
-        "informative": t >= MIN_ORACLE_T and held <= MAX_HELD_SHARE,
-    }
+    targets = oracle_targets(market.test, env, market.truth)[:, None]  # one path a symbol
+    oracle_returns = _daily(replay_targets(market.test, env, targets).equity[:, 0])
+    oracle_log_return = float(np.nansum(oracle_returns))
+    if oracle_log_return <= 0.0:  # where the effect is smaller than the cost, it does not even trade
+        return MarketAssessment(oracle_log_return, oracle_t=0.0, buy_and_hold_share=0.0, informative=False)
+    oracle_t = t_statistic(oracle_returns)
+    share = _log_return(replay(BENCHMARK, market.test, env, buy_and_hold)) / oracle_log_return
+    informative = oracle_t >= MIN_ORACLE_T and share <= MAX_BUY_AND_HOLD_SHARE
+    return MarketAssessment(oracle_log_return, oracle_t, share, informative)
 
 
 def draw_market(settings: CertificateSettings, seed: int, *, planted: bool) -> Market:
@@ -140,16 +149,19 @@ def _learn(
     """A trained policy, and its validations as steps and log returns."""
     texts = tokenizer_texts(market.train.prefixes, settings.env.positions)
     write_backbone(settings.policy, texts, seed, folder)
-    model, updates = start_training(
-        folder, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime, seed
-    )
-    score = "env/validation_log_return"
-    curve = [{"step": row["step"], "validation_log_return": row[score]} for row in updates if score in row]
+    spec = TrainingSpec(
+        folder, None, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime,
+        seed,
+    )  # fmt: skip
+    model, history = run_training(spec)
+    score = VALIDATION_LOG_RETURN
+    curve = [{"step": row["step"], "validation_log_return": row[score]} for row in history if score in row]
     return model.decide, curve
 
 
-def _log_return(played: Replay) -> float:
-    return float(played.equity["log_return"].sum())
+def _log_return(replayed: Replay) -> float:
+    """Summed over symbols and sessions."""
+    return float(replayed.equity["log_return"].sum())
 
 
 def _daily(equity: Floats) -> Floats:
@@ -159,6 +171,6 @@ def _daily(equity: Floats) -> Floats:
 
 def _targets(decisions: pl.DataFrame, settings: CertificateSettings) -> Ints:
     """Position that each decision asks for, [S, T]."""
-    own = decisions.partition_by("symbol", maintain_order=True)  # replays sort symbols as windows do
+    tables = decisions.partition_by("symbol", maintain_order=True)  # replays sort symbols as windows do
     long_short = settings.env.positions == "long_short"
-    return np.stack([target_positions(table["action"], table["position"], long_short=long_short) for table in own])
+    return np.stack([target_positions(table["action"], table["position"], long_short=long_short) for table in tables])

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Literal
 
-from flag_kedro.policy.config import TINY
+from flag_kedro.names import TINY
 
 KNOWN_CUTOFFS: Mapping[str, tuple[date, str]] = {
     "HuggingFaceTB/SmolLM2-": (date(2024, 11, 30), "released in November 2024, an upper bound of its training text"),
@@ -19,6 +19,8 @@ KNOWN_CUTOFFS: Mapping[str, tuple[date, str]] = {
 }
 """By how a hub id begins: the last day that its training text can be of, and why. Later training on instructions or
 preferences may know more than the model card says."""
+
+Verdict = Literal["seen", "partly seen", "unseen", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ def find_cutoff(backbone: str, given: date | None, *, simulated: bool) -> Cutoff
         backbone: `tiny`, a hub id or the name of a local folder.
         given: `contamination.model_cutoff`, which wins.
         simulated: whether the market was made up, so that nobody has written about it.
+
+    Returns:
+        The cutoff and why; its day is None for a model that is not known, all of whose sessions count as seen.
     """
     if simulated:
         return Cutoff(None, True, "the market is simulated: no text tells of it")
@@ -52,32 +57,39 @@ def find_cutoff(backbone: str, given: date | None, *, simulated: bool) -> Cutoff
     return Cutoff(None, False, "unknown, counts as seen; set contamination.model_cutoff if it is known")
 
 
-def compare_windows(cutoff: Cutoff, sessions: Mapping[str, Sequence[date]]) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class WindowKnowledge:
+    """How much of a window a model may have read about; saved as JSON in this order."""
+
+    first: str
+    """ISO date."""
+    last: str
+    num_sessions: int
+    """Of all symbols together."""
+    share_seen: float | None
+    """Share of sessions up to the cutoff; None where it is not known."""
+    verdict: Verdict
+
+
+def compare_windows(cutoff: Cutoff, sessions: Mapping[str, Sequence[date]]) -> dict[str, WindowKnowledge]:
     """For each window its first and last session, the share of them up to the cutoff, and a verdict.
 
     Args:
         cutoff: of the model.
         sessions: session dates of each window, all symbols together.
-
-    Returns:
-        `verdict` is `seen`, `partly seen`, `unseen` or `unknown`; `share_seen` is null where it is unknown.
     """
-    found = {}
+    knowledge = {}
     for name, days in sessions.items():
         share = 0.0 if cutoff.unread else None
         if cutoff.day is not None:
             share = sum(day <= cutoff.day for day in days) / len(days)
-        found[name] = {
-            "first": min(days).isoformat(),
-            "last": max(days).isoformat(),
-            "num_sessions": len(days),
-            "share_seen": share,
-            "verdict": _verdict(share),
-        }
-    return found
+        knowledge[name] = WindowKnowledge(
+            min(days).isoformat(), max(days).isoformat(), len(days), share, _verdict(share)
+        )
+    return knowledge
 
 
-def _verdict(share: float | None) -> str:
+def _verdict(share: float | None) -> Verdict:
     if share is None:
         return "unknown"
-    return {0.0: "unseen", 1.0: "seen"}.get(share, "partly seen")
+    return "unseen" if share == 0.0 else "seen" if share == 1.0 else "partly seen"

@@ -36,7 +36,7 @@ def experiment_key(facts: Mapping[str, Any], policy: PolicyConfig, ppo: PPOConfi
             "runtime": asdict(runtime),
             "cuda": torch.cuda.is_available(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
-            "versions": versions(),
+            "versions": versions(("ppo", "experiments")),
         }
     )
 

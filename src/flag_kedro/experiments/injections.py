@@ -1,6 +1,6 @@
 """Headlines that try to be more than headlines: forged sections, orders, markers, floods of text.
 
-Each family is a way that untrusted text has misled programs that hand it to language models.
+Each family is a prompt injection: a way that untrusted text has misled programs that hand it to language models.
 """
 
 from collections.abc import Callable
@@ -168,7 +168,7 @@ HARMLESS = (
 
 def draw_injections(num: int, seed: int) -> list[tuple[str, str]]:
     """`num` hostile headlines as (family, text), the families in turn; one repeats only where a family has no more."""
-    families, drawn, found = list(FAMILIES), set[str](), []
+    families, drawn, headlines = list(FAMILIES), set[str](), []
     for k in range(num):
         family = families[k % len(families)]
         for attempt in range(ATTEMPTS):
@@ -176,12 +176,12 @@ def draw_injections(num: int, seed: int) -> list[tuple[str, str]]:
             if text not in drawn:
                 break
         drawn.add(text)
-        found.append((family, text))
-    return found
+        headlines.append((family, text))
+    return headlines
 
 
 def name_company(family: str, text: str, company: str) -> str:
-    """A hostile headline as an attacker would tell it of a company, since a digest shows those that name it first."""
+    """A hostile headline that names its company, since a digest shows those that do first."""
     return f"{company} says: {text}" if family in NAMED_IN_FRONT else f"{text} ({company})"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from flag_kedro.env.account import Floats
 from flag_kedro.experiments.statements import DIRECTIONS, CloseStatement
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
-    from torch import device
     from transformers import PreTrainedModel
 
 NO_HEAD = "not applicable: no language-model head (the backbone's folder has none, and its embeddings are not tied)"
@@ -27,7 +27,47 @@ MIN_STATEMENTS = 5
 LEVEL = 0.95
 
 Score = Callable[[Sequence[tuple[str, str]]], Floats]
-"""From (stem, ending) to the mean log-likelihood of the ending's tokens, [n]."""
+"""From (context, continuation) to the mean log-likelihood of the continuation's tokens, [n]."""
+
+
+@dataclass(frozen=True)
+class CloseRecall:
+    """How likely a model finds true closes among false ones of the same symbol; saved as JSON in this order."""
+
+    mean_percentile: float
+    """Of the true close's score among the false ones', ties split, in [0, 1]; 0.5 by chance."""
+    ci95: tuple[float, float]
+    """Student's t interval of the mean."""
+    p_value: float
+    """Of percentiles no higher than chance: Wilcoxon's signed-rank test, one-sided."""
+    ranked_first: float
+    """Share of true closes above all false ones; one in `num_candidates` by chance."""
+    num_candidates: int
+    """Closes compared in each statement, the true one included."""
+
+
+@dataclass(frozen=True)
+class DirectionRecall:
+    """Whether a model's odds of "rose" against "fell" tell sessions that rose from those that fell.
+
+    Each session counts once, since symbols move together. Saved as JSON in this order.
+    """
+
+    auc: float
+    """Area under the ROC curve of the odds; 0.5 by chance."""
+    p_value: float
+    """Of odds no higher where the close rose: Mann and Whitney's test, one-sided."""
+    num_sessions: int
+    share_rose: float
+
+
+@dataclass(frozen=True)
+class WindowRecall:
+    """What a model recalls of one window; None where there are too few statements to say."""
+
+    num_statements: int
+    closes: CloseRecall | None
+    direction: DirectionRecall | None
 
 
 @dataclass(frozen=True)
@@ -40,53 +80,61 @@ class LanguageModel:
     """Token ids that every text begins with."""
 
     def score(self, texts: Sequence[tuple[str, str]], on_read: Callable[[int], None] = lambda num: None) -> Floats:
-        """Mean log-likelihood of the tokens of each ending, given the stem before it, [n].
+        """Mean log-likelihood of the tokens of each continuation, given the context before it, [n].
 
         Args:
-            texts: (stem, ending); equal ones get equal scores.
+            texts: (context, continuation); equal ones get equal scores.
             on_read: called with the number of texts read, for a progress bar.
         """
-        endings: dict[str, list[str]] = {}
-        for stem, ending in dict.fromkeys(texts):
-            endings.setdefault(stem, []).append(ending)
+        continuations_of: dict[str, list[str]] = {}
+        for context, continuation in dict.fromkeys(texts):
+            continuations_of.setdefault(context, []).append(continuation)
         scores: dict[tuple[str, str], float] = {}
-        for stem, own in endings.items():
-            scores |= zip(((stem, ending) for ending in own), self._score_endings(stem, own), strict=True)
-            on_read(len(own))
+        for context, continuations in continuations_of.items():
+            pairs = [(context, continuation) for continuation in continuations]
+            scores |= zip(pairs, self._score_continuations(context, continuations), strict=True)
+            on_read(len(continuations))
         return np.array([scores[text] for text in texts])
 
-    def _score_endings(self, stem: str, endings: Sequence[str]) -> list[float]:
-        """Read what all endings share once, then each ending behind it; padding stands last, where none looks."""
+    def _score_continuations(self, context: str, continuations: Sequence[str]) -> list[float]:
+        """Read what all texts share once, then each continuation behind it; padding stands last, where none looks."""
         import torch
         from torch.nn.functional import cross_entropy
 
-        encoded = [self.tokenizer.encode(stem + ending, add_special_tokens=False) for ending in endings]
-        ids = [self.beginning + found.ids for found in encoded]
-        begins = [
-            len(own) - sum(end > len(stem) for _, end in found.offsets) for own, found in zip(ids, encoded, strict=True)
+        encodings = [self.tokenizer.encode(context + each, add_special_tokens=False) for each in continuations]
+        ids = [self.beginning + encoding.ids for encoding in encodings]
+        starts = [
+            len(row) - sum(end > len(context) for _, end in encoding.offsets)
+            for row, encoding in zip(ids, encodings, strict=True)
         ]
-        alike = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False)))
-        shared = min(alike, *begins) - 1  # the last token before an ending predicts it
-        longest = max(map(len, ids)) - shared
-        read = torch.tensor([own[shared:] + [0] * (longest - len(own) + shared) for own in ids])
-        place = self.model.device
+        num_equal = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False)))
+        num_shared = min(num_equal, *starts) - 1  # the last token before a continuation predicts it
+        longest = max(map(len, ids)) - num_shared
+        suffixes = torch.tensor([row[num_shared:] + [0] * (longest - len(row) + num_shared) for row in ids])
+        device = self.model.device
         with torch.no_grad():
             past = None
-            if shared > 0:
-                past = self.model(torch.tensor([ids[0][:shared]], device=place), use_cache=True).past_key_values
+            if num_shared > 0:
+                shared = torch.tensor([ids[0][:num_shared]], device=device)
+                past = self.model(shared, use_cache=True).past_key_values
                 past.batch_repeat_interleave(len(ids))
-            logits = self.model(read.to(place), past_key_values=past, use_cache=shared > 0).logits[:, :-1].float()
-            lost = cross_entropy(logits.transpose(1, 2), read[:, 1:].to(place), reduction="none").cpu()
+            output = self.model(suffixes.to(device), past_key_values=past, use_cache=num_shared > 0)
+            logits = output.logits[:, :-1].float()
+            losses = cross_entropy(logits.transpose(1, 2), suffixes[:, 1:].to(device), reduction="none").cpu()
         return [
-            -float(row[begin - shared - 1 : len(own) - shared - 1].double().mean())
-            for row, own, begin in zip(lost, ids, begins, strict=True)
+            -float(loss[start - num_shared - 1 : len(row) - num_shared - 1].double().mean())
+            for loss, row, start in zip(losses, ids, starts, strict=True)
         ]
 
 
-def open_language_model(folder: Path, place: "device") -> LanguageModel | None:
+def open_language_model(folder: Path, device: "torch.device") -> LanguageModel | None:
     """The backbone in `folder` with its language-model head; None where it has none of its own.
 
     Its weights come from safetensors on this machine, and no code comes with them.
+
+    Args:
+        folder: of weights, configuration and tokenizer.
+        device: that gets the model.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -95,7 +143,7 @@ def open_language_model(folder: Path, place: "device") -> LanguageModel | None:
     from flag_kedro.policy.backbone import load_tokenizer
 
     level = logging.get_verbosity()
-    logging.set_verbosity_error()  # a missing head is told below
+    logging.set_verbosity_error()  # a missing head is answered below
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -109,27 +157,17 @@ def open_language_model(folder: Path, place: "device") -> LanguageModel | None:
         logging.set_verbosity(level)
     if loading["missing_keys"]:
         return None
-    return LanguageModel(model.to(place).eval(), *load_tokenizer(folder))
+    return LanguageModel(model.to(device).eval(), *load_tokenizer(folder))
 
 
-def probe_recall(statements: Sequence[CloseStatement], score: Score) -> dict[str, Any]:
+def probe_recall(statements: Sequence[CloseStatement], score: Score) -> WindowRecall:
     """Test whether a model finds true closes and directions more likely than false ones.
 
     Args:
         statements: of one window, from `draw_statements`.
         score: of the model.
-
-    Returns:
-        `closes`: `mean_percentile` of the true close among the false ones (0.5 by chance, ties split), its
-        `ci95` (Student's t), `p_value` (Wilcoxon's signed-rank test, one-sided) and the share `ranked_first` (by
-        chance one in `num_candidates`). `direction`: `auc` with which the model's odds of "rose" against "fell" tell
-        sessions that rose from those that fell, and its `p_value` (Mann and Whitney, one-sided), each session once,
-        since symbols move together. Null where there are too few statements.
     """
-    return {"num_statements": len(statements)} | {
-        "closes": _probe_closes(statements, score),
-        "direction": _probe_directions(statements, score),
-    }
+    return WindowRecall(len(statements), _probe_closes(statements, score), _probe_directions(statements, score))
 
 
 def num_texts(statements: Sequence[CloseStatement]) -> int:
@@ -138,40 +176,43 @@ def num_texts(statements: Sequence[CloseStatement]) -> int:
 
 
 def _close_texts(statements: Sequence[CloseStatement]) -> list[tuple[str, str]]:
-    return [(statement.stem, f" {close}") for statement in statements for close in statement.closes]
+    return [(statement.context, f" {close}") for statement in statements for close in statement.closes]
 
 
-def _probe_closes(statements: Sequence[CloseStatement], score: Score) -> dict[str, Any] | None:
+def _probe_closes(statements: Sequence[CloseStatement], score: Score) -> CloseRecall | None:
     if len(statements) < MIN_STATEMENTS:
         return None
     by_statement = score(_close_texts(statements)).reshape(len(statements), -1)
     truths = np.array([statement.truth for statement in statements])
-    rows = np.arange(len(statements))
-    true = by_statement[rows, truths][:, None]
+    true = by_statement[np.arange(len(statements)), truths][:, None]
     num_false = by_statement.shape[1] - 1
     below, equal = (by_statement < true).sum(1), (by_statement == true).sum(1) - 1
     percentiles = (below + 0.5 * equal) / num_false
-    return {
-        "mean_percentile": float(percentiles.mean()),
-        "ci95": _mean_interval(percentiles),
-        "p_value": _above_half(percentiles),
-        "ranked_first": float(((below == num_false) & (equal == 0)).mean()),
-        "num_candidates": num_false + 1,
-    }
+    return CloseRecall(
+        mean_percentile=float(percentiles.mean()),
+        ci95=_mean_interval(percentiles),
+        p_value=_above_half(percentiles),
+        ranked_first=float(((below == num_false) & (equal == 0)).mean()),
+        num_candidates=num_false + 1,
+    )
 
 
-def _probe_directions(statements: Sequence[CloseStatement], score: Score) -> dict[str, Any] | None:
+def _probe_directions(statements: Sequence[CloseStatement], score: Score) -> DirectionRecall | None:
     from scipy import stats  # takes long to import
 
     asked = _one_each_session(statements)
     rose = np.array([bool(statement.rose) for statement in asked])
     if len(asked) < MIN_STATEMENTS or rose.all() or not rose.any():
         return None
-    scores = score([(statement.subject, ending) for statement in asked for ending in DIRECTIONS])
+    scores = score([(statement.subject, direction) for statement in asked for direction in DIRECTIONS])
     odds = scores[1::2] - scores[::2]
-    found = stats.mannwhitneyu(odds[rose], odds[~rose], alternative="greater")
-    auc = float(found.statistic) / (int(rose.sum()) * int((~rose).sum()))
-    return {"auc": auc, "p_value": float(found.pvalue), "num_sessions": len(asked), "share_rose": float(rose.mean())}
+    test = stats.mannwhitneyu(odds[rose], odds[~rose], alternative="greater")
+    return DirectionRecall(
+        auc=float(test.statistic) / (int(rose.sum()) * int((~rose).sum())),
+        p_value=float(test.pvalue),
+        num_sessions=len(asked),
+        share_rose=float(rose.mean()),
+    )
 
 
 def _one_each_session(statements: Iterable[CloseStatement]) -> list[CloseStatement]:
@@ -192,9 +233,10 @@ def _above_half(percentiles: Floats) -> float:
     return float(stats.wilcoxon(percentiles - 0.5, alternative="greater").pvalue)
 
 
-def _mean_interval(values: Floats) -> list[float]:
+def _mean_interval(values: Floats) -> tuple[float, float]:
+    """Student's interval of the mean at the level `LEVEL`."""
     from scipy import stats  # takes long to import
 
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     width = float(stats.t.ppf(0.5 + LEVEL / 2.0, len(values) - 1)) * error
-    return [float(values.mean()) - width, float(values.mean()) + width]
+    return float(values.mean()) - width, float(values.mean()) + width

@@ -7,69 +7,83 @@ Shape legend: n = sessions, B = bootstrap draws.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.evaluation import EvaluationWindow
 from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.intervals import Difference, studentised_difference
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.sharpe_tests import hac_error
 from flag_kedro.env.account import LOWEST, Floats, Ints
 from flag_kedro.env.config import Positions
+from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.experiments.scoring import score_replays
 from flag_kedro.features.ablation import Ablation
 
 
+@dataclass(frozen=True)
+class AblationComparison:
+    """What a policy earned on one kind of states, and how alike it decided; saved as JSON in this order."""
+
+    log_return: float | None
+    """Summed over symbols; None where one was ruined."""
+    median_sharpe_ratio: float | None
+    """Annualised, over the symbols for which it is defined; None where that is none."""
+    mean_turnover: float | None
+    """Per year, over the symbols for which it is defined."""
+    agreement: float
+    """Share of actions that are those on the reference; where positions differ, equal actions do not mean the same."""
+    same_position: float
+    """Share of decisions that ask for the same position as on the reference."""
+    difference: Difference
+    """Log return less that of the reference."""
+
+
 def compare_ablations(
-    replays: Mapping[Ablation, Replay], judged: EvaluationWindow, reference: Ablation, num_draws: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    """What the policy earned on each kind of states, and how alike it decided.
+    replays: Mapping[Ablation, Replay], evaluation: EvaluationWindow, reference: Ablation, num_draws: int, seed: int
+) -> dict[str, AblationComparison]:
+    """What the policy earned on each kind of states, and how alike it decided, by ablation.
+
+    Differences have intervals from a paired stationary bootstrap over sessions.
 
     Args:
         replays: of the policy over the same window, each named as its ablation.
-        judged: the window; prompts in it are not read.
+        evaluation: the window; prompts in it are not read.
         reference: the ablation that the policy was trained on.
         num_draws: B.
         seed: of the draws.
-
-    Returns:
-        For each ablation `log_return` (summed over symbols; null where one was ruined), `median_sharpe_ratio` (of
-        those that are defined), `mean_turnover`, `agreement` (share of actions that are those on the reference; where
-        positions differ, equal actions do not mean the same), `same_position` (share of decisions that ask for the
-        same position as on the reference) and `difference` (log return less that of the reference, with a paired
-        stationary bootstrap over sessions).
     """
-    scores = score_replays({str(kind): played for kind, played in replays.items()}, judged)
-    earned = {kind: _by_session(played) for kind, played in replays.items()}
-    indices, _ = draw_sessions(np.stack(list(earned.values())), num_draws, seed)
-    found = {}
-    for kind, played in replays.items():
-        own = [rows[kind] for rows in scores.values()]
-        log_returns, turnover = [row["cumulative_return"] for row in own], [row["turnover"] for row in own]
-        sharpes = [row["sharpe_ratio"] for row in own if row["sharpe_ratio"] is not None]
-        known_turnover = [value for value in turnover if value is not None]
-        found[str(kind)] = {
-            "log_return": None if None in log_returns else sum(value for value in log_returns if value is not None),
-            "median_sharpe_ratio": median(sharpes) if sharpes else None,
-            "mean_turnover": float(np.mean(known_turnover)) if known_turnover else None,
-            **_likeness(played, replays[reference], judged.env.positions),
-            "difference": asdict(_difference(earned[kind], earned[reference], indices)),
-        }
-    return found
+    scores = score_replays({str(kind): replayed for kind, replayed in replays.items()}, evaluation)
+    returns = {kind: _by_session(replayed) for kind, replayed in replays.items()}
+    indices, _ = draw_sessions(np.stack(list(returns.values())), num_draws, seed)
+    comparisons = {}
+    for kind, replayed in replays.items():
+        by_symbol = [rows[kind] for rows in scores.values()]
+        log_returns = [row["cumulative_return"] for row in by_symbol]
+        sharpe_ratios = [row["sharpe_ratio"] for row in by_symbol if row["sharpe_ratio"] is not None]
+        turnovers = [row["turnover"] for row in by_symbol if row["turnover"] is not None]
+        agreement, same_position = _likeness(replayed, replays[reference], evaluation.env.positions)
+        comparisons[str(kind)] = AblationComparison(
+            log_return=None if None in log_returns else sum(value for value in log_returns if value is not None),
+            median_sharpe_ratio=median(sharpe_ratios) if sharpe_ratios else None,
+            mean_turnover=float(np.mean(turnovers)) if turnovers else None,
+            agreement=agreement,
+            same_position=same_position,
+            difference=_difference(returns[kind], returns[reference], indices),
+        )
+    return comparisons
 
 
-def _by_session(played: Replay) -> Floats:
+def _by_session(replayed: Replay) -> Floats:
     """Log returns of every session, summed over symbols, [n]."""
-    summed = played.equity.drop_nulls("log_return").group_by("session").agg(pl.col("log_return").sum())
+    summed = replayed.equity.drop_nulls("log_return").group_by("session").agg(pl.col("log_return").sum())
     return summed.sort("session")["log_return"].to_numpy()
 
 
-def _likeness(played: Replay, reference: Replay, positions: Positions) -> dict[str, float]:
+def _likeness(replayed: Replay, reference: Replay, positions: Positions) -> tuple[float, float]:
     """Share of decisions with the same action, and with the same position after it."""
     keys = ["symbol", "session"]
     target = (
@@ -79,17 +93,18 @@ def _likeness(played: Replay, reference: Replay, positions: Positions) -> dict[s
         .then(pl.lit(1))
         .otherwise("position")
     )
-    own, other = (replay.decisions.select(*keys, "action", target=target) for replay in (played, reference))
-    both = own.join(other, on=keys, suffix="_reference")
+    decisions, others = (replay.decisions.select(*keys, "action", target=target) for replay in (replayed, reference))
+    both = decisions.join(others, on=keys, suffix="_reference")
     same = both.select(
         agreement=(pl.col("action") == pl.col("action_reference")).mean(),
         same_position=(pl.col("target") == pl.col("target_reference")).mean(),
     )
-    return same.row(0, named=True)
+    agreement, same_position = same.row(0)
+    return agreement, same_position
 
 
 def _difference(returns: Floats, reference: Floats, indices: Ints) -> Difference:
-    """Sum of the differences, [n] each; equal paths have interval [0, 0] and p-value 1."""
+    """Sum of `returns` less that of `reference`, [n] each, by draws [B, n]; equal paths have interval [0, 0], p 1."""
     differences = returns - reference
     if not differences.any():
         return Difference(0.0, (0.0, 0.0), 1.0)

@@ -1,11 +1,11 @@
-"""One training on the windows of a fold, judged once on its test window.
+"""One training on the windows of a fold, evaluation once on its test window.
 
 Shape legend: n = returns of a symbol's window.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import (
-    POLICY,
     Row,
     RunSettings,
     cut,
@@ -26,18 +25,20 @@ from flag_kedro.experiments.scoring import (
     fold_evaluation,
     score_replays,
 )
+from flag_kedro.experiments.training import OnUpdate, run_training
+from flag_kedro.names import POLICY, TINY
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.bundle import TrainedPolicy
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import write_manifest
 from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.policy.trunk_cache import TrunkCache
+from flag_kedro.ppo.checkpoint_key import open_checkpoints
+from flag_kedro.ppo.device import prepare_torch
 from flag_kedro.ppo.history import best_validation, without_wall_times
-from flag_kedro.ppo.launch import open_checkpoints, prepare_torch, start_training
 from flag_kedro.ppo.runtime import RuntimeConfig
-
-OnUpdate = Callable[[dict[str, float]], None]
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 
 @dataclass
@@ -115,22 +116,13 @@ def trained(
             saved = open_checkpoints(
                 shared.checkpoints, known, backbone, settings.policy, settings.ppo, settings.runtime, shared.label
             )
-        try:
-            cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
-            model, updates = start_training(
-                backbone, train, validation, settings.env, settings.policy, settings.ppo, settings.runtime, seed,
-                shared.trunk_rows, saved, cache,
-            )  # fmt: skip
-            history = []
-            with closing(updates):
-                for row in updates:
-                    history.append(without_wall_times(row))
-                    if on_update is not None:
-                        on_update(row)
-        finally:
-            if saved is not None:
-                saved.close()
-        yield Training(model, backbone, history)
+        spec = TrainingSpec(
+            backbone, shared.trunk_rows, train, validation, settings.env, settings.policy, settings.ppo,
+            settings.runtime, seed,
+        )  # fmt: skip
+        cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
+        model, history = run_training(spec, trunk_cache=cache, checkpoints=saved, on_update=on_update)
+        yield Training(model, backbone, [without_wall_times(row) for row in history])
 
 
 def run_fold(
@@ -191,8 +183,8 @@ def run_validation(
     """
     assert fold.validation is not None, "what is chosen by validation needs a validation window"
     with trained(states, fold, seed, settings, shared, facts, on_update) as training:
-        judged = fold_evaluation(states, fold.validation, settings)
-        replays = {POLICY: replay(POLICY, judged.window, judged.env, training.model.decide)}
+        evaluation = fold_evaluation(states, fold.validation, settings)
+        replays = {POLICY: replay(POLICY, evaluation.window, evaluation.env, training.model.decide)}
     returns = {
         str(s): own["log_return"][1:].to_numpy()
         for (s,), own in replays[POLICY].equity.group_by("symbol", maintain_order=True)
@@ -201,8 +193,8 @@ def run_validation(
         "seed": seed,
         "windows": fold.as_text(),
         "validation_log_return": training.validation_log_return,
-        "validation_scores": score_replays(replays, judged),
-        "validation_sharpes": {s: session_sharpe(returns[s], cash) for s, cash in judged.cash_returns.items()},
+        "validation_scores": score_replays(replays, evaluation),
+        "validation_sharpes": {s: session_sharpe(returns[s], cash) for s, cash in evaluation.cash_returns.items()},
         "history": training.history,
     }
 

@@ -10,20 +10,20 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.evaluation import EvaluationWindow
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.scores import Scores, score_strategies
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.folds import Fold, Span
+from flag_kedro.names import BENCHMARK, POLICY
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.history import best_validation
 from flag_kedro.ppo.runtime import RuntimeConfig
 
 Row = dict[str, Any]
-POLICY = "flag_trader"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def describe_run(
         `account`), `sessions` (those at whose close each return ends), `log_returns` (strategy -> symbol -> n
         values), `cash_returns` (symbol -> n values) and `history`.
     """
-    judged = fold_evaluation(states, fold.test, settings)
-    played = {POLICY: decide, "buy_and_hold": buy_and_hold}
-    replays = {name: replay(name, judged.window, judged.env, rule) for name, rule in played.items()}
+    evaluation = fold_evaluation(states, fold.test, settings)
+    played = {POLICY: decide, BENCHMARK: buy_and_hold}
+    replays = {name: replay(name, evaluation.window, evaluation.env, rule) for name, rule in played.items()}
     by_symbol = {
         name: {
             str(symbol): own["log_return"][1:].to_list()
@@ -65,16 +65,16 @@ def describe_run(
         }
         for name, played in replays.items()
     }
-    days = zip(judged.window.symbols, judged.window.sessions, strict=True)
+    days = zip(evaluation.window.symbols, evaluation.window.sessions, strict=True)
     return {
         "fold": fold.name,
         "seed": seed,
         "windows": fold.as_text(),
         "validation_log_return": best_validation(history),
-        "scores": score_replays(replays, judged),
+        "scores": score_replays(replays, evaluation),
         "sessions": {symbol: [day.isoformat() for day in sessions[1:]] for symbol, sessions in days},
         "log_returns": by_symbol,
-        "cash_returns": {symbol: values.tolist() for symbol, values in judged.cash_returns.items()},
+        "cash_returns": {symbol: values.tolist() for symbol, values in evaluation.cash_returns.items()},
         "history": history,
     }
 
@@ -85,16 +85,16 @@ def fold_evaluation(states: Mapping[str, pl.DataFrame], span: Span, settings: Ru
     return EvaluationWindow(cut(states, span, settings.env), settings.env, dates, dict(settings.calendars))
 
 
-def score_replays(replays: Mapping[str, Replay], judged: EvaluationWindow) -> dict[str, dict[str, Scores]]:
+def score_replays(replays: Mapping[str, Replay], evaluation: EvaluationWindow) -> dict[str, dict[str, Scores]]:
     """Scores of every replay in the convention `account`, by symbol and strategy."""
     return score_strategies(
         pl.concat([played.decisions for played in replays.values()]),
         pl.concat([played.equity for played in replays.values()]),
-        judged.marks,
-        judged.calendars,
+        evaluation.marks,
+        evaluation.calendars,
         "account",
-        judged.cash_returns,
-        long_short=judged.long_short,
+        evaluation.cash_returns,
+        long_short=evaluation.long_short,
     )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
 
-APART = 3
+MAX_SPACING = 3
 """Sessions between two closes that are compared, where the window is long enough."""
 DIRECTIONS = (" fell", " rose")
 
@@ -25,13 +25,13 @@ class CloseStatement:
     closes: tuple[str, ...]
     """As printed, of increasing sessions."""
     truth: int
-    """Which of them is true."""
+    """Index of the true one in `closes`."""
     rose: bool | None
     """Whether the session's adjusted close lies above the one before; None where they are equal or there is none."""
 
     @property
-    def stem(self) -> str:
-        """What comes before the number."""
+    def context(self) -> str:
+        """The text before the number."""
         return f"{self.subject} closed at"
 
 
@@ -62,39 +62,45 @@ def draw_statements(
     Returns:
         None at all where no symbol has more than `alternatives` sessions in the window.
     """
-    up = pl.col("adj_close") - pl.col("adj_close").shift(1).over("symbol")
-    table = prices.sort("symbol", "session").with_columns(up.alias("up"))
+    change = pl.col("adj_close") - pl.col("adj_close").shift(1).over("symbol")
+    table = prices.sort("symbol", "session").with_columns(change.alias("change"))
     table = table.filter(pl.col("session").is_between(*window))
-    symbols = {str(symbol): own for (symbol,), own in table.group_by("symbol", maintain_order=True)}
+    symbols = {str(symbol): rows for (symbol,), rows in table.group_by("symbol", maintain_order=True)}
     starts = [
-        (symbol, first, apart)
-        for symbol, own in symbols.items()
-        if (apart := min(APART, (own.height - 1) // alternatives)) > 0
-        for first in range(own.height - alternatives * apart)
+        (symbol, first, spacing)
+        for symbol, rows in symbols.items()
+        if (spacing := min(MAX_SPACING, (rows.height - 1) // alternatives)) > 0
+        for first in range(rows.height - alternatives * spacing)
     ]
     rng = stream(seed, "statements", *map(str, window))
     truths = rng.integers(alternatives + 1, size=len(starts))
     chosen: dict[tuple[str, int], CloseStatement] = {}
     for k in rng.permutation(len(starts)):
-        symbol, first, apart = starts[k]
-        true_of = (symbol, first + apart * int(truths[k]))
-        if true_of not in chosen and len(chosen) < num:
-            rows = first + apart * np.arange(alternatives + 1)
-            chosen[true_of] = _statement(symbols[symbol], symbol, names, rows, int(truths[k]))
+        symbol, first, spacing = starts[k]
+        true_row = first + spacing * int(truths[k])
+        if (symbol, true_row) not in chosen and len(chosen) < num:
+            row_indices = first + spacing * np.arange(alternatives + 1)
+            subject = _name_subject(symbol, names)
+            chosen[symbol, true_row] = _write_statement(symbols[symbol], subject, row_indices, int(truths[k]))
     return list(chosen.values())
 
 
-def _statement(
-    own: pl.DataFrame, symbol: str, names: Mapping[str, Sequence[str]], rows: Ints, truth: int
-) -> CloseStatement:
-    session, up = own["session"][int(rows[truth])], own["up"][int(rows[truth])]
-    known = names.get(symbol)
+def _name_subject(symbol: str, names: Mapping[str, Sequence[str]]) -> str:
+    """`NAME (SYMBOL)`, or the symbol alone where no name is known."""
+    company_names = names.get(symbol)
+    return f"{company_names[0]} ({symbol})" if company_names else symbol
+
+
+def _write_statement(table: pl.DataFrame, subject: str, row_indices: Ints, truth: int) -> CloseStatement:
+    """The statement about one symbol's `table` whose closes stand at `row_indices`, the true one at `truth` of them."""
+    true_row = int(row_indices[truth])
+    session, change = table["session"][true_row], table["change"][true_row]
     return CloseStatement(
         session=session,
-        subject=f"On {session} the stock of {f'{known[0]} ({symbol})' if known else symbol}",
-        closes=tuple(print_close(own["close"][int(row)]) for row in rows),
+        subject=f"On {session} the stock of {subject}",
+        closes=tuple(print_close(table["close"][int(row)]) for row in row_indices),
         truth=truth,
-        rose=None if not up else up > 0,
+        rose=None if not change else change > 0,
     )
 
 

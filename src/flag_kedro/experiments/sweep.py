@@ -9,19 +9,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flag_kedro.backtest.inference import summarise_seeds
+from flag_kedro.backtest.inference import SeedSummary, summarise_seeds
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 
-Row = dict[str, Any]
-KEPT = {
+FIXED = {
     "ppo": {"resume", "checkpoint_interval", "num_processes", "num_machines", "rendezvous", "fsdp"},
     "policy": {"backbone", "revision", "trunk_cache", "trunk_cache_mb"},
     "env": {"fill", "positions", "cost_bps", "slippage_bps", "borrow_bps_year", "cash_rate"}
     | {"max_participation", "initial_cash"},
 }
-"""Parameters that a sweep cannot try: they change no result, what is judged, or the backbone that all share."""
+"""Parameters that a sweep cannot try: they change no result, how it is measured, or the backbone that all share."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,34 @@ class Combination:
         return ",".join(f"{path}={json.dumps(value).strip(chr(34))}" for path, value in self.values.items())
 
 
+@dataclass(frozen=True)
+class RankedCombination:
+    """What a combination earned on the validation window; saved as JSON in this order."""
+
+    values: dict[str, Any]
+    """What differs from the run's parameters, by path."""
+    params: str
+    """The same as `kedro run --params` takes it."""
+    validation_log_return: SeedSummary
+    """Over seeds, of the sum over symbols."""
+    by_seed: dict[str, float]
+
+    @property
+    def median(self) -> float:
+        """Median over seeds of the validation log return."""
+        return self.validation_log_return.median
+
+
 def combinations(
     grid: Mapping[str, Sequence[Any]], env: EnvConfig, policy: PolicyConfig, ppo: PPOConfig
 ) -> list[Combination]:
     """Every value of the grid with every other, on top of the run's own parameters.
+
+    Args:
+        grid: values to try, by path such as `ppo.gamma`.
+        env: the run's parameters.
+        policy: the same.
+        ppo: the same.
 
     Raises:
         ValueError: naming a path that cannot be tried, has no values or the same one twice, or the combination whose
@@ -60,54 +83,51 @@ def combinations(
         _check_path(path, groups)
         if not values:
             raise ValueError(f"sweep.grid.{path} has no values; give at least one")
-    found = [_combine(dict(zip(grid, values, strict=True)), groups) for values in product(*grid.values())]
-    names = [combination.name for combination in found]
+    grid_points = [_combine(dict(zip(grid, values, strict=True)), groups) for values in product(*grid.values())]
+    names = [combination.name for combination in grid_points]
     if len(set(names)) < len(names):
-        twice = next(each for each in found if names.count(each.name) > 1)
-        raise ValueError(f"sweep.grid holds {twice.as_params} twice; give each value once")
-    return found
+        repeated = next(combination for combination in grid_points if names.count(combination.name) > 1)
+        raise ValueError(f"sweep.grid holds {repeated.as_params} twice; give each value once")
+    return grid_points
 
 
-def rank(tried: Sequence[tuple[Combination, Sequence[Row]]]) -> list[Row]:
+def rank(tried: Sequence[tuple[Combination, Sequence[Mapping[str, Any]]]]) -> list[RankedCombination]:
     """The combinations, the best median over seeds of the validation log return first; equals keep their order.
 
     Args:
-        tried: each combination with its rows, one for each seed, which have `seed` and `validation_log_return`.
+        tried: each combination with its rows of `runs.run_validation`, one for each seed.
+
+    Raises:
+        DataError: where a validation log return is not finite.
     """
-    rows = []
-    for combination, own in tried:
-        by_seed = {str(row["seed"]): row["validation_log_return"] for row in own}
+    ranked = []
+    for combination, rows in tried:
+        by_seed: dict[str, float] = {str(row["seed"]): row["validation_log_return"] for row in rows}
         summary = summarise_seeds(list(by_seed.values()))
-        rows.append(
-            {
-                "values": dict(combination.values),
-                "params": combination.as_params,
-                "validation_log_return": summary,
-                "by_seed": by_seed,
-            }
-        )
-    return sorted(rows, key=lambda row: -row["validation_log_return"]["median"])
+        ranked.append(RankedCombination(dict(combination.values), combination.as_params, summary, by_seed))
+    return sorted(ranked, key=lambda each: -each.median)
 
 
 def _check_path(path: str, groups: Mapping[str, Any]) -> None:
     group, _, name = path.partition(".")
-    known = {other: sorted(set(asdict(config)) - KEPT[other]) for other, config in groups.items()}
+    allowed = {other: sorted(set(asdict(config)) - FIXED[other]) for other, config in groups.items()}
     if group not in groups:
         raise ValueError(f"sweep.grid.{path}: only ppo.*, policy.* and env.* can be tried")
-    if name not in known[group]:
-        raise ValueError(f"sweep.grid.{path}: cannot be tried; of {group} these can: {', '.join(known[group])}")
+    if name not in allowed[group]:
+        raise ValueError(f"sweep.grid.{path}: cannot be tried; of {group} these can: {', '.join(allowed[group])}")
 
 
 def _combine(values: dict[str, Any], groups: Mapping[str, Any]) -> Combination:
-    made = {}
+    """The point of the grid whose `values`, by path, stand in the `groups` env, policy and ppo."""
+    configs = {}
     for group, config in groups.items():
-        own = {path.partition(".")[2]: value for path, value in values.items() if path.startswith(f"{group}.")}
+        changes = {path.partition(".")[2]: value for path, value in values.items() if path.startswith(f"{group}.")}
         try:
-            made[group] = replace(config, **own)
+            configs[group] = replace(config, **changes)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(str(part) for part in ("sweep.grid", group, *first["loc"][:1]))
+            path = ".".join(str(part) for part in ("sweep.grid", group, *first["loc"][:1]))
             message = first["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{place}: {message}; got {first['input']!r}" if first["loc"] else message) from error
-    typed = {path: getattr(made[path.partition(".")[0]], path.partition(".")[2]) for path in values}
-    return Combination(typed, **made)
+            raise ValueError(f"{path}: {message}; got {first['input']!r}" if first["loc"] else message) from error
+    parsed = {path: getattr(configs[path.partition(".")[0]], path.partition(".")[2]) for path in values}
+    return Combination(parsed, **configs)

@@ -1,4 +1,4 @@
-"""What states are without: names and dates, the order of the news, all news, or prices.
+"""Ablations of market states: without names and dates, the order of the news, all news, or prices.
 
 A policy that decides as well on ablated states did not use what they lack. Fills, marks and times stay.
 """
@@ -77,6 +77,9 @@ def ablate_articles(
             text of an earlier one of its symbol, drawn at random, so that not even an ablated state knows the future
             (a symbol's first article keeps its own); `no_news` leaves no article; the others change nothing here.
         seed: of the draws.
+
+    Returns:
+        Rows of `articles` in their order, none under `no_news`.
     """
     match kind:
         case "mask_names":
@@ -91,22 +94,22 @@ def ablate_articles(
 
 
 def unnamed(symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> list[str]:
-    """Symbols whose companies `mask_names` cannot know in a text but for their tickers."""
+    """Symbols without a company name in `names`, of which `mask_names` masks tickers only."""
     return [symbol for symbol in symbols if not names.get(symbol)]
 
 
 def ablate_states(states: pl.DataFrame, kind: Ablation) -> pl.DataFrame:
-    """The states of a symbol, whose market line says nothing under `no_prices`."""
+    """Market states whose `market_text` is `NOT_SHOWN` under `no_prices`, else as they are."""
     return states.with_columns(pl.lit(NOT_SHOWN).alias("market_text")) if kind == "no_prices" else states
 
 
 def _mask(articles: pl.DataFrame, symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> pl.DataFrame:
     text = pl.col("text")
     parts = [
-        own.with_columns(text.str.replace_all(_names_pattern([str(symbol)], names), THIS_COMPANY))
+        rows.with_columns(text.str.replace_all(_names_pattern([str(symbol)], names), THIS_COMPANY))
         if symbol in symbols
-        else own
-        for (symbol,), own in articles.group_by("symbol", maintain_order=True)
+        else rows
+        for (symbol,), rows in articles.group_by("symbol", maintain_order=True)
     ]
     masked = text.str.replace_all(_names_pattern(symbols, names), ANOTHER_COMPANY)
     for pattern, words in DATES:
@@ -115,44 +118,44 @@ def _mask(articles: pl.DataFrame, symbols: Sequence[str], names: Mapping[str, Se
 
 
 def _names_pattern(symbols: Sequence[str], names: Mapping[str, Sequence[str]]) -> str:
-    """What finds companies in clean text: their names, with or without legal form, and their tickers.
+    """Regular expression of companies in clean text: their names, with or without legal form, and their tickers.
 
     A ticker of one letter counts only behind a dollar sign or its exchange, lest every "A" be a company.
     """
     full = clean_texts(pl.Series([name for symbol in symbols for name in names.get(symbol, ())], dtype=pl.String))
-    spoken = {said for name in full for said in _spoken(name)}
+    spellings = {spelling for name in full for spelling in _spellings(name)}
     tickers = {ticker for symbol in symbols for ticker in (symbol, symbol.partition("-")[0])}
     letters = {ticker for ticker in tickers if len(ticker) == 1}
     marked = rf"(?:{EXCHANGE}|\$)"
     return (
-        f"{_any({name: name_pattern(name) for name in spoken})}{LEGAL_FORM}*"
+        f"{_any({name: name_pattern(name) for name in spellings})}{LEGAL_FORM}*"
         f"|(?:{marked}?{_any({ticker: re.escape(ticker) for ticker in tickers - letters})}"
         f"|{marked}{_any({letter: re.escape(letter) for letter in letters})}){OF_EXCHANGE}"
     )
 
 
-def _spoken(full: str) -> set[str]:
+def _spellings(full: str) -> set[str]:
     """A name, without its legal form, and without what is written rather than said: Yahoo! and Amazon.com."""
     short = re.sub(rf"{LEGAL_FORM}+$", "", full)
-    said = re.sub(r"(?i:\.com)?\W*$", "", short)
-    return {name for name in (full, short, said) if len(name) > 1}
+    plain = re.sub(r"(?i:\.com)?\W*$", "", short)
+    return {name for name in (full, short, plain) if len(name) > 1}
 
 
 def _any(words: Mapping[str, str]) -> str:
     """A pattern of any of these words, the longest first, from the pattern of each; each bounded as words are."""
-    found = []
+    alternatives = []
     for word, pattern in sorted(words.items(), key=lambda pair: (-len(pair[0]), pair)):
         begins, ends = (r"\b" if re.match(r"\w", char) else "" for char in (word[0], word[-1]))
-        found.append(f"{begins}{pattern}{ends}")
-    return f"(?:{'|'.join(found) or NO_MATCH})"
+        alternatives.append(f"{begins}{pattern}{ends}")
+    return f"(?:{'|'.join(alternatives) or NO_MATCH})"
 
 
 def _earlier_rows(articles: pl.DataFrame, seed: int) -> NDArray[np.int64]:
     """For each row that of an earlier article of its symbol, [n]; articles yet to come change no draw."""
     order = articles.with_row_index("row").sort("symbol", "available_at", maintain_order=True)
-    found = np.arange(articles.height)
-    for (symbol,), own in order.group_by("symbol", maintain_order=True):
-        rows = own["row"].to_numpy().astype(np.int64)
+    earlier = np.arange(articles.height)
+    for (symbol,), of_symbol in order.group_by("symbol", maintain_order=True):
+        rows = of_symbol["row"].to_numpy().astype(np.int64)
         draws = stream(seed, "shuffled news", str(symbol)).random(len(rows))
-        found[rows] = rows[(draws * np.arange(len(rows))).astype(np.int64)]
-    return found
+        earlier[rows] = rows[(draws * np.arange(len(rows))).astype(np.int64)]
+    return earlier

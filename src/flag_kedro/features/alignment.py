@@ -1,4 +1,4 @@
-"""Which articles each decision may use."""
+"""Which articles were available at each decision."""
 
 import polars as pl
 
@@ -17,7 +17,7 @@ def align_news_to_decisions(news: pl.DataFrame, sessions: pl.DataFrame) -> tuple
         they became available after the last decision of their symbol, or because it has none.
 
     Raises:
-        DataError: when sessions are not ascending.
+        DataError: when the sessions of a symbol are not ascending.
     """
     earlier = pl.col("decided_at") < pl.col("decided_at").shift(1).over("symbol")
     if sessions.select(earlier.any()).item():
@@ -31,11 +31,11 @@ def align_news_to_decisions(news: pl.DataFrame, sessions: pl.DataFrame) -> tuple
         allow_exact_matches=True,
         check_sortedness=False,  # polars cannot check it within symbols; both are sorted here
     )
-    kept = aligned.drop_nulls("session")
-    return kept, aligned.height - kept.height
+    assigned = aligned.drop_nulls("session")
+    return assigned, aligned.height - assigned.height
 
 
-def in_sight(aligned: pl.DataFrame, digest_sessions: int) -> pl.DataFrame:
+def candidate_articles(aligned: pl.DataFrame, digest_sessions: int) -> pl.DataFrame:
     """One row for each state and article that it could show, the most important first within a state.
 
     Args:
@@ -43,6 +43,9 @@ def in_sight(aligned: pl.DataFrame, digest_sessions: int) -> pl.DataFrame:
             their session `state`, a number that counts on within a symbol; of their symbol the `first` state that is
             wanted, and the `end`, one behind its last.
         digest_sessions: how many states in a row show an article; the first is that of its session.
+
+    Returns:
+        Columns of `aligned` with `state` that of the row, ascending, and `article`, which numbers articles.
     """
     states = pl.int_ranges(
         pl.max_horizontal("state", "first"), pl.min_horizontal(pl.col("state") + digest_sessions, "end")

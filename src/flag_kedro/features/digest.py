@@ -1,4 +1,4 @@
-"""News as text a prompt can trust: the articles that matter most, each with a fair share of a budget of characters."""
+"""News digests: the most important articles of each state, each with a fair share of a budget of characters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,16 @@ def mention_pattern(symbol: str, names: tuple[str, ...]) -> str | None:
 
 
 def read_articles(news: pl.DataFrame, names: Mapping[str, Sequence[str]]) -> pl.DataFrame:
-    """`symbol`, `available_at`, clean `text` of each article, and whether it mentions its company."""
+    """Clean texts of articles.
+
+    Args:
+        news: `symbol`, `available_at` (UTC) and `headline`.
+        names: what articles call each symbol.
+
+    Returns:
+        `symbol`, `available_at`, clean `text` of each article, and whether it `mentions` its company, in the order of
+        `news`.
+    """
     symbols = news["symbol"].unique().to_list()
     patterns = {symbol: mention_pattern(symbol, tuple(names.get(symbol, ()))) for symbol in symbols}
     pattern = pl.col("symbol").replace_strict(patterns, return_dtype=pl.String)
@@ -59,13 +68,13 @@ def write_digests(
     """
     rows = articles.with_columns(
         num=pl.len().over("state"),
-        place=pl.int_range(1, pl.len() + 1).over("state"),
+        rank=pl.int_range(1, pl.len() + 1).over("state"),
         wanted=pl.col("text").str.len_chars().cast(pl.Int64).clip(upper_bound=article_chars),
     )
     least = pl.col("wanted").clip(upper_bound=min_article_chars).cum_sum().over("state")
-    used = least + _frame_chars(pl.col("place"), pl.col("num"))
-    shown = pl.when(used <= digest_chars).then(pl.col("place")).max().over("state").fill_null(1)
-    rows = rows.with_columns(shown=shown).filter(pl.col("place") <= pl.col("shown"))
+    used = least + _frame_chars(pl.col("rank"), pl.col("num"))
+    shown = pl.when(used <= digest_chars).then(pl.col("rank")).max().over("state").fill_null(1)
+    rows = rows.with_columns(shown=shown).filter(pl.col("rank") <= pl.col("shown"))
     rows = _share(rows.with_columns(room=digest_chars - _frame_chars(pl.col("shown"), pl.col("num"))))
     left_out = pl.col("num") - pl.col("shown")
     return (

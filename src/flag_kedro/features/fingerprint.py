@@ -1,4 +1,4 @@
-"""By what market states are known: hashes of tables, and of all that shapes them."""
+"""Hashes of market states, and of all that shapes them."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,6 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from unicodedata import unidata_version
 
 import polars as pl
@@ -31,19 +30,30 @@ def fingerprint_symbols(
     prices: pl.DataFrame,
     news: pl.DataFrame,
     names: Mapping[str, Sequence[str]],
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     universe: pl.DataFrame,
 ) -> dict[str, str]:
-    """For each symbol in `prices` a hash of all that shapes its states: tables, names, settings and code."""
+    """For each symbol in `prices` a hash of all that shapes its states: tables, names, settings and code.
+
+    Args:
+        prices: the validated table.
+        news: the validated table.
+        names: what articles call each symbol.
+        settings: those of `build_market_states`, fit for JSON.
+        universe: columns of `data.universe.UNIVERSE`.
+
+    Returns:
+        Hex sha256 by symbol, in the order of `prices`.
+    """
     articles = _by_symbol(news.select("symbol", "available_at", "headline"))
-    none = hash_table(news.select("symbol", "available_at", "headline").clear())
+    no_articles = hash_table(news.select("symbol", "available_at", "headline").clear())
     memberships = _by_symbol(universe)
-    found = {}
+    fingerprints = {}
     for symbol, prices_hash in _by_symbol(prices).items():
         others = [list(names.get(symbol, ())), dict(settings), universe.is_empty(), code_hash()]
-        tables = prices_hash + articles.get(symbol, none) + memberships.get(symbol, b"")
-        found[symbol] = sha256(tables + json.dumps(others, sort_keys=True).encode()).hexdigest()
-    return found
+        tables = prices_hash + articles.get(symbol, no_articles) + memberships.get(symbol, b"")
+        fingerprints[symbol] = sha256(tables + json.dumps(others, sort_keys=True).encode()).hexdigest()
+    return fingerprints
 
 
 @cache

@@ -1,9 +1,10 @@
-"""One text state per symbol and session: everything knowable at its decision, and the prices to trade at."""
+"""Market states: for each symbol and session a text of all that was known at its decision, and prices to trade at."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from types import MappingProxyType
+from typing import NotRequired, TypedDict, Unpack
 
 import polars as pl
 
@@ -11,7 +12,7 @@ from flag_kedro.data.schema import UTC, Schema
 from flag_kedro.data.universe import with_membership
 from flag_kedro.errors import DataError
 from flag_kedro.features.ablation import Ablation, ablate_articles, ablate_states
-from flag_kedro.features.alignment import align_news_to_decisions, in_sight
+from flag_kedro.features.alignment import align_news_to_decisions, candidate_articles
 from flag_kedro.features.digest import NO_NEWS, read_articles, write_digests
 from flag_kedro.features.fingerprint import hash_table
 from flag_kedro.features.indicators import WARM_UP, adjusted_prices, compute_indicators
@@ -35,16 +36,34 @@ NEEDED = ("return_1", "return_5", "return_20", "volatility_20", "rsi_14", "macd"
 Names = Mapping[str, Sequence[str]]
 NO_NAMES: Names = MappingProxyType({})
 BATCH_ROWS = 150_000
-"""Sessions and articles in sight of decisions that are worked on at once; more are faster, but take memory."""
+"""Sessions, and articles for each state that could show them, worked on at once; more are faster, but take memory."""
+
+
+class StateSettings(TypedDict):
+    """What a state shows of the news: the fields of `FeaturesConfig`."""
+
+    digest_sessions: int
+    """How many sessions of news a state shows."""
+    digest_chars: int
+    """Budget of a state's news in characters."""
+    article_chars: int
+    """Most characters of one article."""
+    min_article_chars: NotRequired[int]
+    """Fewest characters to which an article is cut; 80 when left out."""
+    ablation: NotRequired[Ablation]
+    """What the states lack, nothing when left out; see `ablation.ablate_articles`."""
+    ablation_seed: NotRequired[int]
+    """Seed of its draws, 0 when left out."""
 
 
 @dataclass(frozen=True)
 class FeatureReport:
-    """What building states showed and left out."""
+    """How many states were built, and how many articles they show and leave out."""
 
     num_states: int
     num_articles: int
     num_articles_after_last_decision: int
+    """Not available before any decision of their symbol, or of a symbol without one."""
     num_articles_beyond_budget: int
     """Left out of a state that would have shown it; counted once for each such state."""
     num_articles_cut: int
@@ -57,12 +76,7 @@ def build_market_states(
     *,
     names: Names = NO_NAMES,
     universe: pl.DataFrame | None = None,
-    digest_sessions: int,
-    digest_chars: int,
-    article_chars: int,
-    min_article_chars: int = 80,
-    ablation: Ablation = "none",
-    ablation_seed: int = 0,
+    **settings: Unpack[StateSettings],
 ) -> tuple[dict[str, pl.DataFrame], FeatureReport]:
     """Build the states of every symbol in `prices`; the first 59 sessions of each only warm indicators up.
 
@@ -71,12 +85,7 @@ def build_market_states(
         news: the validated table.
         names: what articles call a symbol; those that mention it come first in a digest.
         universe: who belonged to it when (`data.universe`); without a row everybody always did.
-        digest_sessions: how many sessions of news a state shows.
-        digest_chars: budget of a state's news in characters.
-        article_chars: most characters of one article.
-        min_article_chars: fewest characters to which an article is cut.
-        ablation: what the states lack; see `ablation.ablate_articles`.
-        ablation_seed: of its draws.
+        **settings: what a state shows of the news, the fields of `FeaturesConfig`.
 
     Returns:
         For each symbol a table with the columns of `MARKET_STATE`, ascending in session, and a report.
@@ -84,18 +93,7 @@ def build_market_states(
     Raises:
         DataError: when a symbol has too few sessions, or an indicator cannot be computed.
     """
-    states, reports = build_by_symbol(
-        prices,
-        news,
-        names=names,
-        universe=universe,
-        digest_sessions=digest_sessions,
-        digest_chars=digest_chars,
-        article_chars=article_chars,
-        min_article_chars=min_article_chars,
-        ablation=ablation,
-        ablation_seed=ablation_seed,
-    )
+    states, reports = build_by_symbol(prices, news, names=names, universe=universe, **settings)
     return states, add_reports(reports.values())
 
 
@@ -105,29 +103,31 @@ def build_by_symbol(
     *,
     names: Names,
     universe: pl.DataFrame | None = None,
-    digest_sessions: int,
-    ablation: Ablation = "none",
-    ablation_seed: int = 0,
-    **sizes: int,
+    **settings: Unpack[StateSettings],
 ) -> tuple[dict[str, pl.DataFrame], dict[str, FeatureReport]]:
-    """`build_market_states` with a report for each symbol."""
-    every = prices["symbol"].unique(maintain_order=True).to_list()
+    """`build_market_states` with a report for each symbol.
+
+    Raises:
+        DataError: as `build_market_states`.
+    """
+    ablation, seed = settings.get("ablation", "none"), settings.get("ablation_seed", 0)
+    all_symbols = prices["symbol"].unique(maintain_order=True).to_list()
     states: dict[str, pl.DataFrame] = {}
     reports: dict[str, FeatureReport] = {}
-    for symbols in _batches(prices, news, digest_sessions):
-        own = pl.col("symbol").is_in(symbols)
-        articles = read_articles(news.filter(own), names)
-        articles = ablate_articles(articles, every, names, ablation, ablation_seed)
-        table, found = _build_batch(prices.filter(own), articles, digest_sessions, sizes)
+    for symbols in _batches(prices, news, settings["digest_sessions"]):
+        in_batch = pl.col("symbol").is_in(symbols)
+        articles = read_articles(news.filter(in_batch), names)
+        articles = ablate_articles(articles, all_symbols, names, ablation, seed)
+        table, batch_reports = _build_batch(prices.filter(in_batch), articles, settings)
         table = with_membership(ablate_states(table, ablation), universe)
         tables = table.partition_by("symbol", as_dict=True, maintain_order=True)
         states |= {symbol: tables[symbol,].rechunk() for symbol in symbols}
-        reports |= {symbol: found[symbol] for symbol in symbols}
+        reports |= {symbol: batch_reports[symbol] for symbol in symbols}
     return states, reports
 
 
 def add_reports(reports: Iterable[FeatureReport]) -> FeatureReport:
-    """One report of what several say."""
+    """Sum of several reports, field by field."""
     listed = list(reports)
     return FeatureReport(*(sum(getattr(report, field.name) for report in listed) for field in fields(FeatureReport)))
 
@@ -189,7 +189,7 @@ def _batches(prices: pl.DataFrame, news: pl.DataFrame, digest_sessions: int) -> 
 
 
 def _build_batch(
-    prices: pl.DataFrame, articles: pl.DataFrame, digest_sessions: int, sizes: Mapping[str, int]
+    prices: pl.DataFrame, articles: pl.DataFrame, settings: StateSettings
 ) -> tuple[pl.DataFrame, dict[str, FeatureReport]]:
     """States of some symbols in one table, and a report for each; `articles` as `digest.read_articles` gives them."""
     prices = prices.sort("symbol", "session").with_row_index("state")
@@ -202,15 +202,20 @@ def _build_batch(
         end=pl.col("state").max().over("symbol") + 1,
     )
     aligned, _ = align_news_to_decisions(articles, sessions)
-    shown = in_sight(aligned, digest_sessions)
-    digests = write_digests(shown.select("state", "text"), **sizes)
-    known = shown.group_by("state").agg(news_known_at=pl.col("available_at").max())
+    shown = candidate_articles(aligned, settings["digest_sessions"])
+    digests = write_digests(
+        shown.select("state", "text"),
+        digest_chars=settings["digest_chars"],
+        article_chars=settings["article_chars"],
+        min_article_chars=settings.get("min_article_chars", 80),
+    )
+    last_shown = shown.group_by("state").agg(news_known_at=pl.col("available_at").max())
     table = (
         adjusted_prices(prices)
         .hstack(_indicators(prices))
         .filter(sessions["state"] >= sessions["first"])
         .join(digests, on="state", how="left", maintain_order="left")
-        .join(known, on="state", how="left", maintain_order="left")
+        .join(last_shown, on="state", how="left", maintain_order="left")
     )
     states = table.select(
         "symbol",
@@ -228,12 +233,12 @@ def _build_batch(
 
 def _indicators(prices: pl.DataFrame) -> pl.DataFrame:
     """Indicators in the rows of `prices`."""
-    tables = [compute_indicators(own) for own in prices.partition_by("symbol", maintain_order=True)]
+    tables = [compute_indicators(rows) for rows in prices.partition_by("symbol", maintain_order=True)]
     return pl.concat(tables).drop("session")
 
 
 def _report(table: pl.DataFrame, articles: pl.DataFrame, aligned: pl.DataFrame) -> dict[str, FeatureReport]:
-    """What each symbol of `table` shows of its articles."""
+    """Report of each symbol of `table`."""
     given, used = (dict(rows.group_by("symbol").len().rows()) for rows in (articles, aligned))
     counts = table.group_by("symbol").agg(pl.len(), pl.col("left_out").sum(), pl.col("cut").sum())
     return {

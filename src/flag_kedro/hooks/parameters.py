@@ -101,9 +101,9 @@ def _explain(problem: dict[str, Any]) -> str:
     name = ".".join(path)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _known_keys(path[:-1])
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(known)}"
+        keys = _keys_of(path[:-1])
+        near = difflib.get_close_matches(path[-1], keys, n=1)
+        hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(keys)}"
         return f"{name}: unknown parameter; {hint}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{name}: missing"
@@ -117,7 +117,8 @@ def _is_union_tag(part: object) -> bool:
     return isinstance(part, str) and (part in ("str", "int", "float", "none") or "[" in part)
 
 
-def _known_keys(path: list[str]) -> list[str]:
+def _keys_of(path: list[str]) -> list[str]:
+    """Names of the parameters in a group; of the groups for an empty path."""
     if not path:
         return sorted(Settings.model_fields)
     group: Any = WindowsConfig if path == ["data", "windows"] else Settings.model_fields[path[0]].annotation

@@ -5,10 +5,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from flag_kedro.tracking.interrupts import stop_if_asked
 from flag_kedro.tracking.log import log_metrics
+
+
+def bar(title: str, *columns: ProgressColumn) -> Progress:
+    """A bar on stderr, silent where there is no terminal, with more `columns` behind the usual ones."""
+    console = Console(stderr=True)
+    usual = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*usual, *columns, console=console, disable=not console.is_terminal)
 
 
 @contextmanager
@@ -18,9 +33,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[..., None]]:
     Raises:
         RunInterrupted: in what is yielded, when the run shall stop.
     """
-    console = Console(stderr=True)
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with bar(title) as progress:
         task = progress.add_task(title, total=total)
 
         def advance(steps: float = 1) -> None:

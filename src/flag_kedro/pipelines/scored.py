@@ -1,5 +1,6 @@
 """A training that is scored on its test window, and what its run says of it."""
 
+import json
 import logging
 import tempfile
 import time
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from flag_kedro.backtest.trials import ScoredTrial, score_trial
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings, fold_evaluation
-from flag_kedro.pipelines.backtest.trials import trial_of, with_attempt
+from flag_kedro.names import BENCHMARK, POLICY
 from flag_kedro.pipelines.trainings import OnUpdate, Row
+from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.tracking.log import log_metrics
 from flag_kedro.tracking.scores import flatten_scores
-from flag_kedro.tracking.trials import ScoredTrial, record_trial
+from flag_kedro.tracking.trials import record_trial
 
 if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.runs import Shared
@@ -45,9 +48,10 @@ def train_and_score(
 
 def as_trial(row: Row, states: Mapping[str, pl.DataFrame], fold: Fold, settings: RunSettings, policy: Path) -> Row:
     """`row` with the policy of the folder `policy` as a `trial`: whoever looks at a test window has tried it."""
-    returns = {symbol: np.array(values) for symbol, values in row["log_returns"]["flag_trader"].items()}
-    judged = fold_evaluation(states, fold.test, settings)
-    return row | {"trial": asdict(with_attempt(trial_of(policy, returns, judged), policy, states, judged.dates))}
+    returns = {symbol: np.array(values) for symbol, values in row["log_returns"][POLICY].items()}
+    description = json.loads((policy / "policy.json").read_text())
+    evaluation = fold_evaluation(states, fold.test, settings)
+    return row | {"trial": asdict(score_trial(description, folder_hash(policy), returns, evaluation, states))}
 
 
 def log_scored(row: Row) -> None:
@@ -55,13 +59,12 @@ def log_scored(row: Row) -> None:
     chosen = {} if (best := row["validation_log_return"]) is None else {"env/best_validation_log_return": best}
     log_metrics(flatten_scores(row["scores"]) | chosen, 0, int(time.time() * 1000))
     record_trial(ScoredTrial(**row["trial"]), " ".join(row["windows"]["test"]))
-    logger.info("fold %s, seed %d: %s", row["fold"], row["seed"], _said(row))
+    logger.info("fold %s, seed %d: %s", row["fold"], row["seed"], _summarise(row))
 
 
-def _said(row: Row) -> str:
+def _summarise(row: Row) -> str:
     earned = {
-        name: [scores[name]["cumulative_return"] for scores in row["scores"].values()]
-        for name in ("flag_trader", "buy_and_hold")
+        name: [scores[name]["cumulative_return"] for scores in row["scores"].values()] for name in (POLICY, BENCHMARK)
     }
     shown = {name: "ruined" if None in values else f"{mean(values):+.3f}" for name, values in earned.items()}
-    return f"log return on test {shown['flag_trader']}, buy and hold {shown['buy_and_hold']}, means over symbols"
+    return f"log return on test {shown[POLICY]}, buy and hold {shown[BENCHMARK]}, means over symbols"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imports torch
 
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
-OnUpdate = Callable[[dict[str, float]], None]
+OnUpdate = Callable[[Mapping[str, float]], None]
 
 
 def open_experiment(
@@ -36,8 +36,7 @@ def open_experiment(
     from flag_kedro.experiments.finished import FinishedRows, experiment_key
     from flag_kedro.experiments.runs import Shared
 
-    known = {**facts, "env": asdict(settings.env)}
-    key = experiment_key(known, settings.policy, settings.ppo, settings.runtime)
+    key = experiment_key({**facts, "env": asdict(settings.env)}, settings.policy, settings.ppo, settings.runtime)
     finished = FinishedRows(root, key, resume=settings.ppo.resume == "auto")
     return finished, Shared(backbone, trunk_rows, finished.checkpoints, run_id())
 
@@ -58,33 +57,32 @@ class QueuedTraining:
     """Logs what came out to the active run and says it in a line."""
 
 
-def do_all(title: str, jobs: Sequence[QueuedTraining], finished: "FinishedRows") -> list[Row]:
-    """Do `jobs` in sequence, but for those whose rows an interrupted run left behind, and return all rows.
+def train_all(title: str, trainings: Sequence[QueuedTraining], finished: "FinishedRows") -> list[Row]:
+    """Do `trainings` in sequence, but for those whose rows an interrupted run left behind, and return all rows.
 
-    Every row, found or new, gets a child run with its whole curves. A row is written as soon as it is there.
+    Every row, left behind or new, gets a child run with its whole curves. A row is written as soon as it is there.
     """
     rows = []
-    with progress_bar(title, len(jobs)) as advance:
-        for at, job in enumerate(jobs, 1):
-            on_update = partial(_follow, advance, job.num_updates)
-            found = finished.get(job.name)
-            logger.info(
-                "%s %d of %d: %s%s", title, at, len(jobs), job.name, "" if found is None else " (known already)"
-            )
-            with child_run(job.name, job.params, {} if found is None else {"trained": "earlier"}):
-                if found is None:
-                    row = finished.put(job.name, job.work(on_update))
+    with progress_bar(title, len(trainings)) as advance:
+        for at, training in enumerate(trainings, 1):
+            on_update = partial(_follow, advance, training.num_updates)
+            earlier = finished.get(training.name)
+            state = "" if earlier is None else " (known already)"
+            logger.info("%s %d of %d: %s%s", title, at, len(trainings), training.name, state)
+            with child_run(training.name, training.params, {} if earlier is None else {"trained": "earlier"}):
+                if earlier is None:
+                    row = finished.put(training.name, training.work(on_update))
                 else:
-                    row = found
+                    row = earlier
                     for update in row["history"]:
                         on_update(update)
-                job.report(row)
-            advance(max(0.0, 1 - len(row["history"]) / job.num_updates))
+                training.report(row)
+            advance(max(0.0, 1 - len(row["history"]) / training.num_updates))
             rows.append(row)
     return rows
 
 
-def _follow(advance: Callable[..., None], num_updates: int, update: dict[str, float]) -> None:
+def _follow(advance: Callable[..., None], num_updates: int, update: Mapping[str, float]) -> None:
     """Log one update and move the bar by its share of a training."""
     log_update(update)
     advance(1 / num_updates)

@@ -1,6 +1,7 @@
 """The language model as actor and critic: prompts in, action probabilities and values out.
 
-Shape legend: N = states asked about, R = prompts evaluated.
+Shape legend: N = states asked about, R = prompts read, P = tokens of a prefix, S = tokens of a suffix, H = hidden
+size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,8 @@ from flag_kedro.policy.backbone import (
 )
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.interface import Evaluation, most_probable
-from flag_kedro.policy.packing import Ids, Prompt, RowIds, rows_of
-from flag_kedro.policy.prefix_forward import Top, read_in_two_steps
+from flag_kedro.policy.packing import Prompt, RowIds, TokenIds, group_by_prefix
+from flag_kedro.policy.prefix_forward import Top, prefill_and_extend
 from flag_kedro.policy.trainable import attach_trainable_top, lower_precision
 from flag_kedro.policy.trunk import Trunk
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
@@ -34,11 +35,13 @@ from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
 NUM_ACTIONS = 3
 HEAD_STD = 0.01
 ENCODED_TOGETHER = 32
+"""Prefixes whose complete rows are computed between two reports of `ActorCritic.encode`."""
 REMEMBERED_TEXTS = 1 << 14
 """Texts whose token ids are remembered; the paper's account texts never repeat."""
 PROBE = "Market: 1d +0.4%, 5d -1.2%, RSI 51\nNews: none\n", "Account: flat\nDecision:"
+"""Prefix and account on which a backbone is checked."""
 PROBE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
-"""Relative difference up to which two ways of reading are the same."""
+"""Relative difference up to which outputs of two ways of reading are the same."""
 
 
 class ActorCritic(nn.Module):
@@ -81,20 +84,30 @@ class ActorCritic(nn.Module):
         return next(self.heads.parameters()).device
 
     def evaluate(self, states: States) -> Evaluation:
-        """Evaluate N states, each distinct prompt once; gradients of equal states add up by autograd."""
-        keys = list(zip(states.prefix, states.account, strict=True))
-        distinct = list(dict.fromkeys(keys)) if self.config.distinct_states else keys
-        said = self._read([self.tokenise(*texts) for texts in distinct])
+        """Evaluate N states, each distinct prompt once; gradients of equal states add up by autograd.
+
+        Raises:
+            DataError: when a prompt is longer than `policy.max_tokens` or the backbone can read.
+            ValueError: when the trunk learns, dropout is active, or the backbone's attention was changed.
+        """
+        texts = list(zip(states.prefix, states.account, strict=True))
+        distinct = list(dict.fromkeys(texts)) if self.config.distinct_states else texts
+        outputs = self._read([self.tokenise(*pair) for pair in distinct])
         if self.config.distinct_states:
-            place = {key: row for row, key in enumerate(distinct)}
-            said = said[torch.tensor([place[key] for key in keys], device=self.device)]
+            row_index = {pair: row for row, pair in enumerate(distinct)}
+            outputs = outputs[torch.tensor([row_index[pair] for pair in texts], device=self.device)]
         mask = torch.from_numpy(states.action_mask).to(self.device)
-        masked = said[:, :NUM_ACTIONS].masked_fill(~mask, -torch.inf)
-        return Evaluation(log_probs=torch.log_softmax(masked, dim=-1), values=said[:, NUM_ACTIONS])
+        logits = outputs[:, :NUM_ACTIONS].masked_fill(~mask, -torch.inf)
+        return Evaluation(log_probs=torch.log_softmax(logits, dim=-1), values=outputs[:, NUM_ACTIONS])
 
     @torch.no_grad()
     def decide(self, states: States) -> Decisions:
-        """The most probable legal action of each state, with probabilities and values; ties go to the first."""
+        """The most probable legal action of each state, with probabilities and values; ties go to the first.
+
+        Raises:
+            DataError: see `evaluate`.
+            ValueError: see `evaluate`.
+        """
         return most_probable(self.evaluate(states))
 
     def tokenise(self, prefix: str, account: str) -> Prompt:
@@ -104,19 +117,20 @@ class ActorCritic(nn.Module):
             DataError: when the prompt is longer than `policy.max_tokens` or the backbone can read.
         """
         prompt = self._prompt(prefix, self._tokenise_part(account))
-        return prompt if self.config.packing else Prompt((), prompt.stem + prompt.leaf)
+        return prompt if self.config.packing else Prompt((), prompt.prefix + prompt.suffix)
 
-    def _prompt(self, prefix: str, leaf: Ids) -> Prompt:
-        stem = (*self.start_ids, *self._tokenise_part(prefix))
-        if len(stem) + len(leaf) > self.max_tokens:
+    def _prompt(self, prefix: str, suffix_ids: TokenIds) -> Prompt:
+        prefix_ids = (*self.start_ids, *self._tokenise_part(prefix))
+        num_tokens = len(prefix_ids) + len(suffix_ids)
+        if num_tokens > self.max_tokens:
             raise DataError(
-                f"a prompt has {len(stem) + len(leaf)} tokens, the limit is {self.max_tokens} (policy.max_tokens, or "
+                f"a prompt has {num_tokens} tokens, the limit is {self.max_tokens} (policy.max_tokens, or "
                 "what the backbone can look back on); lower features.digest_chars or features.digest_sessions"
             )
-        return Prompt(stem, leaf)
+        return Prompt(prefix_ids, suffix_ids)
 
     def complete_rows(self, accounts: Sequence[str]) -> None:
-        """From now on read every prefix with all of `accounts` at once, so that later ones are in the cache."""
+        """Let every row of the trunk cache have all of `accounts` from now on, so that later ones are there already."""
         self.trunk.complete = tuple(dict.fromkeys(self._tokenise_part(text) for text in accounts))
 
     def encode(self, prefixes: Sequence[str]) -> Iterator[int]:
@@ -127,71 +141,83 @@ class ActorCritic(nn.Module):
 
         Yields:
             How many of `prefixes` are done, each time a few more are.
+
+        Raises:
+            DataError: when a prompt is longer than `policy.max_tokens` or the backbone can read.
+            OSError: when the folder does not take a row.
         """
         longest = max(self.trunk.complete, key=len)
-        stems = [self._prompt(prefix, longest).stem for prefix in prefixes]
-        lacking = self.trunk.lacking(stems)
-        done = len(stems) - len(lacking)
-        yield done
+        prefix_ids = [self._prompt(prefix, longest).prefix for prefix in prefixes]
+        lacking = self.trunk.lacking(prefix_ids)
+        num_done = len(prefix_ids) - len(lacking)
+        yield num_done
         for start in range(0, len(lacking), ENCODED_TOGETHER):
-            some = lacking[start : start + ENCODED_TOGETHER]
-            self.trunk.rows([RowIds(stem, self.trunk.complete) for stem in some], must_persist=True)
-            done += len(some)
-            yield done
+            chunk = lacking[start : start + ENCODED_TOGETHER]
+            self.trunk.rows([RowIds(ids, self.trunk.complete) for ids in chunk], must_persist=True)
+            num_done += len(chunk)
+            yield num_done
 
-    def _encode_part(self, text: str) -> Ids:
+    def _encode_part(self, text: str) -> TokenIds:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _read(self, prompts: Sequence[Prompt]) -> Tensor:
         """Logits of the three actions and the value of each prompt, [R, 4]."""
-        ids, places = rows_of(prompts)
-        self.tokens_read += sum(len(row.stem) + sum(map(len, row.leaves)) for row in ids)
-        return self._read_rows(prompts, places, self.trunk.rows(ids), self.config.dtype)
+        row_ids, row_of_prompt = group_by_prefix(prompts)
+        self.tokens_read += sum(len(ids.prefix) + sum(map(len, ids.suffixes)) for ids in row_ids)
+        return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype)
 
     def _read_rows(
-        self, prompts: Sequence[Prompt], places: Sequence[int], rows: Sequence[TrunkRow], dtype: str
+        self, prompts: Sequence[Prompt], row_of_prompt: Sequence[int], rows: Sequence[TrunkRow], dtype: str
     ) -> Tensor:
-        """What the top and the heads make of what the trunk said, [R, 4]; `places` are the prompts' rows.
+        """Outputs of the heads, [R, 4], from the trunk's outputs.
 
         Without autocast's cache of weights: their gradients would be summed over batches in bfloat16.
+
+        Args:
+            prompts: token ids.
+            row_of_prompt: each prompt's index into `rows`.
+            rows: the trunk's outputs, [P, H] and [S, H] each.
+            dtype: number format in which the top computes.
         """
         device = self.device
-        stems = [row.stem.to(device) for row in rows]
-        leaves = [
-            (place, rows[place].leaves[prompt.leaf].to(device)) for place, prompt in zip(places, prompts, strict=True)
+        prefixes = [row.prefix.to(device) for row in rows]
+        suffixes = [
+            (row, rows[row].suffixes[prompt.suffix].to(device))
+            for row, prompt in zip(row_of_prompt, prompts, strict=True)
         ]
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False):
-            _, said = read_in_two_steps(self.top, stems, leaves, self.config.batch_tokens)
-        return torch.stack(said)
+            _, outputs = prefill_and_extend(self.top, prefixes, suffixes, self.config.batch_tokens)
+        return torch.stack(outputs)
 
     @torch.no_grad()
     def check_backbone(self, dtype: str) -> None:
-        """Prove on a few prompts that reading in two steps, in `dtype`, is what the backbone does with whole prompts.
+        """Check on a few prompts that prefill and extend, in `dtype`, give what the backbone gives for whole prompts.
 
         Raises:
-            DataError: when it is not (a model that looks ahead, or scales its inputs), since results would be
+            ParameterError: when they do not (a model that looks ahead, or scales its inputs), since results would be
                 silently wrong, or when its parts are others than those read here.
+            ValueError: when the backbone's attention was changed, or dropout is active.
         """
-        stem, leaf = (*self.start_ids, *self._tokenise_part(PROBE[0])), self._tokenise_part(PROBE[1])
-        prompts = [Prompt(stem, leaf), Prompt(stem, leaf[:-1]), Prompt(stem[:-3], leaf), Prompt((), stem)]
+        prefix, suffix = (*self.start_ids, *self._tokenise_part(PROBE[0])), self._tokenise_part(PROBE[1])
+        prompts = [Prompt(prefix, suffix), Prompt(prefix, suffix[:-1]), Prompt(prefix[:-3], suffix), Prompt((), prefix)]
         base = self.trunk.base
         try:
-            ids, places = rows_of(prompts)
-            found = self._read_rows(prompts, places, self.trunk.compute(ids), dtype)
+            row_ids, row_of_prompt = group_by_prefix(prompts)
+            outputs = self._read_rows(prompts, row_of_prompt, self.trunk.compute(row_ids), dtype)
         except (AttributeError, TypeError) as error:  # layers or a rotary embedding with other parts or arguments
             raise unknown_build(base) from error
         base.set_attn_implementation("sdpa")
-        expected = torch.stack([self._plain((*prompt.stem, *prompt.leaf), dtype) for prompt in prompts])
+        expected = torch.stack([self._plain((*prompt.prefix, *prompt.suffix), dtype) for prompt in prompts])
         base.set_attn_implementation(ATTENTION)
-        difference = float((found - expected).norm() / expected.norm())
+        difference = float((outputs - expected).norm() / expected.norm())
         if not difference <= PROBE_TOLERANCE[dtype]:
             raise ParameterError(
                 f"policy.backbone: {self.config.backbone} does not read prompts token by token as a plain decoder does "
                 f"(outputs differ by {difference:.1g}); use a causal model such as Llama, Qwen, Mistral or GPT-NeoX"
             )
 
-    def _plain(self, ids: Ids, dtype: str) -> Tensor:
-        """What the heads say of one prompt after transformers' own forward pass, [4]."""
+    def _plain(self, ids: TokenIds, dtype: str) -> Tensor:
+        """Outputs of the heads for one prompt after transformers' own forward pass, [4]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
             hidden = self.trunk.base(
                 input_ids=torch.tensor([ids], device=self.device), use_cache=False
@@ -210,10 +236,12 @@ def build_actor_critic(
         config: split, what learns, number format.
         seed: of LoRA and heads.
         device: where to put it.
-        cache: what may remember the trunk's answers, from `open_trunk_cache`.
+        cache: what may hold the trunk's outputs, from `open_trunk_cache`.
 
     Raises:
-        DataError: when the backbone does not suit (see `check_backbone`).
+        ParameterError: when the backbone does not suit (see `load_backbone`, `attach_trainable_top`,
+            `longest_prompt` and `ActorCritic.check_backbone`).
+        ValueError: when the cache is of another policy.
     """
     top = attach_trainable_top(load_backbone(folder, device), config, seed)
     return assemble_actor_critic(top, folder, config, seed, device, cache)
@@ -227,7 +255,20 @@ def assemble_actor_critic(
     device: torch.device,
     cache: TrunkCache | None,
 ) -> ActorCritic:
-    """Put heads on a backbone whose top is ready, check it, and lower its precision where asked for."""
+    """Put heads on a backbone whose top is ready, check it, and lower its precision where asked for.
+
+    Args:
+        backbone: on `device`, its trainable weights marked.
+        folder: the backbone's, with its tokenizer.
+        config: split, what learns, number format.
+        seed: of the heads.
+        device: where to put it.
+        cache: what may hold the trunk's outputs, from `open_trunk_cache`.
+
+    Raises:
+        ParameterError: when the backbone does not suit (see `longest_prompt` and `ActorCritic.check_backbone`).
+        ValueError: when the cache is of another policy.
+    """
     model = ActorCritic(backbone, folder, config, seed, cache).to(device)
     model.eval()  # dropout stays off: equal states must get equal answers
     model.check_backbone("float32")  # sharper than in bfloat16

@@ -1,13 +1,13 @@
-"""Attention in two steps: over stems that many prompts share, then over the leaf of each prompt.
+"""Shared-prefix attention: over prefixes that many prompts have in common, then over the suffix of each prompt.
 
-A prompt is a stem (all that precedes the account) and a leaf (the account). Step one attends causally within
-stems and keeps their keys and values; in step two each leaf attends to its stem and causally to itself. That
-is causal attention over every whole prompt with the shared part computed once.
+A prompt is a prefix (all that precedes the account) and a suffix (the account). Prefill attends causally within
+prefixes and keeps their keys and values (a prefix KV cache); then each suffix attends to its prefix and causally
+to itself. That is causal attention over every whole prompt with the shared part computed once.
 
 transformers calls `shared_prefix_attention` through its attention interface; without a step it is the causal
 attention of scaled_dot_product_attention.
 
-Shape legend: B = rows, A = heads, G = key-value heads, P = tokens of stems, L = tokens of leaves, D = head size.
+Shape legend: B = rows, A = heads, G = key-value heads, P = tokens of prefixes, L = tokens of suffixes, D = head size.
 """
 
 from dataclasses import dataclass, field
@@ -21,10 +21,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "flag_kedro_two_step"
+"""Name in transformers' registry; part of the keys of cached trunk rows, so it stays as older files have it."""
 EVEN_QUERIES = 8
 """Copies of a single query: with one, the CPU kernel's buffers of different threads are aligned differently, and bits
 would depend on a row's place (docs/experiments.md)."""
-KeysValues = tuple[Tensor, Tensor]
+KVCache = dict[int, tuple[Tensor, Tensor]]
+"""Keys and values by layer."""
 
 
 class Step(Protocol):
@@ -35,37 +37,39 @@ class Step(Protocol):
 
 
 @dataclass
-class StemStep:
-    """Causal attention within stems; `kept` holds keys and values [B, G, P, D] by layer."""
+class PrefixStep:
+    """Causal attention within prefixes, whose keys and values are cached."""
 
-    kept: dict[int, KeysValues] = field(default_factory=dict)
+    cache: KVCache = field(default_factory=dict)
+    """[B, G, P, D] by layer, filled layer by layer."""
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """See `Step`."""
-        self.kept[module.layer_idx] = key, value  # type: ignore[index]
+        self.cache[module.layer_idx] = key, value  # type: ignore[index]
         return _attend(module, query, key, value, None, scaling)
 
 
 @dataclass
-class KeepStep:
+class KeysValuesStep:
     """Keys and values only: no attention is computed, the output is meaningless."""
 
-    kept: dict[int, KeysValues] = field(default_factory=dict)
+    cache: KVCache = field(default_factory=dict)
+    """[B, G, P or L, D] by layer, filled layer by layer."""
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """See `Step`."""
-        self.kept[module.layer_idx] = key, value  # type: ignore[index]
+        self.cache[module.layer_idx] = key, value  # type: ignore[index]
         return query.transpose(1, 2)
 
 
 @dataclass
-class LeafStep:
-    """Attention of leaves to what came before them and, causally, to themselves."""
+class SuffixStep:
+    """Attention of suffixes to their prefixes and, causally, to themselves."""
 
-    past: dict[int, KeysValues]
-    """Keys and values [B, G, P, D] by layer that stand before the leaves' own."""
+    past: KVCache
+    """Of the prefixes, [B, G, P, D] by layer; empty where there are none."""
     mask: Tensor
-    """What each query sees of the past and of its own leaf, bool [B, 1, L, P + L]."""
+    """What each query sees of its prefix and of its own suffix, bool [B, 1, L, P + L]."""
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """See `Step`."""
@@ -76,10 +80,10 @@ class LeafStep:
 
 
 @dataclass
-class LastStep:
-    """Attention of each leaf's last token to keys and values that hold its own already."""
+class LastTokenStep:
+    """Attention of each suffix's last token to keys and values that hold its own already."""
 
-    past: dict[int, KeysValues]
+    past: KVCache
     """[B, G, P + L, D] by layer."""
     mask: Tensor
     """Bool [B, 1, 1, P + L]."""
@@ -103,6 +107,20 @@ def shared_prefix_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls; `step` arrives as a keyword of the layer's call.
+
+    Args:
+        module: the layer's attention.
+        query: rotated, [B, A, L, D].
+        key: rotated, [B, G, L, D].
+        value: [B, G, L, D].
+        attention_mask: of transformers' own masking, used without a step only.
+        dropout: probability, which must be 0 with a step.
+        scaling: of the scores; None is 1 / sqrt(D).
+        step: which part of shared-prefix attention to compute; None attends causally to whole prompts.
+        **kwargs: what else transformers hands on, for calls without a step.
+
+    Returns:
+        The attention output [B, L, A, D], and None for the attention weights, which are not kept.
 
     Raises:
         ValueError: when dropout is active, since shared states would get different answers.

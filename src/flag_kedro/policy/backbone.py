@@ -21,8 +21,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.errors import ParameterError
+from flag_kedro.names import TINY
 from flag_kedro.policy.attention import ATTENTION
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.source import OFFLINE_HINT, TINY_GEOMETRY, find_backbone
 
 disable_progress_bar()  # a second's work each; training has a bar of its own
@@ -77,7 +78,7 @@ def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 def use_shared_prefix_attention(base: PreTrainedModel) -> None:
-    """Let a model of a known build attend in two steps.
+    """Switch a model of a supported build to shared-prefix attention.
 
     Raises:
         ParameterError: when it has other parts than the layers, rotary embedding and final norm that are read here.

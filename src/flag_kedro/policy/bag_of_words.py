@@ -1,4 +1,4 @@
-"""A linear actor-critic on a bag of words: does the *language model* help?
+"""A linear actor-critic on a bag of words: the baseline that shows whether the language model helps.
 
 It reads the same prompts as the language model and learns by the same PPO, but knows neither order nor
 meaning of words.
@@ -44,9 +44,9 @@ class BagOfWordsPolicy(nn.Module):
         self.words = tuple(words)
         self.accounts = tuple(accounts)
         self._analyze = CountVectorizer(ngram_range=NGRAMS, token_pattern=WORD).build_analyzer()
-        self._word_at = {word: place for place, word in enumerate(self.words)}
-        self._account_at = {text: len(self.words) + place for place, text in enumerate(self.accounts)}
-        self._words_in: dict[str, list[int]] = {}
+        self._word_index = {word: index for index, word in enumerate(self.words)}
+        self._account_index = {text: len(self.words) + index for index, text in enumerate(self.accounts)}
+        self._words_of_prefix: dict[str, list[int]] = {}
         self._features: dict[tuple[str, int | None], Ints] = {}
         num_features = len(self.words) + len(self.accounts) + 1
         self.heads = nn.ModuleDict(
@@ -64,16 +64,17 @@ class BagOfWordsPolicy(nn.Module):
         return next(self.heads.parameters()).device
 
     def features(self, prefix: str, account: str) -> Ints:
-        """Numbers of the features that a prompt has, ascending; remembered for the next time."""
-        place = self._account_at.get(account)
-        key = prefix, place
+        """Indices of the features that a prompt has, ascending; cached."""
+        account_feature = self._account_index.get(account)
+        key = prefix, account_feature
         if key not in self._features:
-            if prefix not in self._words_in:
-                known = {self._word_at[word] for word in self._analyze(prefix) if word in self._word_at}
-                self._words_in[prefix] = sorted(known)
-            own = [] if place is None else [place]
+            if prefix not in self._words_of_prefix:
+                word_features = {self._word_index[word] for word in self._analyze(prefix) if word in self._word_index}
+                self._words_of_prefix[prefix] = sorted(word_features)
+            account_features = [] if account_feature is None else [account_feature]
             intercept = len(self.words) + len(self.accounts)
-            self._features[key] = np.array([*self._words_in[prefix], *own, intercept], dtype=np.int64)
+            indices = [*self._words_of_prefix[prefix], *account_features, intercept]
+            self._features[key] = np.array(indices, dtype=np.int64)
         return self._features[key]
 
     def evaluate(self, states: States) -> Evaluation:

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from flag_kedro.env.account import ACTION_NAMES
 from flag_kedro.env.prompt import PROMPT_VERSION
 from flag_kedro.errors import DataError
+from flag_kedro.names import TINY
 from flag_kedro.policy.actor_critic import ActorCritic, assemble_actor_critic
 from flag_kedro.policy.backbone import backbone_hash, load_backbone
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import verify_manifest
 from flag_kedro.policy.trainable import is_top
 from flag_kedro.policy.trunk_cache import TrunkCache
@@ -102,14 +103,14 @@ def read_description(bundle: Path) -> dict[str, Any]:
 
 
 def check_facts(
-    description: dict[str, Any], facts: dict[str, Any], place: str = "06_models/policy", train: str = "train"
+    description: dict[str, Any], facts: dict[str, Any], location: str = "06_models/policy", train: str = "train"
 ) -> None:
     """Refuse a bundle that was trained on something else than what is read now.
 
     Args:
         description: what the bundle says of itself.
         facts: what is read now; facts that only the description has do not matter.
-        place: where the bundle is, for the message.
+        location: where the bundle is, for the message.
         train: the pipeline that makes it.
 
     Raises:
@@ -119,7 +120,7 @@ def check_facts(
     if differing:
         lines = "\n".join(f"  {name}: trained on {description.get(name)}, found {facts[name]}" for name in differing)
         raise DataError(
-            f"the policy in {place} does not match what is read now:\n{lines}\n"
+            f"the policy in {location} does not match what is read now:\n{lines}\n"
             f"Train again (kedro run --pipeline={train}), or give the parameters and data it was trained with"
         )
 
@@ -131,10 +132,12 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
         bundle: folder written by `TrainedPolicy.write`, manifest included.
         backbone: the backbone's folder, unless the bundle brings its own; its hash must be the bundle's.
         device: where to put it.
-        cache: what may remember the trunk's answers, from `open_trunk_cache`.
+        cache: what may hold the trunk's outputs, from `open_trunk_cache`.
 
     Raises:
-        DataError: when the bundle is damaged or the backbone is another one.
+        DataError: when the bundle is damaged, of another format, or the backbone is another one.
+        ParameterError: when transformers cannot read the backbone, or it does not suit.
+        ValueError: when the cache is of another policy.
     """
     description = read_description(bundle)
     if (bundle / "backbone").is_dir():

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-TINY = "tiny"
+from flag_kedro.names import TINY
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -15,7 +15,7 @@ from flag_kedro.env.states import Decisions, States
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an actor-critic says about N states."""
+    """An actor-critic's outputs for N states."""
 
     log_probs: Tensor
     """Of the three actions, -inf where masked, [N, 3], float32."""
@@ -24,14 +24,14 @@ class Evaluation:
 
 
 class Evaluator(Protocol):
-    """What answers about states, whoever holds the weights."""
+    """What evaluates states, whoever holds the weights."""
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
 
     def evaluate(self, states: States) -> Evaluation:
-        """Evaluate N states with gradients; equal states get equal answers, whatever stands beside them."""
+        """Evaluate N states with gradients; equal states get equal outputs, whatever stands beside them."""
 
     def decide(self, states: States) -> Decisions:
         """The most probable legal action of each state, with probabilities and values; ties go to the first."""
@@ -62,11 +62,11 @@ class Policy(Evaluator, Protocol):
         """Let all weights learn, or none."""
 
 
-def most_probable(said: Evaluation) -> Decisions:
+def most_probable(evaluation: Evaluation) -> Decisions:
     """The greedy decisions of an evaluation."""
-    probabilities = said.log_probs.exp()
+    probabilities = evaluation.log_probs.exp()
     return Decisions(
         actions=probabilities.argmax(dim=-1).cpu().numpy(),
         probabilities=probabilities.double().cpu().numpy(),
-        values=said.values.double().cpu().numpy(),
+        values=evaluation.values.double().cpu().numpy(),
     )

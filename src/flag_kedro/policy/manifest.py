@@ -29,8 +29,8 @@ def verify_manifest(folder: Path) -> None:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"{folder} is not whole: {MANIFEST} is missing; run the pipeline that makes it again")
-    expected, found = json.loads(path.read_text()), hash_files(folder)
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    expected, actual = json.loads(path.read_text()), hash_files(folder)
+    wrong = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
     if wrong:
         raise DataError(
             f"{folder} does not match its {MANIFEST} in {', '.join(wrong)}; it was changed or damaged, "

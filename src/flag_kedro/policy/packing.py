@@ -1,10 +1,10 @@
-"""Packing: which prompts share a stem, and in which batches stems and leaves are computed.
+"""Packing: which prompts share a prefix, and in which batches prefixes and suffixes are computed.
 
 Every batch has a shape that depends on the lengths of its own members only (canonical shapes): lengths are
 padded to a multiple of a bucket, the number of rows follows from the padded length, and dummies fill what is
 left. So the bits of a prompt do not depend on which others stand beside it.
 
-Shape legend: B = rows of a batch, P = tokens of a stem after padding, L = tokens of a leaf after padding.
+Shape legend: B = rows of a batch, P = tokens of a prefix after padding, L = tokens of a suffix after padding.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,49 +15,55 @@ from torch import Tensor
 
 LAYOUT_VERSION = 1
 """To be raised whenever shapes, and so bits, change."""
-STEM_BUCKET = 64
-LEAF_BUCKET = 8
-LEAF_SHARE = 4
-"""A batch of leaves has a fourth of the tokens of a batch of stems."""
+PREFIX_BUCKET = 64
+SUFFIX_BUCKET = 8
+SUFFIX_SHARE = 4
+"""A batch of suffixes has a fourth of the tokens of a batch of prefixes."""
 EVEN_ROWS = 4
-"""Rows of a batch of leaves are a multiple of this, or one: with other numbers, matrix products of MKL treat the last
+"""Rows of a batch of suffixes are a multiple of this, or one: with other numbers, matrix products of MKL treat the last
 rows differently, and bits would depend on a row's place (docs/experiments.md)."""
 CHUNK_BATCHES = 8
-"""Batches of stems whose keys and values are held at once."""
-Ids = tuple[int, ...]
+"""Batches of prefixes whose keys and values are held at once."""
+TokenIds = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A tokenised prompt: its ids are stem + leaf."""
+    """A tokenised prompt: its token ids are prefix + suffix."""
 
-    stem: Ids
-    """What it shares with others; empty where nothing is shared."""
-    leaf: Ids
+    prefix: TokenIds
+    """What it shares with others, BOS included; empty where nothing is shared."""
+    suffix: TokenIds
+    """What follows, an account's text; never empty."""
 
 
 @dataclass(frozen=True)
 class RowIds:
-    """A stem and the distinct leaves behind it."""
+    """Token ids of a prefix and of the distinct suffixes behind it."""
 
-    stem: Ids
-    leaves: tuple[Ids, ...]
+    prefix: TokenIds
+    suffixes: tuple[TokenIds, ...]
 
 
-def rows_of(prompts: Sequence[Prompt]) -> tuple[list[RowIds], list[int]]:
-    """One row for all prompts of a stem, and each prompt's row; without a stem every leaf is a row of its own."""
-    leaves: dict[Ids | tuple[Ids], dict[Ids, None]] = {}
-    keys = [prompt.stem or (prompt.leaf,) for prompt in prompts]
+def group_by_prefix(prompts: Sequence[Prompt]) -> tuple[list[RowIds], list[int]]:
+    """One row for all prompts of a prefix; without a prefix every distinct suffix is a row of its own.
+
+    Returns:
+        The rows in the order of their first prompts, and the number of each prompt's row.
+    """
+    suffixes: dict[TokenIds | tuple[TokenIds], dict[TokenIds, None]] = {}
+    keys = [prompt.prefix or (prompt.suffix,) for prompt in prompts]
     for key, prompt in zip(keys, prompts, strict=True):
-        leaves.setdefault(key, {})[prompt.leaf] = None
-    place = {key: row for row, key in enumerate(leaves)}
-    stems = {key: prompt.stem for key, prompt in zip(keys, prompts, strict=True)}
-    return [RowIds(stems[key], tuple(own)) for key, own in leaves.items()], [place[key] for key in keys]
+        suffixes.setdefault(key, {})[prompt.suffix] = None
+    row_index = {key: row for row, key in enumerate(suffixes)}
+    prefixes = {key: prompt.prefix for key, prompt in zip(keys, prompts, strict=True)}
+    rows = [RowIds(prefixes[key], tuple(distinct)) for key, distinct in suffixes.items()]
+    return rows, [row_index[key] for key in keys]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Members (row numbers of a longer list) that are computed together."""
+    """Members (indices into a longer list) that are computed together."""
 
     members: list[int]
     rows: int
@@ -67,22 +73,22 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class LeafBatch(Batch):
-    """Leaves behind stems of one padded length."""
+class SuffixBatch(Batch):
+    """Suffixes behind prefixes of one padded length."""
 
-    stem_length: int
+    prefix_length: int
     """P."""
 
 
-def chunks_of_stems(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[Batch]]:
-    """Batches of stems with `lengths`, shortest first, a few at a time; empty stems need none.
+def chunks_of_prefixes(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[Batch]]:
+    """Batches of prefixes with `lengths`, shortest first, a few at a time; empty prefixes need none.
 
     Args:
-        lengths: tokens of each stem.
+        lengths: tokens of each prefix.
         batch_tokens: a batch has as many rows as fit into so many tokens, at least one.
     """
     batches: list[Batch] = []
-    for padded, members in _by_length(dict(enumerate(lengths)), STEM_BUCKET).items():
+    for padded, members in _by_length(dict(enumerate(lengths)), PREFIX_BUCKET).items():
         rows = 1 if padded == 0 else max(1, batch_tokens // padded)
         size = len(members) if padded == 0 else rows
         for start in range(0, len(members), size):
@@ -94,37 +100,40 @@ def chunks_of_stems(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[
         yield batches
 
 
-def batches_of_leaves(
-    lengths: Mapping[int, int], stem_lengths: Mapping[int, int], batch_tokens: int
-) -> Iterator[LeafBatch]:
-    """Batches of leaves, of one padded length each for stem and leaf.
+def batches_of_suffixes(
+    lengths: Mapping[int, int], prefix_lengths: Mapping[int, int], batch_tokens: int
+) -> Iterator[SuffixBatch]:
+    """Batches of suffixes, of one padded length each for prefix and suffix.
 
     Args:
-        lengths: tokens of each leaf.
-        stem_lengths: padded tokens of each leaf's stem.
-        batch_tokens: as for stems.
+        lengths: tokens of each suffix.
+        prefix_lengths: padded tokens of each suffix's prefix.
+        batch_tokens: as for prefixes.
     """
-    for stem_length in sorted(set(stem_lengths.values())):
-        behind = {leaf: lengths[leaf] for leaf, length in stem_lengths.items() if length == stem_length}
-        budget = batch_tokens // LEAF_SHARE if stem_length else batch_tokens
-        for padded, members in _by_length(behind, LEAF_BUCKET if stem_length else STEM_BUCKET).items():
+    for prefix_length in sorted(set(prefix_lengths.values())):
+        behind = {suffix: lengths[suffix] for suffix, length in prefix_lengths.items() if length == prefix_length}
+        budget = batch_tokens // SUFFIX_SHARE if prefix_length else batch_tokens
+        for padded, members in _by_length(behind, SUFFIX_BUCKET if prefix_length else PREFIX_BUCKET).items():
             rows = budget // padded // EVEN_ROWS * EVEN_ROWS or 1
             for start in range(0, len(members), rows):
-                yield LeafBatch(members[start : start + rows], rows, padded, stem_length)
+                yield SuffixBatch(members[start : start + rows], rows, padded, prefix_length)
 
 
-def tree_mask(stem_tokens: Tensor, stem_length: int, leaf_length: int) -> Tensor:
-    """What leaves see: their stem without its padding, and causally themselves; bool [B, 1, L, P + L].
+def suffix_mask(prefix_tokens: Tensor, prefix_length: int, suffix_length: int) -> Tensor:
+    """What suffixes attend to: their prefix without its padding, and causally themselves; bool [B, 1, L, P + L].
 
     Args:
-        stem_tokens: real tokens of each leaf's stem, [B].
-        stem_length: P.
-        leaf_length: L.
+        prefix_tokens: real tokens of each suffix's prefix, [B].
+        prefix_length: P.
+        suffix_length: L.
     """
-    rows, device = len(stem_tokens), stem_tokens.device
-    stem = torch.arange(stem_length, device=device) < stem_tokens[:, None, None]
-    own = torch.ones(leaf_length, leaf_length, dtype=torch.bool, device=device).tril()
-    parts = [stem.expand(rows, leaf_length, stem_length), own.expand(rows, leaf_length, leaf_length)]
+    rows, device = len(prefix_tokens), prefix_tokens.device
+    to_prefix = torch.arange(prefix_length, device=device) < prefix_tokens[:, None, None]
+    to_suffix = torch.ones(suffix_length, suffix_length, dtype=torch.bool, device=device).tril()
+    parts = [
+        to_prefix.expand(rows, suffix_length, prefix_length),
+        to_suffix.expand(rows, suffix_length, suffix_length),
+    ]
     return torch.cat(parts, dim=2)[:, None]
 
 

@@ -1,49 +1,69 @@
-"""The two halves of a backbone, each read in two steps: stems first, then the leaves behind them.
+"""The forward pass of a stack of layers over prompts that share prefixes: prefill the prefixes, extend by suffixes.
 
-The trunk (embeddings and lower layers) is frozen; what it says of a prompt depends on the token ids alone. The
-top (the layers above and the final norm) learns; only the last token of a prompt is read, so in its last layer
-every other token gives keys and values and nothing else.
+A backbone is two stacks. The trunk (embeddings and lower layers) is frozen; its outputs depend on the token ids
+alone. The top (the layers above and the final norm) learns; only the last token of a prompt is read, so in its
+last layer every other token gives keys and values and nothing else.
 
-Shape legend: B = rows of a batch, P = tokens of stems, L = tokens of leaves, H = hidden size.
+Shape legend: B = rows of a batch, P = tokens of prefixes, L = tokens of suffixes, H = hidden size,
+G = key-value heads, D = head size.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from flag_kedro.policy.attention import ATTENTION, KeepStep, KeysValues, LastStep, LeafStep, StemStep, Step
+from flag_kedro.policy.attention import (
+    ATTENTION,
+    KeysValuesStep,
+    KVCache,
+    LastTokenStep,
+    PrefixStep,
+    Step,
+    SuffixStep,
+)
 from flag_kedro.policy.backbone import FINAL_NORMS
-from flag_kedro.policy.packing import Batch, LeafBatch, batches_of_leaves, chunks_of_stems, tree_mask
-
-Past = dict[int, KeysValues]
-"""Keys and values by layer."""
+from flag_kedro.policy.packing import Batch, SuffixBatch, batches_of_suffixes, chunks_of_prefixes, suffix_mask
+from flag_kedro.policy.prefix_kv_cache import PrefixKVCache, append_suffixes, prefix_length
 
 
-class Half:
+class LayerStack:
     """Consecutive layers of a backbone."""
 
     def __init__(self, base: PreTrainedModel, first: int, last: int) -> None:
         self.base = base
         self.layers: list[nn.Module] = list(base.layers)[first:last]
 
-    def read_stems(self, hidden: Tensor) -> tuple[Tensor, Past]:
-        """Outputs of stems [B, P, H], and keys and values of every layer."""
-        step = StemStep()
-        return self._run(self.layers, hidden, self._positions(hidden), step), step.kept
-
-    def read_leaves(self, hidden: Tensor, stem_tokens: Tensor, leaf_tokens: Tensor, past: Past) -> Tensor:
-        """Outputs of leaves [B, L, H].
+    def prefill(self, hidden: Tensor) -> tuple[Tensor, KVCache]:
+        """Read prefixes.
 
         Args:
-            hidden: inputs of the leaves, [B, L, H].
-            stem_tokens: real tokens of the stem before each leaf, [B].
-            leaf_tokens: real tokens of each leaf, [B].
-            past: of the stems, [B, G, P, D] each; empty where there are none.
+            hidden: inputs, [B, P, H].
+
+        Returns:
+            Outputs [B, P, H], and keys and values [B, G, P, D] of every layer.
+
+        Raises:
+            ValueError: when the backbone's attention was changed, or dropout is active.
         """
-        step = LeafStep(past, tree_mask(stem_tokens, _stem_length(past), hidden.shape[1]))
-        return self._run(self.layers, hidden, self._positions(hidden, stem_tokens), step)
+        step = PrefixStep()
+        return self._run(self.layers, hidden, self._positions(hidden), step), step.cache
+
+    def extend(self, hidden: Tensor, prefix_tokens: Tensor, suffix_tokens: Tensor, past: KVCache) -> Tensor:
+        """Read suffixes behind prefixes that were read before; outputs [B, L, H].
+
+        Args:
+            hidden: inputs of the suffixes, [B, L, H].
+            prefix_tokens: real tokens of the prefix before each suffix, [B].
+            suffix_tokens: real tokens of each suffix, [B].
+            past: of the prefixes, [B, G, P, D] by layer; empty where there are none.
+
+        Raises:
+            ValueError: when the backbone's attention was changed, or dropout is active.
+        """
+        step = SuffixStep(past, suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1]))
+        return self._run(self.layers, hidden, self._positions(hidden, prefix_tokens), step)
 
     def _positions(self, hidden: Tensor, before: Tensor | None = None) -> Tensor:
         """Position ids [B, L] of tokens behind `before` [B] others."""
@@ -58,55 +78,56 @@ class Half:
         return hidden
 
     def _refuse_changed(self) -> None:
-        """Refuse a backbone whose answers are no longer those of its prompts.
+        """Refuse a backbone whose outputs are no longer those of its prompts.
 
         Raises:
-            ValueError: when its attention is not ours any more, or dropout is active.
+            ValueError: when its attention is not `ATTENTION` any more, or dropout is active.
         """
         attention = self.base.config._attn_implementation
         if attention != ATTENTION:
             raise ValueError(
-                f"the backbone's attention was set to {attention}, which knows neither stems nor leaves; set it to "
-                f"{ATTENTION} again"
+                f"the backbone's attention was set to {attention}, which knows neither prefixes nor suffixes; set it "
+                f"to {ATTENTION} again"
             )
         if dropout := active_dropout(self.base, self.layers):
             raise ValueError(f"dropout of {dropout} is active; states share what is read: put the model in eval mode")
 
 
-class Top(Half):
-    """The layers that learn, the final norm and the heads, which read each leaf's last token in float32."""
+class Top(LayerStack):
+    """The layers that learn, the final norm and the heads, which read each suffix's last token in float32."""
 
     def __init__(self, base: PreTrainedModel, first: int, heads: Sequence[nn.Module]) -> None:
         super().__init__(base, first, len(base.layers))
         self.norm: nn.Module = next(getattr(base, name) for name in FINAL_NORMS if hasattr(base, name))
         self.heads = list(heads)
 
-    def read_stems(self, hidden: Tensor) -> tuple[Tensor, Past]:
-        """Keys and values of every layer; what stems would put out is not computed."""
-        positions, step = self._positions(hidden), StemStep()
+    def prefill(self, hidden: Tensor) -> tuple[Tensor, KVCache]:
+        """Keys and values of every layer; the outputs of prefixes are not computed (those returned mean nothing)."""
+        positions, step = self._positions(hidden), PrefixStep()
         hidden = self._run(self.layers[:-1], hidden, positions, step)
-        return hidden, step.kept | self._keep(hidden, positions)
+        return hidden, step.cache | self._last_keys_values(hidden, positions)
 
-    def read_leaves(self, hidden: Tensor, stem_tokens: Tensor, leaf_tokens: Tensor, past: Past) -> Tensor:
-        """What the heads say of each leaf's last token, side by side, [B, outputs]; see `Half.read_leaves`."""
-        positions = self._positions(hidden, stem_tokens)
-        mask = tree_mask(stem_tokens, _stem_length(past), hidden.shape[1])
-        hidden = self._run(self.layers[:-1], hidden, positions, LeafStep(past, mask))
-        rows, last = torch.arange(len(hidden), device=hidden.device), leaf_tokens - 1
-        step = LastStep(_join(past, self._keep(hidden, positions)), mask[rows, :, last][:, :, None])
-        seen = self._run(self.layers[-1:], hidden[rows, last][:, None], positions[rows, last][:, None], step)
+    def extend(self, hidden: Tensor, prefix_tokens: Tensor, suffix_tokens: Tensor, past: KVCache) -> Tensor:
+        """Outputs of the heads on each suffix's last token, side by side, [B, outputs]; see `LayerStack.extend`."""
+        positions = self._positions(hidden, prefix_tokens)
+        mask = suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1])
+        hidden = self._run(self.layers[:-1], hidden, positions, SuffixStep(past, mask))
+        rows, last = torch.arange(len(hidden), device=hidden.device), suffix_tokens - 1
+        past_and_suffixes = append_suffixes(past, self._last_keys_values(hidden, positions))
+        step = LastTokenStep(past_and_suffixes, mask[rows, :, last][:, :, None])
+        outputs = self._run(self.layers[-1:], hidden[rows, last][:, None], positions[rows, last][:, None], step)
         with torch.autocast(hidden.device.type, enabled=False):
-            pooled = self.norm(seen[:, 0].float())
+            pooled = self.norm(outputs[:, 0].float())
             return torch.cat([head(pooled) for head in self.heads], dim=1)
 
-    def _keep(self, hidden: Tensor, positions: Tensor) -> Past:
-        """Keys and values of the last layer."""
-        step, layer = KeepStep(), self.layers[-1]
+    def _last_keys_values(self, hidden: Tensor, positions: Tensor) -> KVCache:
+        """Keys and values of the last layer, from its inputs."""
+        step, layer = KeysValuesStep(), self.layers[-1]
         attention = layer.get_submodule("self_attn" if hasattr(layer, "self_attn") else "attention")
         rotary = self.base.rotary_emb(hidden, positions)
         normed = layer.get_submodule("input_layernorm")(hidden)
         attention(normed, attention_mask=None, position_embeddings=rotary, step=step)
-        return step.kept
+        return step.cache
 
 
 def active_dropout(base: PreTrainedModel, layers: Sequence[nn.Module]) -> float:
@@ -117,102 +138,67 @@ def active_dropout(base: PreTrainedModel, layers: Sequence[nn.Module]) -> float:
     return max([attention, *rates], default=0.0)
 
 
-def read_in_two_steps(
-    half: Half, stems: Sequence[Tensor], leaves: Sequence[tuple[int, Tensor]], batch_tokens: int
+def prefill_and_extend(
+    stack: LayerStack, prefixes: Sequence[Tensor], suffixes: Sequence[tuple[int, Tensor]], batch_tokens: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Read every leaf behind its stem, in batches of canonical shapes.
+    """Read every suffix behind its prefix, in batches of canonical shapes.
 
     Args:
-        half: trunk or top.
-        stems: inputs of each stem, [tokens, H].
-        leaves: number of the stem, and inputs, [tokens, H], of each leaf.
-        batch_tokens: of a batch of stems.
+        stack: trunk or top.
+        prefixes: inputs of each prefix, [tokens, H].
+        suffixes: index of the prefix, and inputs, [tokens, H], of each suffix.
+        batch_tokens: of a batch of prefixes.
 
     Returns:
-        Outputs of each stem, [tokens, H] (of no use from a top), and of each leaf, [tokens, H] or [outputs].
+        Outputs of each prefix, [tokens, H] (of no use from a top), and of each suffix, [tokens, H] or [outputs].
+
+    Raises:
+        ValueError: when the backbone's attention was changed, or dropout is active.
     """
-    of_stems, of_leaves = list(stems), [leaf for _, leaf in leaves]
-    for batches in chunks_of_stems([len(stem) for stem in stems], batch_tokens):
-        shelf = _Shelf()
+    prefix_outputs, suffix_outputs = list(prefixes), [hidden for _, hidden in suffixes]
+    for batches in chunks_of_prefixes([len(hidden) for hidden in prefixes], batch_tokens):
+        cache = PrefixKVCache()
         for batch in batches:
-            kept: Past = {}
+            past: KVCache = {}
             if batch.length:
-                hidden, kept = half.read_stems(_stack([stems[at] for at in batch.members], batch))
-                for row, at in enumerate(batch.members):
-                    of_stems[at] = hidden[row, : len(stems[at])]
-            shelf.put(batch, kept)
-        behind = {place: shelf.length[stem] for place, (stem, _) in enumerate(leaves) if stem in shelf.length}
-        for leaf_batch in batches_of_leaves({at: len(leaves[at][1]) for at in behind}, behind, batch_tokens):
-            outputs = _read_leaf_batch(half, stems, leaves, leaf_batch, shelf)
-            for row, place in enumerate(leaf_batch.members):
+                outputs, past = stack.prefill(_pad([prefixes[index] for index in batch.members], batch))
+                for row, index in enumerate(batch.members):
+                    prefix_outputs[index] = outputs[row, : len(prefixes[index])]
+            cache.add(batch, past)
+        padded = {
+            index: cache.padded_length[prefix]
+            for index, (prefix, _) in enumerate(suffixes)
+            if prefix in cache.padded_length
+        }
+        lengths = {index: len(suffixes[index][1]) for index in padded}
+        for suffix_batch in batches_of_suffixes(lengths, padded, batch_tokens):
+            outputs = _extend_batch(stack, prefixes, suffixes, suffix_batch, cache)
+            for row, index in enumerate(suffix_batch.members):
                 output = outputs[row]
-                of_leaves[place] = output if output.ndim == 1 else output[: len(leaves[place][1])]
-    return of_stems, of_leaves
+                suffix_outputs[index] = output if output.ndim == 1 else output[: lengths[index]]
+    return prefix_outputs, suffix_outputs
 
 
-class _Shelf:
-    """Keys and values of some stems, by padded length."""
-
-    def __init__(self) -> None:
-        self.length: dict[int, int] = {}
-        self._row: dict[int, int] = {}
-        self._kept: dict[int, list[Past]] = {}
-        self._rows: dict[int, int] = {}
-
-    def put(self, batch: Batch, kept: Past) -> None:
-        before = self._rows.get(batch.length, 0)
-        for row, stem in enumerate(batch.members):
-            self.length[stem], self._row[stem] = batch.length, before + row
-        self._rows[batch.length] = before + batch.rows
-        self._kept.setdefault(batch.length, []).append(kept)
-
-    def take(self, stems: Sequence[int], length: int) -> Past:
-        """Keys and values of each of `stems`, all of the padded `length`."""
-        parts = self._kept[length]
-        if len(parts) > 1:
-            layers = parts[0]
-            parts[:] = [
-                {at: (_cat(part[at][0] for part in parts), _cat(part[at][1] for part in parts)) for at in layers}
-            ]
-        rows = torch.tensor([self._row[stem] for stem in stems])
-        return {layer: (_take(key, rows), _take(value, rows)) for layer, (key, value) in parts[0].items()}
-
-
-def _read_leaf_batch(
-    half: Half, stems: Sequence[Tensor], leaves: Sequence[tuple[int, Tensor]], batch: LeafBatch, shelf: _Shelf
+def _extend_batch(
+    stack: LayerStack,
+    prefixes: Sequence[Tensor],
+    suffixes: Sequence[tuple[int, Tensor]],
+    batch: SuffixBatch,
+    cache: PrefixKVCache,
 ) -> Tensor:
-    own = [leaves[place] for place in batch.members]
-    dummies = batch.rows - len(own)
-    hidden = _stack([leaf for _, leaf in own], batch)
-    before = [stem for stem, _ in own] + [own[0][0]] * dummies
-    stem_tokens = torch.tensor([len(stems[stem]) for stem in before], device=hidden.device)
-    leaf_tokens = torch.tensor([len(leaf) for _, leaf in own] + [1] * dummies, device=hidden.device)
-    return half.read_leaves(hidden, stem_tokens, leaf_tokens, shelf.take(before, batch.stem_length))
+    """Outputs of a batch of suffixes, dummies included; a dummy is one token behind the first suffix's prefix."""
+    members = [suffixes[index] for index in batch.members]
+    dummies = batch.rows - len(members)
+    hidden = _pad([suffix for _, suffix in members], batch)
+    before = [prefix for prefix, _ in members] + [members[0][0]] * dummies
+    prefix_tokens = torch.tensor([len(prefixes[prefix]) for prefix in before], device=hidden.device)
+    suffix_tokens = torch.tensor([len(suffix) for _, suffix in members] + [1] * dummies, device=hidden.device)
+    return stack.extend(hidden, prefix_tokens, suffix_tokens, cache.take(before, batch.prefix_length))
 
 
-def _stack(items: Sequence[Tensor], batch: Batch) -> Tensor:
+def _pad(items: Sequence[Tensor], batch: Batch) -> Tensor:
     """Items [tokens, H] padded on the right to [B, length, H]; zeros stand for padding and dummies."""
     stacked = items[0].new_zeros(batch.rows, batch.length, items[0].shape[1])
     for row, item in enumerate(items):
         stacked[row, : len(item)] = item
     return stacked
-
-
-def _take(rows_of: Tensor, rows: Tensor) -> Tensor:
-    return rows_of.index_select(0, rows.to(rows_of.device))
-
-
-def _cat(parts: Iterable[Tensor]) -> Tensor:
-    return torch.cat(list(parts))
-
-
-def _stem_length(past: Past) -> int:
-    return next(iter(past.values()))[0].shape[2] if past else 0
-
-
-def _join(past: Past, own: Past) -> Past:
-    """The last layer's past with its own keys and values behind it."""
-    return {
-        layer: (torch.cat([past[layer][0], key], 2), torch.cat([past[layer][1], value], 2)) if past else (key, value)
-        for layer, (key, value) in own.items()
-    }

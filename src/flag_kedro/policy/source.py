@@ -1,4 +1,4 @@
-"""Where a backbone comes from, found out at once and without torch."""
+"""Where a backbone comes from: built here, a folder or the hub; checked at once and without torch."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from flag_kedro.errors import ParameterError
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.names import TINY
+from flag_kedro.policy.config import PolicyConfig
 
 TINY_GEOMETRY = {
     "hidden_size": 128,
@@ -29,7 +30,7 @@ OFFLINE_HINT = (
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A backbone that is there."""
+    """A backbone that exists, and where it is loaded from."""
 
     name: str
     """A folder, a hub id, or `tiny`."""

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from flag_kedro.data.streams import derived_seed
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.interface import Policy
 
@@ -29,7 +29,7 @@ def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: 
         seed: of the random half of each LoRA update.
 
     Raises:
-        DataError: when the backbone has no such blocks.
+        ParameterError: when the backbone has no such blocks.
     """
     backbone.requires_grad_(False)
     if config.trainable == "layers":
@@ -68,7 +68,7 @@ def lower_precision(backbone: nn.Module, config: PolicyConfig) -> None:
 
 
 def frozen_copy(model: Policy) -> Policy:
-    """A copy that never learns; what never learns in `model`, and what is remembered of it, is shared with it."""
+    """A copy that never learns; frozen weights of `model`, and caches of their outputs, are shared with it."""
     shared: dict[int, object] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
     for module in model.modules():
         weights = list(module.parameters())
@@ -94,8 +94,8 @@ def _linear_names(backbone: nn.Module) -> list[str]:
     )
 
 
-def _unknown_layers(config: PolicyConfig) -> DataError:
-    return DataError(
+def _unknown_layers(config: PolicyConfig) -> ParameterError:
+    return ParameterError(
         f"policy.backbone: {config.backbone} has no blocks named layers.N to train; Llama, Qwen, Mistral and GPT-NeoX "
         "models and their relatives have"
     )

@@ -1,4 +1,4 @@
-"""The frozen trunk, which reads each text once.
+"""The frozen trunk, whose outputs for each text are computed once.
 
 Shape legend: H = hidden size.
 """
@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.policy.packing import LAYOUT_VERSION, Ids, RowIds
-from flag_kedro.policy.prefix_forward import Half, read_in_two_steps
+from flag_kedro.policy.packing import LAYOUT_VERSION, RowIds, TokenIds
+from flag_kedro.policy.prefix_forward import LayerStack, prefill_and_extend
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
 
 logger = logging.getLogger(__name__)
@@ -26,17 +26,17 @@ MIB = 1 << 20
 CPU_FACTS = Path("/proc/cpuinfo")
 
 
-class Trunk(Half):
-    """Embeddings and lower layers, without gradients; a cache may remember what they said."""
+class Trunk(LayerStack):
+    """Embeddings and lower layers, without gradients; a cache may hold their outputs."""
 
     def __init__(self, base: PreTrainedModel, config: PolicyConfig, cache: TrunkCache | None) -> None:
         super().__init__(base, 0, config.frozen_layers)
         self.embed: nn.Embedding = base.get_input_embeddings()
         self.batch_tokens = config.batch_tokens
         self.cache = cache
-        self.complete: tuple[Ids, ...] = ()
-        """Leaves that every row gets, asked for or not, so that later ones are there already."""
-        self._full = False
+        self.complete: tuple[TokenIds, ...] = ()
+        """Suffixes that every row gets, asked for or not, so that later ones are there already."""
+        self._folder_is_full = False
         self._refuse_changing()
         if cache is not None and (cache.context["frozen_layers"], cache.context["dtype"]) != (
             config.frozen_layers,
@@ -45,66 +45,75 @@ class Trunk(Half):
             raise ValueError(f"the trunk cache is of another policy: {cache.context}")
 
     @torch.no_grad()
-    def rows(self, asked: Sequence[RowIds], *, must_persist: bool = False) -> list[TrunkRow]:
-        """What the trunk says of each stem and of the leaves behind it.
+    def rows(self, requested: Sequence[RowIds], *, must_persist: bool = False) -> list[TrunkRow]:
+        """The trunk's outputs for each prefix and the suffixes behind it, from the cache where it has them.
 
         Args:
-            asked: stems and leaves.
+            requested: token ids of prefixes and suffixes.
             must_persist: whether complete rows that cannot be written are an error; else they stay in memory.
 
         Raises:
             OSError: with `must_persist`, when the cache's folder does not take a row.
+            ValueError: when the trunk learns, dropout is active there, or its attention was changed.
         """
         self._refuse_changing()
         if self.cache is None:
-            return self.compute(asked)
-        wanted = [RowIds(ids.stem, self.complete) if set(ids.leaves) <= set(self.complete) else ids for ids in asked]
-        found = [self.cache.get(ids.stem, ids.leaves) for ids in wanted]
-        missing = [ids for ids, row in zip(wanted, found, strict=True) if row is None]
-        computed = iter(self.compute(missing))
-        rows = [next(computed) if row is None else row for row in found]
-        for ids, row, known in zip(wanted, rows, found, strict=True):
-            if known is None:
-                kept = TrunkRow(row.stem.cpu(), {leaf: hidden.cpu() for leaf, hidden in row.leaves.items()})
-                self._remember(ids, kept, must_persist)
-        return rows
+            return self.compute(requested)
+        completed = [self._completed(ids) for ids in requested]
+        cached = [self.cache.get(ids.prefix, ids.suffixes) for ids in completed]
+        missing = [ids for ids, row in zip(completed, cached, strict=True) if row is None]
+        computed = self.compute(missing)
+        for ids, row in zip(missing, computed, strict=True):
+            on_cpu = TrunkRow(row.prefix.cpu(), {suffix: hidden.cpu() for suffix, hidden in row.suffixes.items()})
+            self._remember(ids, on_cpu, must_persist)
+        remaining = iter(computed)
+        return [next(remaining) if row is None else row for row in cached]
+
+    def _completed(self, ids: RowIds) -> RowIds:
+        """The row with all of `complete`, unless it has a suffix that is none of them."""
+        return RowIds(ids.prefix, self.complete) if set(ids.suffixes) <= set(self.complete) else ids
 
     def _remember(self, ids: RowIds, row: TrunkRow, must_persist: bool) -> None:
         assert self.cache is not None
         try:
-            self.cache.put(ids.stem, row, persist=ids.leaves == self.complete)
+            self.cache.put(ids.prefix, row, persist=ids.suffixes == self.complete)
         except OSError as error:
             if must_persist:
                 raise
-            if not self._full:
+            if not self._folder_is_full:
                 logger.warning("the trunk's answers stay in memory, their folder does not take them: %s", error)
-            self._full = True
+            self._folder_is_full = True
 
-    def lacking(self, stems: Sequence[Ids]) -> list[Ids]:
-        """Those of `stems` whose complete rows the cache's folder does not have."""
+    def lacking(self, prefixes: Sequence[TokenIds]) -> list[TokenIds]:
+        """Those of `prefixes` whose complete rows the cache's folder does not have."""
         assert self.cache is not None
-        return [stem for stem in stems if not self.cache.on_disk(stem, self.complete)]
+        return [prefix for prefix in prefixes if not self.cache.on_disk(prefix, self.complete)]
 
     @torch.no_grad()
-    def compute(self, asked: Sequence[RowIds]) -> list[TrunkRow]:
-        """What `rows` says, without looking into the cache."""
-        leaves = [(place, self._embed(leaf)) for place, ids in enumerate(asked) for leaf in ids.leaves]
-        stems = [self._embed(ids.stem) for ids in asked]
-        of_stems, of_leaves = read_in_two_steps(self, stems, leaves, self.batch_tokens)
-        each = iter(of_leaves)
+    def compute(self, requested: Sequence[RowIds]) -> list[TrunkRow]:
+        """The outputs that `rows` gives, without looking into the cache.
+
+        Raises:
+            ValueError: when dropout is active in the trunk, or its attention was changed.
+        """
+        suffixes = [(row, self._embed(suffix)) for row, ids in enumerate(requested) for suffix in ids.suffixes]
+        prefixes = [self._embed(ids.prefix) for ids in requested]
+        prefix_outputs, suffix_outputs = prefill_and_extend(self, prefixes, suffixes, self.batch_tokens)
+        remaining = iter(suffix_outputs)
         return [
-            TrunkRow(stem, {leaf: next(each) for leaf in ids.leaves}) for stem, ids in zip(of_stems, asked, strict=True)
+            TrunkRow(prefix, {suffix: next(remaining) for suffix in ids.suffixes})
+            for prefix, ids in zip(prefix_outputs, requested, strict=True)
         ]
 
-    def _embed(self, ids: Ids) -> Tensor:
+    def _embed(self, ids: TokenIds) -> Tensor:
         embedded: Tensor = self.embed(torch.tensor(ids, dtype=torch.long, device=self.embed.weight.device))
         return embedded
 
     def _refuse_changing(self) -> None:
-        """Refuse a trunk whose answers may change.
+        """Refuse a trunk whose outputs may change.
 
         Raises:
-            ValueError: when weights below the split learn, dropout is active there, or attention is no longer ours.
+            ValueError: when weights below the split learn, dropout is active there, or its attention was changed.
         """
         self._refuse_changed()
         for module in (self.embed, *self.layers):
@@ -135,10 +144,11 @@ def open_trunk_cache(
         folder: of the rows on disk, if `policy.trunk_cache` is `disk`.
 
     Returns:
-        None where nothing should be kept, or nothing but embeddings could be.
+        None where nothing is to be cached, or nothing but embeddings could be.
 
     Raises:
         ValueError: when rows should go to disk and no folder is given.
+        OSError: when a file of the backbone cannot be read.
     """
     if config.trunk_cache == "never" or config.frozen_layers == 0:
         return None

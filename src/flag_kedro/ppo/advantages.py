@@ -1,10 +1,28 @@
 """Advantage estimation for on-policy rollouts.
 
-Shape legend: T = steps in the rollout, N = accounts stepped in parallel.
+Shape legend: T = steps in the rollout, N = accounts stepped in parallel, M = T x N states of the rollout.
 """
 
 import torch
 from torch import Tensor
+
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.rollout import Rollout
+
+
+def rollout_advantages(rollout: Rollout, config: PPOConfig) -> tuple[Tensor, Tensor]:
+    """Advantages, normalised over the whole rollout with `ppo.norm_adv`, and value targets ("returns"), both [M].
+
+    Rewards are scaled by `ppo.reward_scale`; without `ppo.bootstrap_truncated` a truncated episode has no future.
+    """
+    next_values = rollout.next_values if config.bootstrap_truncated else rollout.next_values * ~rollout.truncated
+    advantages, targets = estimate_advantages(
+        rollout.rewards * config.reward_scale, rollout.values, next_values, rollout.terminated, rollout.truncated,
+        gamma=config.gamma, gae_lambda=config.gae_lambda,
+    )  # fmt: skip
+    if config.norm_adv and advantages.numel() > 1:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    return advantages.flatten(), targets.flatten()
 
 
 def estimate_advantages(

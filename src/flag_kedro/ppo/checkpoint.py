@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """To be raised whenever a state has other parts."""
-KEPT = 2
-"""Checkpoints that are kept: the newest, and one to fall back to."""
+NUM_KEPT = 2
+"""Checkpoints of a training on disk: the newest, and one to fall back to."""
 TENSORS, FACTS, LOCK = "state.safetensors", "facts.json", ".lock"
 FINISHED, GONE = ".finished", ".gone"
 NAME = "update-"
@@ -107,7 +107,7 @@ class Checkpoints:
         if others:
             logger.info("%d unfinished trainings with other settings in %s stay as they are", len(others), root)
         if not resume:
-            for path in self._found():
+            for path in _checkpoints_in(self.folder):
                 shutil.rmtree(path)
 
     def newest(self) -> TrainingState | None:
@@ -116,8 +116,8 @@ class Checkpoints:
         Raises:
             CheckpointError: when there are checkpoints and none is sound.
         """
-        found = self._found()
-        for path in found:
+        saved = _checkpoints_in(self.folder)
+        for path in saved:
             try:
                 verify_manifest(path)
                 facts = json.loads((path / FACTS).read_text())
@@ -126,11 +126,11 @@ class Checkpoints:
                 logger.warning("checkpoint %s is damaged and passed over: %s", path.name, error)
                 continue
             self.resumed_from = facts["label"]
-            self._note(finished=facts["finished"])
+            self._mark_finished(finished=facts["finished"])
             return TrainingState(tensors, facts["history"], facts["selection"], facts["finished"])
-        if found:
+        if saved:
             raise CheckpointError(
-                f"none of the {len(found)} checkpoints in {self.folder} is sound; remove that folder, or give "
+                f"none of the {len(saved)} checkpoints in {self.folder} is sound; remove that folder, or give "
                 "ppo.resume=never, to train from the beginning"
             )
         return None
@@ -143,22 +143,19 @@ class Checkpoints:
             save_file(tensors, temporary / TENSORS)
             (temporary / FACTS).write_text(json.dumps({"label": self.label} | state.facts()))
             write_manifest(temporary)
-        self._note(finished=state.finished)
-        for old in self._found()[KEPT:]:
+        self._mark_finished(finished=state.finished)
+        for old in _checkpoints_in(self.folder)[NUM_KEPT:]:
             shutil.rmtree(old)
 
     def close(self) -> None:
         """Let go of the folder."""
         self._lock.release()
 
-    def _note(self, *, finished: bool) -> None:
+    def _mark_finished(self, *, finished: bool) -> None:
         """Say that this is the training whose outputs are saved next."""
         if finished:
             with atomic_write(self.root / FINISHED) as temporary:
                 temporary.write_text(self.key)
-
-    def _found(self) -> list[Path]:
-        return _checkpoints_in(self.folder)
 
 
 def remove_finished(root: Path) -> None:

@@ -1,18 +1,34 @@
-"""Rows of a training history: which figures repeat, and what validation said at best."""
+"""Metrics of an update: their names, which of them repeat, and what validation said at best."""
 
 from collections.abc import Mapping, Sequence
 
+Metrics = dict[str, float]
+"""Metrics of one update by their names in MLflow, which docs/metrics.md explains."""
+
+STEP = "step"
+"""Account-decisions taken so far."""
+ENTROPY = "ppo/entropy"
+APPROX_KL = "ppo/approx_kl"
+CLIP_FRACTION = "ppo/clip_fraction"
+GRAD_NORM = "ppo/grad_norm"
+EXPLAINED_VARIANCE = "ppo/explained_variance"
+LEARNING_RATE = "ppo/learning_rate"
+REWARD = "env/reward"
+SELL_SHARE, HOLD_SHARE, BUY_SHARE = "env/sell_share", "env/hold_share", "env/buy_share"
+VALIDATION = "env/validation_log_return"
+ROLLOUT_SECONDS, UPDATE_SECONDS = "ppo/rollout_seconds", "ppo/update_seconds"
+VALIDATION_SECONDS = "ppo/validation_seconds"
+ROLLOUT_SPEED, UPDATE_SPEED = "ppo/rollout_tokens_per_second", "ppo/update_tokens_per_second"
 WALL_TIMES = ("_seconds", "_per_second")
 """Endings of metrics that differ from run to run."""
-VALIDATION = "env/validation_log_return"
 
 
-def without_wall_times(row: Mapping[str, float]) -> dict[str, float]:
+def without_wall_times(row: Mapping[str, float]) -> Metrics:
     """The metrics of an update that the same training always repeats."""
     return {name: value for name, value in row.items() if not name.endswith(WALL_TIMES)}
 
 
-def wall_times(row: Mapping[str, float]) -> dict[str, float]:
+def wall_times(row: Mapping[str, float]) -> Metrics:
     """The metrics of an update that differ from run to run."""
     return {name: value for name, value in row.items() if name.endswith(WALL_TIMES)}
 

@@ -51,3 +51,8 @@ def approximate_kl(log_ratio: Tensor) -> Tensor:
     Its mean is an estimate of KL(policy that took them || policy now); Schulman's k3 (2020), as in CleanRL.
     """
     return log_ratio.exp() - 1 - log_ratio
+
+
+def clipped(log_ratio: Tensor, clip_coef: float) -> Tensor:
+    """1 where the ratio has left the interval around 1 of half-width `clip_coef`, else 0, [N]."""
+    return ((log_ratio.exp() - 1).abs() > clip_coef).float()

@@ -46,7 +46,7 @@ class Rollout:
 def uniform_draws(seed: int, purpose: str, symbols: tuple[str, ...], step: int, num_accounts: int) -> Floats:
     """Uniform numbers in [0, 1) for every account, [S x A].
 
-    Each depends on (seed, purpose, symbol, step) and the account's place alone, so neither sharding nor a
+    Each depends on (seed, purpose, symbol, step) and the account's index alone, so neither sharding nor a
     resumed run changes it.
     """
     return np.concatenate([stream(seed, purpose, symbol, step).random(num_accounts) for symbol in symbols])
@@ -88,16 +88,16 @@ class RolloutCollector:
         values, next_values, rewards, terminations, truncations, positions = [], [], [], [], [], []
         episode_returns: list[float] = []
         states = env.states()
-        said = cache.evaluate(states)
+        evaluation = cache.evaluate(states)
         for _ in range(num_steps):
             draws = uniform_draws(self.seed, "action", env.window.symbols, self.step_count, self.accounts_per_symbol)
-            actions = sample_actions(said.log_probs, draws)
+            actions = sample_actions(evaluation.log_probs, draws)
             _, reward, terminated, truncated, info = env.step(actions)
             ended = terminated | truncated
-            chosen = said.log_probs.gather(1, torch.from_numpy(actions).to(device)[:, None]).squeeze(1)
+            chosen = evaluation.log_probs.gather(1, torch.from_numpy(actions).to(device)[:, None]).squeeze(1)
             steps.append((states, actions, chosen))
-            values.append(said.values)
-            states, said, reached = self._arrive(cache, bool(ended.any()), info)
+            values.append(evaluation.values)
+            states, evaluation, reached = self._arrive(cache, bool(ended.any()), info)
             next_values.append(reached)
             rewards.append(reward)
             terminations.append(terminated)
@@ -123,12 +123,12 @@ class RolloutCollector:
     def _arrive(
         self, cache: EvaluationCache, any_ended: bool, info: dict[str, States]
     ) -> tuple[States, Evaluation, Tensor]:
-        """The states to decide on next, what the policy says of them, and V of those reached before a reset."""
+        """The states to decide on next, their evaluation, and V of those reached before a reset."""
         states = self.env.states()
         if not any_ended:
-            said = cache.evaluate(states)
-            return states, said, said.values
+            evaluation = cache.evaluate(states)
+            return states, evaluation, evaluation.values
         both = cache.evaluate(join_states([states, info["final_states"]]))
         num = len(states)
-        said = Evaluation(log_probs=both.log_probs[:num], values=both.values[:num])
-        return states, said, both.values[num:]
+        evaluation = Evaluation(log_probs=both.log_probs[:num], values=both.values[:num])
+        return states, evaluation, both.values[num:]

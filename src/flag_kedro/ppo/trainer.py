@@ -1,17 +1,11 @@
-"""Training on trading text: rollout, update, validation, again and again; it can be stopped and resumed anywhere.
-
-Shape legend: T = steps, S = symbols, A = accounts per symbol, N = S x A, M = T x N states of a rollout.
-"""
+"""Training on trading text: update after update, with validation; it can be stopped and resumed anywhere."""
 
 import logging
-import time
 from collections.abc import Generator
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
@@ -26,12 +20,14 @@ from flag_kedro.ppo.checkpoint import Checkpoints, TrainingState, prefixed, with
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharded_trunk import PassSynchronizer
 from flag_kedro.ppo.distributed.sharding import Shard, weights_sum
-from flag_kedro.ppo.learner import Learner, Metrics
-from flag_kedro.ppo.rollout import Rollout, RolloutCollector
+from flag_kedro.ppo.history import LEARNING_RATE, STEP, VALIDATION, VALIDATION_SECONDS, Metrics
+from flag_kedro.ppo.optimizer import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rates
+from flag_kedro.ppo.rollout import RolloutCollector
+from flag_kedro.ppo.statistics import describe_rollout
+from flag_kedro.ppo.stopwatch import Stopwatch
+from flag_kedro.ppo.update import ppo_update
 
 logger = logging.getLogger(__name__)
-
-ADAM_EPS = 1e-5
 
 
 def train(
@@ -56,8 +52,8 @@ def train(
         env_config: the MDP.
         config: how to learn.
         seed: of every random draw.
-        accelerator: places and steps the model, and knows the other processes, if there are any; they must all
-            call this with the same arguments, save for `checkpoints`, which only process 0 has.
+        accelerator: places the model, and knows the other processes, if there are any; they must all call this with
+            the same arguments, save for `checkpoints`, which only process 0 has.
         checkpoints: where to go on, and where to leave the state every `ppo.checkpoint_interval` updates, and
             when the training is stopped from outside; None keeps nothing.
         synchronizer: of a trunk that is shared among the processes.
@@ -66,40 +62,45 @@ def train(
         Metrics by their MLflow names, and `step`, the account-decisions taken so far.
 
     Raises:
+        CheckpointError: when there are checkpoints and none is sound.
         TrainingError: when a loss or gradient is not finite, a limit that was asked for is crossed, or processes
             have come apart.
         PeerLostError: when another process is gone.
     """
     trainer = Trainer(model, window, validation, env_config, config, seed, accelerator, synchronizer)
-    found = None if checkpoints is None else checkpoints.newest()
-    shared = trainer.shard.share(b"" if found is None else found.to_bytes(), accelerator.device)
-    if shared:
-        trainer.restore(TrainingState.from_bytes(shared))
+    newest = None if checkpoints is None else checkpoints.newest()
+    resumed = trainer.shard.broadcast(b"" if newest is None else newest.to_bytes(), accelerator.device)
+    if resumed:
+        trainer.restore(TrainingState.from_bytes(resumed))
         logger.info("going on after update %d of %d", len(trainer.history), trainer.num_updates)
         yield from list(trainer.history)
     if checkpoints is None:
         while not trainer.finished:
             yield trainer.advance()
-        trainer.selection.restore(model)
-        return
-    state, saved = trainer.state(), len(trainer.history)
+    else:
+        yield from _advance_and_save(trainer, checkpoints)
+    trainer.selection.restore(model)
+
+
+def _advance_and_save(trainer: "Trainer", checkpoints: Checkpoints) -> Generator[Metrics, None, None]:
+    """Update until nothing is left to learn, saving the state on the way and when stopped from outside."""
+    state, num_saved = trainer.state(), len(trainer.history)
     try:
         while not trainer.finished:
             row = trainer.advance()
             state = trainer.state()
-            if trainer.finished or len(trainer.history) - saved >= config.checkpoint_interval:
+            if trainer.finished or len(trainer.history) - num_saved >= trainer.config.checkpoint_interval:
                 checkpoints.save(state)
-                saved = len(trainer.history)
+                num_saved = len(trainer.history)
             yield row
     except TrainingError:
         raise
     except BaseException:  # stopped from outside: the update in progress is lost, those before it are not
-        if len(state.history) > saved:
+        if len(state.history) > num_saved:
             checkpoints.save(state)
         if state.history and not trainer.finished:
             logger.warning("stopped after update %d; the same command goes on there", len(state.history))
         raise
-    trainer.selection.restore(model)
 
 
 class Trainer:
@@ -117,17 +118,17 @@ class Trainer:
         synchronizer: PassSynchronizer | None = None,
     ) -> None:
         self.config = config
+        self.seed = seed
         self.shard = Shard.of(accelerator, synchronizer)
         self.num_updates = config.num_updates(len(window.symbols))
         self.history: list[Metrics] = []
         self.env = TradingVectorEnv(window, env_config, config.num_envs)
         starts = _starts(window, seed) if config.stagger_starts else None
         self.collector = RolloutCollector(self.env, seed, config.num_envs, starts)
-        reference = frozen_copy(model) if config.kl_coef > 0 else None
-        optimizer = torch.optim.Adam(_parameter_groups(model, config), eps=ADAM_EPS)
-        self.model = accelerator.prepare_model(model, evaluation_mode=True)  # no wrapper: `shard` adds up gradients
+        self.reference = frozen_copy(model) if config.kl_coef > 0 else None
+        optimizer = make_optimizer(model, config)
+        self.model = accelerator.prepare_model(model, evaluation_mode=True)  # no wrapper: `shard` sums gradients
         self.optimizer = accelerator.prepare_optimizer(optimizer)
-        self.learner = Learner(self.model, reference, self.optimizer, config, seed, accelerator, self.shard)
         self.selection = BestCheckpoint(validation, env_config, config)
 
     @property
@@ -136,29 +137,27 @@ class Trainer:
         return len(self.history) == self.num_updates or self.selection.exhausted
 
     def advance(self) -> Metrics:
-        """One update: rollout, learning and, if it is due, validation."""
-        update, started, read = len(self.history), time.perf_counter(), [self.model.tokens_read]
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * (1 - update / self.num_updates if self.config.anneal_lr else 1)
-        together = self.shard.spread(self.model)
-        rollout = self.collector.collect(together, self.config.num_steps)
-        collected = time.perf_counter()
-        read.append(self.model.tokens_read)
-        metrics = self.learner.learn(rollout, update)
+        """One update, and validation if it is due.
+
+        Raises:
+            TrainingError: when a loss or gradient is not finite, a limit that was asked for is crossed, or processes
+                have come apart.
+            PeerLostError: when another process is gone.
+        """
+        update, stopwatch = len(self.history), Stopwatch(self.model)
+        set_learning_rates(self.optimizer, 1 - update / self.num_updates if self.config.anneal_lr else 1)
+        rollout, metrics = ppo_update(
+            self.model, self.reference, self.optimizer, self.collector, self.config, self.seed, update, self.shard,
+            stopwatch,
+        )  # fmt: skip
         self._refuse_drift(update)
-        learned = time.perf_counter()
-        metrics |= _describe(rollout, self.optimizer.param_groups[0]["lr"])
-        read.append(self.model.tokens_read)
-        metrics |= {
-            "ppo/rollout_seconds": collected - started,
-            "ppo/update_seconds": learned - collected,
-            "ppo/rollout_tokens_per_second": self._of_all(read[1] - read[0]) / (collected - started),
-            "ppo/update_tokens_per_second": self._of_all(read[2] - read[1]) / (learned - collected),
-        }
+        stopwatch.lap("update")
+        metrics |= {LEARNING_RATE: self.optimizer.param_groups[0]["lr"]} | describe_rollout(rollout)
+        metrics |= stopwatch.metrics(lambda number: sum(self.shard.all_gather(number, self.model.device)))
         if self._validation_is_due(update):
-            metrics["env/validation_log_return"] = self.selection.validate(self.model, together.decide)
-            metrics["ppo/validation_seconds"] = time.perf_counter() - learned
-        row = {"step": (update + 1) * rollout.rewards.numel(), **metrics}
+            metrics[VALIDATION] = self.selection.validate(self.model, self.shard.spread(self.model).decide)
+            metrics[VALIDATION_SECONDS] = stopwatch.lap("validation")
+        row = {STEP: (update + 1) * rollout.rewards.numel(), **metrics}
         self.history.append(row)
         if self.selection.exhausted:
             logger.info("early stop: %d validations without a new best", self.config.patience)
@@ -166,7 +165,8 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """Copies of all that the next updates depend on."""
-        tensors = prefixed("weights", trainable_state(self.model)) | prefixed("optimizer", self._optimizer_tensors())
+        tensors = prefixed("weights", trainable_state(self.model))
+        tensors |= prefixed("optimizer", optimizer_tensors(self.optimizer))
         tensors |= prefixed("best", self.selection.best_weights or {})
         tensors |= prefixed("env", {name: torch.from_numpy(array) for name, array in self.env.snapshot().items()})
         tensors |= prefixed("collector", self.collector.snapshot())
@@ -175,15 +175,11 @@ class Trainer:
     def restore(self, state: TrainingState) -> None:
         """Stand where `state` was taken; the model must have its initial weights."""
         load_trainable_state(self.model, without_prefix("weights", state.tensors))
-        self._load_optimizer(without_prefix("optimizer", state.tensors))
+        load_optimizer_tensors(self.optimizer, without_prefix("optimizer", state.tensors))
         self.env.restore({name: tensor.numpy() for name, tensor in without_prefix("env", state.tensors).items()})
         self.collector.restore(without_prefix("collector", state.tensors))
         self.selection.load(state.selection, without_prefix("best", state.tensors))
         self.history = list(state.history)
-
-    def _of_all(self, number: int) -> int:
-        """The sum over all processes."""
-        return sum(self.shard.gather(number, self.model.device))
 
     def _refuse_drift(self, update: int) -> None:
         """Compare the weights of all processes.
@@ -192,7 +188,7 @@ class Trainer:
             TrainingError: when they are no longer the same.
         """
         if self.shard.world > 1:
-            sums = self.shard.gather(weights_sum(self.model.parameters()), self.model.device)
+            sums = self.shard.all_gather(weights_sum(self.model.parameters()), self.model.device)
             if len(set(sums)) > 1:
                 raise TrainingError(
                     f"after update {update + 1} the weights of the {self.shard.world} processes are no longer the "
@@ -204,46 +200,8 @@ class Trainer:
         last = update == self.num_updates - 1
         return self.selection.window is not None and (last or (update + 1) % self.config.validation_interval == 0)
 
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        by_weight = self.optimizer.state_dict()["state"]
-        return {f"{weight}.{name}": tensor.clone() for weight, own in by_weight.items() for name, tensor in own.items()}
-
-    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        by_weight: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in tensors.items():
-            weight, name = key.split(".")
-            by_weight.setdefault(int(weight), {})[name] = tensor
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": by_weight})
-
-
-def _parameter_groups(model: Policy, config: PPOConfig) -> list[dict[str, Any]]:
-    """The backbone's weights that learn and the heads', each with its own step size."""
-    heads = {id(weight) for weight in model.heads.parameters()}
-    top = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in heads]
-    rates = config.learning_rate, config.head_learning_rate or config.learning_rate
-    return [
-        {"params": weights, "initial_lr": rate, "lr": rate}
-        for weights, rate in zip((top, list(model.heads.parameters())), rates, strict=True)
-    ]
-
 
 def _starts(window: TradingWindow, seed: int) -> Ints:
-    """A first session for each symbol, so that symbols are at different times."""
+    """A first session for each symbol, [S], so that symbols are at different times."""
     lengths = zip(window.symbols, window.num_sessions, strict=True)
     return np.array([stream(seed, "start", symbol).integers(num_sessions - 1) for symbol, num_sessions in lengths])
-
-
-def _describe(rollout: Rollout, learning_rate: float) -> Metrics:
-    """Diagnostics of a rollout."""
-    actions = torch.bincount(rollout.actions, minlength=3) / len(rollout.actions)
-    described = {
-        "ppo/learning_rate": learning_rate,
-        "env/reward": float(rollout.rewards.mean()),
-        "env/exposure": float(np.abs(rollout.positions).mean()),
-        "env/sell_share": float(actions[0]),
-        "env/hold_share": float(actions[1]),
-        "env/buy_share": float(actions[2]),
-    }
-    if rollout.episode_returns:
-        described["env/episode_reward"] = float(np.mean(rollout.episode_returns))
-    return described

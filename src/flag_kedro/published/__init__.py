@@ -1,1 +1,1 @@
-"""The paper's result table: its rows rebuilt, audited and told on a page."""
+"""The paper's result table: its rows rebuilt, audited and shown on a page."""

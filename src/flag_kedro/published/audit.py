@@ -6,12 +6,13 @@ number that rounds to it; each function here decides in the printed number's fav
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flag_kedro.env.account import Floats
+from flag_kedro.names import ANNUAL_VOLATILITY, CUMULATIVE_RETURN
 from flag_kedro.published.results import HALF_UNIT, METRICS, PublishedRow, same_as_printed
 
 
@@ -81,15 +82,15 @@ def ceiling_from_hold_row(row: PublishedRow, num_returns: int, days_row: int, da
         days_row: sessions a year in its AV.
         days: sessions a year in the ceiling.
     """
-    volatility = row.annual_volatility + HALF_UNIT["annual_volatility"]
-    total = abs(row.cumulative_return) + HALF_UNIT["cumulative_return"]
+    volatility = row.annual_volatility + HALF_UNIT[ANNUAL_VOLATILITY]
+    total = abs(row.cumulative_return) + HALF_UNIT[CUMULATIVE_RETURN]
     squares = volatility**2 / days_row * (num_returns - 1) + total**2 / num_returns
     return math.sqrt(squares / (num_returns - 1) * days)
 
 
 def exceeds(row: PublishedRow, ceiling: float) -> bool:
     """Whether the printed AV, however it was rounded, is above `ceiling`."""
-    return row.annual_volatility - HALF_UNIT["annual_volatility"] > ceiling
+    return row.annual_volatility - HALF_UNIT[ANNUAL_VOLATILITY] > ceiling
 
 
 def flat_days(row: PublishedRow, returns: Floats, days: int) -> FlatDays:
@@ -106,8 +107,8 @@ def flat_days(row: PublishedRow, returns: Floats, days: int) -> FlatDays:
         days: sessions a year in the printed AV.
     """
     num_returns = len(returns)
-    volatility = row.annual_volatility - HALF_UNIT["annual_volatility"]
-    total = max(abs(row.cumulative_return) - HALF_UNIT["cumulative_return"], 0.0)
+    volatility = row.annual_volatility - HALF_UNIT[ANNUAL_VOLATILITY]
+    total = max(abs(row.cumulative_return) - HALF_UNIT[CUMULATIVE_RETURN], 0.0)
     held = volatility**2 / days * (num_returns - 1) + total**2 / num_returns
     room = float(np.square(returns).sum()) - held
     needed = row.cumulative_return - float(returns.sum())
@@ -117,7 +118,7 @@ def flat_days(row: PublishedRow, returns: Floats, days: int) -> FlatDays:
         days_volatility=days,
         needed=needed,
         at_most=at_most,
-        possible=at_most is not None and needed - HALF_UNIT["cumulative_return"] <= at_most,
+        possible=at_most is not None and needed - HALF_UNIT[CUMULATIVE_RETURN] <= at_most,
     )
 
 
@@ -132,7 +133,7 @@ def _knapsack(falls: Floats, room: float) -> float:
     return added + left / float(falls[whole])
 
 
-def agreeing_metrics(row: PublishedRow, scores: dict[str, float | None]) -> tuple[str, ...]:
+def agreeing_metrics(row: PublishedRow, scores: Mapping[str, float | None]) -> tuple[str, ...]:
     """Metrics in which `scores` give the printed numbers to the printed decimals."""
     printed = row.scores()
     return tuple(metric for metric in METRICS if same_as_printed(metric, scores[metric], printed[metric]))
@@ -140,7 +141,7 @@ def agreeing_metrics(row: PublishedRow, scores: dict[str, float | None]) -> tupl
 
 def same_series(first: PublishedRow, second: PublishedRow, ratio: float) -> bool:
     """Whether two rows print the same CR and volatilities that differ by the factor `ratio`, within rounding."""
-    half = HALF_UNIT["annual_volatility"]
+    half = HALF_UNIT[ANNUAL_VOLATILITY]
     low = (first.annual_volatility - half) / (second.annual_volatility + half)
     high = (first.annual_volatility + half) / (second.annual_volatility - half)
     return first.cumulative_return == second.cumulative_return and low <= ratio <= high
@@ -152,5 +153,5 @@ def rescaled_sharpe(row: PublishedRow, days_volatility: int, days: int) -> float
 
 
 def rank(values: Sequence[float], index: int) -> int:
-    """Place of `values[index]`, largest first; equal values share the better place."""
+    """Rank of `values[index]`, largest first, 1 is best; equal values share the better rank."""
     return 1 + sum(value > values[index] for value in values)

@@ -1,4 +1,4 @@
-"""What the audit of the published table found, each as numbers and one plain sentence."""
+"""Findings of the audit of the published table, each as numbers and one plain sentence."""
 
 import json
 import math
@@ -8,12 +8,15 @@ from itertools import combinations
 from typing import Any
 
 from flag_kedro.backtest.scores import CRYPTO_DAYS, STOCK_DAYS
+from flag_kedro.names import ANNUAL_VOLATILITY, CUMULATIVE_RETURN, MAX_DRAWDOWN, SHARPE_RATIO
 from flag_kedro.published.audit import same_series
 from flag_kedro.published.results import CONVENTIONS, DECIMALS, FLAG, HOLD, SOURCE
 from flag_kedro.published.rows import DROPPED, FULL
 from flag_kedro.published.table import AuditedRow
 
-NAMES = {"cumulative_return": "CR", "sharpe_ratio": "SR", "annual_volatility": "AV", "max_drawdown": "MDD"}
+NAMES = {CUMULATIVE_RETURN: "CR", SHARPE_RATIO: "SR", ANNUAL_VOLATILITY: "AV", MAX_DRAWDOWN: "MDD"}
+Rebuilt = Mapping[str, Mapping[str, Any]]
+"""Rebuilt rows by symbol, as their JSON file has them."""
 KINDS = {
     "recomputed_differs": ("Buy & Hold rows that do not come out as printed", ""),
     "volatility_basis": (
@@ -50,39 +53,56 @@ class Finding:
     symbol: str | None
     model: str | None
     sentence: str
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: dict[str, object] = field(default_factory=dict)
+    """What the sentence rests on; for JSON, so its keys depend on the kind."""
 
 
-def find_all(audited: tuple[AuditedRow, ...], reproduced: Mapping[str, dict[str, Any]]) -> list[Finding]:
+@dataclass(frozen=True, kw_only=True)
+class TableAudit:
+    """The audit of the whole table."""
+
+    source: str
+    symbols_with_prices: list[str]
+    skipped: dict[str, str]
+    """Why a symbol is audited without prices."""
+    findings: list[Finding]
+    rows: tuple[AuditedRow, ...]
+
+
+def find_all(audited: tuple[AuditedRow, ...], rebuilt: Rebuilt) -> list[Finding]:
     """Every finding, by kind in the order of `KINDS` and then as the table has its rows.
 
     Args:
-        audited: of `published_table.audit_table`.
-        reproduced: of `published_rows.reproduce_rows`, for the symbols at hand.
+        audited: of `table.audit_table`.
+        rebuilt: `rows.RebuiltRow.as_dict` of the symbols at hand.
     """
-    found = [*_recomputed_differs(reproduced), _all_ranks([row for row in audited if row.row.model == FLAG])]
+    findings = [*_recomputed_differs(rebuilt), _all_ranks([row for row in audited if row.row.model == FLAG])]
     for symbol in CONVENTIONS:
         rows = [row for row in audited if row.row.symbol == symbol]
-        found += [*_volatility_basis(symbol, rows), *_same_series(symbol, rows)]
+        findings += [*_volatility_basis(symbol, rows), *_same_series(symbol, rows)]
         for row in rows:
-            found += [*_buy_and_hold(row), *_impossible(row), *_long_flat(row), *_days(row), *_rank(row)]
+            findings += [*_buy_and_hold(row), *_impossible(row), *_long_flat(row), *_days(row), *_rank(row)]
     order = list(KINDS)
-    return sorted(found, key=lambda finding: order.index(finding.kind))
+    return sorted(findings, key=lambda finding: order.index(finding.kind))
 
 
-def audit_as_json(
-    audited: tuple[AuditedRow, ...], reproduced: Mapping[str, dict[str, Any]], skipped: Mapping[str, str]
-) -> dict[str, Any]:
-    """The audit as plain data: `findings`, `rows`, and what was left out for want of prices."""
-    content = {
-        "source": SOURCE,
-        "symbols_with_prices": list(reproduced),
-        "skipped": dict(skipped),
-        "findings": [asdict(finding) for finding in find_all(audited, reproduced)],
-        "rows": [asdict(row) for row in audited],
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(content))
-    return plain
+def audit_as_json(audited: tuple[AuditedRow, ...], rebuilt: Rebuilt, skipped: Mapping[str, str]) -> dict[str, Any]:
+    """`TableAudit` as its JSON file has it, every key a string.
+
+    Args:
+        audited: of `table.audit_table`.
+        rebuilt: `rows.RebuiltRow.as_dict` of the symbols at hand.
+        skipped: why each other symbol has no prices.
+    """
+    audit = TableAudit(
+        source=SOURCE,
+        symbols_with_prices=list(rebuilt),
+        skipped=dict(skipped),
+        findings=find_all(audited, rebuilt),
+        rows=audited,
+    )
+    content: dict[str, Any] = json.loads(json.dumps(asdict(audit)))
+    return content
 
 
 def _percent(value: float) -> str:
@@ -98,24 +118,24 @@ def short_name(model: str) -> str:
     return "FLAG-TRADER" if model == FLAG else model
 
 
-def _recomputed_differs(reproduced: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
-    for symbol, row in reproduced.items():
+def _recomputed_differs(rebuilt: Rebuilt) -> Iterator[Finding]:
+    for symbol, row in rebuilt.items():
         for metric, matches in row["matches"].items():
             if matches:
                 continue
-            printed, found = row["printed"][metric], row["recomputed"][metric]
-            scale = 1 if metric == "sharpe_ratio" else 100
+            printed, recomputed = row["printed"][metric], row["recomputed"][metric]
+            scale = 1 if metric == SHARPE_RATIO else 100
             yield Finding(
                 kind="recomputed_differs",
                 symbol=symbol,
                 model=HOLD,
-                sentence=f"{symbol}: the {NAMES[metric]} of Buy & Hold recomputes to {scale * found:.5f} where "
+                sentence=f"{symbol}: the {NAMES[metric]} of Buy & Hold recomputes to {scale * recomputed:.5f} where "
                 f"{scale * printed:.3f} is printed.",
                 numbers={
                     "metric": metric,
                     "printed": printed,
-                    "recomputed": found,
-                    "rounded": round(found, DECIMALS[metric]),
+                    "recomputed": recomputed,
+                    "rounded": round(recomputed, DECIMALS[metric]),
                 },
             )
 
@@ -140,8 +160,8 @@ def _volatility_basis(symbol: str, rows: list[AuditedRow]) -> Iterator[Finding]:
 def _ceiling_source(row: AuditedRow) -> str:
     if row.ceiling.from_prices:
         return "on its prices"
-    known = CONVENTIONS[row.row.symbol].recomputed
-    return "by its printed Buy & Hold row" + ("" if known else ", if that is on sqrt(365)")
+    assumed = not CONVENTIONS[row.row.symbol].recomputed
+    return "by its printed Buy & Hold row" + (", if that is on sqrt(365)" if assumed else "")
 
 
 def _same_series(symbol: str, rows: list[AuditedRow]) -> Iterator[Finding]:
@@ -168,17 +188,20 @@ def _buy_and_hold(row: AuditedRow) -> Iterator[Finding]:
     variant = row.hold_variant
     if row.row.model == HOLD or variant is None:
         return
-    agreeing = variant["metrics"]
-    if not {"cumulative_return", "annual_volatility"} <= set(agreeing):
+    if not {CUMULATIVE_RETURN, ANNUAL_VOLATILITY} <= set(variant.metrics):
         return
-    names = ", ".join(NAMES[metric] for metric in agreeing)
+    names = ", ".join(NAMES[metric] for metric in variant.metrics)
     yield Finding(
         kind="buy_and_hold",
         symbol=row.row.symbol,
         model=row.row.model,
-        sentence=f"{row.row.symbol}: {short_name(row.row.model)} is Buy & Hold over the {variant['window']} with "
-        f"sqrt({variant['days_volatility']}): {names} agree to the printed decimals.",
-        numbers={"window": variant["window"], "days_volatility": variant["days_volatility"], "metrics": agreeing},
+        sentence=f"{row.row.symbol}: {short_name(row.row.model)} is Buy & Hold over the {variant.window} with "
+        f"sqrt({variant.days_volatility}): {names} agree to the printed decimals.",
+        numbers={
+            "window": variant.window,
+            "days_volatility": variant.days_volatility,
+            "metrics": variant.metrics,
+        },
     )
 
 
@@ -208,9 +231,9 @@ def _long_flat(row: AuditedRow) -> Iterator[Finding]:
         return
     days = row.window_days[STOCK_DAYS]
     window = next((name for name, cases in row.flat.items() if cases[STOCK_DAYS].num_returns in days), FULL)
-    own, other = row.flat[window][STOCK_DAYS], row.flat[window][CRYPTO_DAYS]
+    stock, crypto = row.flat[window][STOCK_DAYS], row.flat[window][CRYPTO_DAYS]
     ruled_out = not any(cases[STOCK_DAYS].possible for cases in row.flat.values())
-    room = "no room for any" if own.at_most is None else f"room for at most {_points(own.at_most)}"
+    room = "no room for any" if stock.at_most is None else f"room for at most {_points(stock.at_most)}"
     verdict = (
         "so the row is no long-or-flat account on that basis, on either window"
         if ruled_out
@@ -220,9 +243,9 @@ def _long_flat(row: AuditedRow) -> Iterator[Finding]:
         kind="long_flat",
         symbol=row.row.symbol,
         model=row.row.model,
-        sentence=f"{row.row.symbol}: a long-or-flat account would need {_points(own.needed)} points of CR over Buy & "
-        f"Hold from days out of the market; with sqrt(252) the printed volatility leaves {room} ({own.num_returns} "
-        f"returns), {verdict}. With sqrt(365) there would be room for {_room(other.at_most)}.",
+        sentence=f"{row.row.symbol}: a long-or-flat account would need {_points(stock.needed)} points of CR over Buy & "
+        f"Hold from days out of the market; with sqrt(252) the printed volatility leaves {room} ({stock.num_returns} "
+        f"returns), {verdict}. With sqrt(365) there would be room for {_room(crypto.at_most)}.",
         numbers={
             "window": window,
             "ruled_out": ruled_out,

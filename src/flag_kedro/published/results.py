@@ -5,19 +5,20 @@ as printed (CR, AV and MDD in percent); here every ratio is a decimal.
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
 
 from flag_kedro.backtest.scores import CRYPTO_DAYS, STOCK_DAYS
 from flag_kedro.errors import DataError
+from flag_kedro.names import ANNUAL_VOLATILITY, CUMULATIVE_RETURN, MAX_DRAWDOWN, SHARPE_RATIO
 
 SOURCE = "arXiv:2502.11433v3, result tables"
 HOLD = "Buy & Hold"
 FLAG = "FLAG-TRADER (SmolLM2-135M-Instruct)"
-METRICS = ("cumulative_return", "sharpe_ratio", "annual_volatility", "max_drawdown")
-DECIMALS = {"cumulative_return": 5, "sharpe_ratio": 3, "annual_volatility": 5, "max_drawdown": 5}
+METRICS = (CUMULATIVE_RETURN, SHARPE_RATIO, ANNUAL_VOLATILITY, MAX_DRAWDOWN)
+DECIMALS = {CUMULATIVE_RETURN: 5, SHARPE_RATIO: 3, ANNUAL_VOLATILITY: 5, MAX_DRAWDOWN: 5}
 """Printed decimals of each metric as a decimal ratio: three of a percentage are five."""
 HALF_UNIT = {metric: 0.5 * 10.0**-decimals for metric, decimals in DECIMALS.items()}
 """How far the number behind a printed one may lie from it."""
@@ -75,6 +76,12 @@ class HoldConvention:
         annual = f"mean x {self.days_mean}, volatility x sqrt({self.days_volatility})"
         return f"{first} to {last}{part}, {self.num_prices} prices, {annual}"
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: windows as dates in ISO 8601, and what follows from the fields."""
+        windows = {"benchmark_window": self.benchmark_window, "window": self.window}
+        dates = {name: [day.isoformat() for day in window] for name, window in windows.items()}
+        return asdict(self) | dates | {"last_day_dropped": self.last_day_dropped, "text": self.describe()}
+
 
 _STOCK_WINDOW = (date(2020, 10, 1), date(2021, 5, 6))
 _CRYPTO_WINDOW = (date(2023, 4, 5), date(2023, 11, 5))
@@ -117,7 +124,7 @@ def load_published() -> tuple[PublishedRow, ...]:
             model=line["model"],
             symbol=line["symbol"],
             **{
-                metric: round(float(line[metric]) / (1 if metric == "sharpe_ratio" else 100), DECIMALS[metric])
+                metric: round(float(line[metric]) / (1 if metric == SHARPE_RATIO else 100), DECIMALS[metric])
                 for metric in METRICS
             },
         )
@@ -153,10 +160,10 @@ def choose_symbols(symbols: tuple[str, ...] | None) -> tuple[str, ...]:
     Raises:
         DataError: for one that the table does not have.
     """
-    strangers = [symbol for symbol in symbols or () if symbol not in CONVENTIONS]
-    if strangers:
+    unpublished = [symbol for symbol in symbols or () if symbol not in CONVENTIONS]
+    if unpublished:
         raise DataError(
-            f"data.symbols: the published table has no row for {' '.join(strangers)}; it has {' '.join(CONVENTIONS)}"
+            f"data.symbols: the published table has no row for {' '.join(unpublished)}; it has {' '.join(CONVENTIONS)}"
         )
     return symbols or tuple(CONVENTIONS)
 

@@ -1,9 +1,7 @@
 """The printed Buy & Hold rows, recomputed from prices by the benchmark's own formulas."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import date
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
@@ -55,29 +53,62 @@ def hold_scores(closes: Floats, *, days_mean: int, days_volatility: int) -> Scor
     return investorbench_scores(held, closes, days_mean=days_mean, days_volatility=days_volatility)
 
 
-def hold_variants(closes: Floats) -> list[dict[str, Any]]:
-    """Buy & Hold with and without the last day, each with sqrt(252) and sqrt(365); the mean always x 252.
+@dataclass(frozen=True, kw_only=True)
+class HoldVariant:
+    """Buy & Hold over one window with one basis of the volatility; the mean is always x 252."""
 
-    Returns:
-        For each `window`, `days_volatility`, `num_prices` and the four metrics.
-    """
+    window: str
+    """`FULL` or `DROPPED`."""
+    days_volatility: int
+    """Sessions a year in the volatility."""
+    num_prices: int
+    cumulative_return: float | None
+    sharpe_ratio: float | None
+    annual_volatility: float | None
+    max_drawdown: float | None
+
+    def scores(self) -> dict[str, float | None]:
+        """The four metrics by name."""
+        return {metric: getattr(self, metric) for metric in METRICS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuiltRow:
+    """A printed Buy & Hold row beside its recomputation; ratios are decimals."""
+
+    convention: HoldConvention
+    printed: dict[str, float]
+    """By metric."""
+    recomputed: Scores
+    """By metric, under `convention`."""
+    matches: dict[str, bool]
+    """By metric, whether both are the same to the printed decimals."""
+    variants: list[HoldVariant]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self) | {"convention": self.convention.as_dict()}
+
+
+def hold_variants(closes: Floats) -> list[HoldVariant]:
+    """Buy & Hold with and without the last day, each with sqrt(252) and sqrt(365), for `closes` [n]."""
     return [
-        {"window": window, "days_volatility": days, "num_prices": len(part)}
-        | _four(hold_scores(part, days_mean=STOCK_DAYS, days_volatility=days))
+        _hold_variant(window, part, days)
         for window, part in window_closes(closes).items()
         for days in (STOCK_DAYS, CRYPTO_DAYS)
     ]
 
 
-def reproduce_rows(prices: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, Any]]:
+def _hold_variant(window: str, closes: Floats, days: int) -> HoldVariant:
+    scores = hold_scores(closes, days_mean=STOCK_DAYS, days_volatility=days)
+    return HoldVariant(window=window, days_volatility=days, num_prices=len(closes), **_four(scores))
+
+
+def reproduce_rows(prices: Mapping[str, pl.DataFrame]) -> dict[str, RebuiltRow]:
     """Recompute the printed Buy & Hold row of every symbol at hand, under its own convention.
 
     Args:
         prices: for each symbol `session` and `close`, ascending.
-
-    Returns:
-        By symbol: `convention`, `printed`, `recomputed`, `matches` (by metric, to the printed decimals) and
-        `variants` (`hold_variants`). Ratios are decimals.
 
     Raises:
         DataError: when a file does not cover the published window.
@@ -85,31 +116,19 @@ def reproduce_rows(prices: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, An
     return {symbol: _reproduce(symbol, benchmark_closes(symbol, table)) for symbol, table in prices.items()}
 
 
-def _reproduce(symbol: str, closes: Floats) -> dict[str, Any]:
+def _reproduce(symbol: str, closes: Floats) -> RebuiltRow:
     convention = CONVENTIONS[symbol]
     used = window_closes(closes)[DROPPED if convention.last_day_dropped else FULL]
     scores = hold_scores(used, days_mean=convention.days_mean, days_volatility=convention.days_volatility)
     printed = published_row(HOLD, symbol).scores()
-    return {
-        "convention": _as_json(convention),
-        "printed": printed,
-        "recomputed": _four(scores),
-        "matches": {metric: same_as_printed(metric, scores[metric], printed[metric]) for metric in METRICS},
-        "variants": hold_variants(closes),
-    }
+    return RebuiltRow(
+        convention=convention,
+        printed=printed,
+        recomputed=_four(scores),
+        matches={metric: same_as_printed(metric, scores[metric], printed[metric]) for metric in METRICS},
+        variants=hold_variants(closes),
+    )
 
 
 def _four(scores: Scores) -> Scores:
     return {metric: scores[metric] for metric in METRICS}
-
-
-def _as_json(convention: HoldConvention) -> dict[str, Any]:
-    def text(window: tuple[date, date]) -> list[str]:
-        return [day.isoformat() for day in window]
-
-    return asdict(convention) | {
-        "benchmark_window": text(convention.benchmark_window),
-        "window": text(convention.window),
-        "last_day_dropped": convention.last_day_dropped,
-        "text": convention.describe(),
-    }

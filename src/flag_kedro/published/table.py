@@ -1,8 +1,8 @@
 """Every row of the published table with what its numbers imply, beside what the prices allow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,7 @@ from flag_kedro.published.results import (
     load_published,
     volatility_days,
 )
-from flag_kedro.published.rows import benchmark_closes, hold_variants, window_closes
+from flag_kedro.published.rows import HoldVariant, benchmark_closes, hold_variants, window_closes
 
 BASES = (STOCK_DAYS, CRYPTO_DAYS)
 Volatility = Literal["possible", "needs sqrt(365)", "impossible"]
@@ -47,7 +47,7 @@ class Ceiling:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """Places among the models of a symbol, largest first, 1 is best."""
+    """Ranks among the models of a symbol, largest first, 1 is best."""
 
     cumulative_return: int
     sharpe_printed: int
@@ -55,6 +55,14 @@ class Ranks:
     """With sqrt(252) in every volatility, each row's own basis as `published.volatility_days` has it."""
     sharpe_other: int
     """The same, were this row's volatility on the other basis of 252 and 365."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchedVariant(HoldVariant):
+    """The Buy & Hold variant that a row has most metrics in common with."""
+
+    metrics: tuple[str, ...]
+    """Those that agree to the printed decimals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +76,8 @@ class AuditedRow:
     """Those implied whole numbers that are the prices or returns of one of the two windows, by the same."""
     ceiling: Ceiling
     volatility: Volatility
-    hold_variant: dict[str, Any] | None
-    """The Buy & Hold variant with most metrics in common, and `metrics`; None without prices or agreement."""
+    hold_variant: MatchedVariant | None
+    """None without prices or agreement."""
     flat: dict[str, dict[int, FlatDays]] | None
     """For long-or-flat claims with prices: by window and sessions a year in the volatility."""
     volatility_days: int
@@ -100,36 +108,35 @@ def audit_symbol(rows: list[PublishedRow], closes: Floats | None) -> list[Audite
     hold = next(row for row in rows if row.model == HOLD)
     ceiling = _ceiling_of_hold(hold) if closes is None else _ceiling_of_prices(closes)
     variants = [] if closes is None else hold_variants(closes)
-    ranks = _ranks(rows)
     audited = []
-    for row, places in zip(rows, ranks, strict=True):
+    for row, ranks in zip(rows, _ranks(rows), strict=True):
         implied = {days: implied_days(row, days) for days in BASES}
-        own = volatility_days(row.model, row.symbol)
+        days_row = volatility_days(row.model, row.symbol)
         audited.append(
             AuditedRow(
                 row=row,
                 implied=implied,
-                window_days={days: _window_days(row.symbol, found) for days, found in implied.items()},
+                window_days={days: _window_days(row.symbol, each) for days, each in implied.items()},
                 ceiling=ceiling,
                 volatility=_volatility(row, ceiling),
                 hold_variant=_nearest_hold(row, variants),
                 flat=_flat(row, closes) if row.model == FLAG and closes is not None else None,
-                volatility_days=own,
-                sharpe_common=rescaled_sharpe(row, own, STOCK_DAYS),
-                ranks=places,
+                volatility_days=days_row,
+                sharpe_common=rescaled_sharpe(row, days_row, STOCK_DAYS),
+                ranks=ranks,
             )
         )
     return audited
 
 
 def _ranks(rows: list[PublishedRow]) -> list[Ranks]:
-    own = [volatility_days(row.model, row.symbol) for row in rows]
+    bases = [volatility_days(row.model, row.symbol) for row in rows]
     returns = [row.cumulative_return for row in rows]
     printed = [row.sharpe_ratio for row in rows]
-    common = [rescaled_sharpe(row, days, STOCK_DAYS) for row, days in zip(rows, own, strict=True)]
+    common = [rescaled_sharpe(row, days, STOCK_DAYS) for row, days in zip(rows, bases, strict=True)]
     ranks = []
     for index, row in enumerate(rows):
-        other = rescaled_sharpe(row, STOCK_DAYS + CRYPTO_DAYS - own[index], STOCK_DAYS)
+        other = rescaled_sharpe(row, STOCK_DAYS + CRYPTO_DAYS - bases[index], STOCK_DAYS)
         ranks.append(
             Ranks(
                 cumulative_return=rank(returns, index),
@@ -156,9 +163,9 @@ def _ceiling_of_prices(closes: Floats) -> Ceiling:
 
 def _ceiling_of_hold(hold: PublishedRow) -> Ceiling:
     convention = CONVENTIONS[hold.symbol]
-    num_returns, own = convention.num_prices - 1, convention.days_volatility
+    num_returns, days_row = convention.num_prices - 1, convention.days_volatility
     return Ceiling(
-        days={days: ceiling_from_hold_row(hold, num_returns, own, days) for days in BASES}, from_prices=False
+        days={days: ceiling_from_hold_row(hold, num_returns, days_row, days) for days in BASES}, from_prices=False
     )
 
 
@@ -172,14 +179,17 @@ def _volatility(row: PublishedRow, ceiling: Ceiling) -> Volatility:
 
 def _window_days(symbol: str, implied: ImpliedDays | None) -> tuple[int, ...]:
     prices = CONVENTIONS[symbol].benchmark_prices
-    known = (prices, prices - 1, prices - 2)
-    return () if implied is None else tuple(number for number in implied.integers if number in known)
+    lengths = (prices, prices - 1, prices - 2)
+    return () if implied is None else tuple(number for number in implied.integers if number in lengths)
 
 
-def _nearest_hold(row: PublishedRow, variants: list[dict[str, Any]]) -> dict[str, Any] | None:
-    agreeing = [variant | {"metrics": agreeing_metrics(row, variant)} for variant in variants]
-    best = max(agreeing, key=lambda variant: len(variant["metrics"]), default=None)
-    return best if best and best["metrics"] else None
+def _nearest_hold(row: PublishedRow, variants: list[HoldVariant]) -> MatchedVariant | None:
+    """The first variant with most metrics in common; None where none has any."""
+    matched = [
+        MatchedVariant(**asdict(variant), metrics=agreeing_metrics(row, variant.scores())) for variant in variants
+    ]
+    best = max(matched, key=lambda variant: len(variant.metrics), default=None)
+    return best if best and best.metrics else None
 
 
 def _flat(row: PublishedRow, closes: Floats) -> dict[str, dict[int, FlatDays]]:

@@ -3,42 +3,17 @@
 Whoever tries often enough finds a good window. The deflated Sharpe ratio needs to know how often that was.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
 
+import polars as pl
+
+from flag_kedro.backtest.trials import ScoredTrial, ValidatedTrial, hashes_before
 from flag_kedro.tracking.log import active_run, store_may_fail
 
+logger = logging.getLogger(__name__)
 PREFIX, PRICES = "trial/", "prices."
 TRIED, BEFORE = "tried/", "before."
-
-
-@dataclass(frozen=True)
-class ScoredTrial:
-    """One policy's scores on the window, by symbol."""
-
-    policy_hash: str
-    """Of the bundle: other parameters or another seed give another hash."""
-    config_hash: str
-    """Of everything that made the policy but its seed."""
-    seed: int
-    scores: Mapping[str, Mapping[str, float]]
-    """Symbol -> metric -> value; `session_sharpe` is the Sharpe ratio per session."""
-    price_hashes: Mapping[str, str]
-    """Symbol -> hash of the prices it was scored on."""
-    attempt: str = ""
-    """Of everything that made the policy, seed included, and that is known before the window is read."""
-
-
-@dataclass(frozen=True)
-class ValidatedTrial:
-    """A policy that was trained for the window and judged on validation only: tried, though never scored."""
-
-    attempt: str
-    """As in `ScoredTrial`."""
-    sharpes: Mapping[str, float]
-    """Symbol -> Sharpe ratio per session on validation."""
-    hashes_before: Mapping[str, str]
-    """Symbol -> hash of the prices before the window."""
 
 
 def record_trial(trial: ScoredTrial, window: str) -> None:
@@ -96,6 +71,34 @@ def known_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
         if known.scores:
             trials.setdefault(_identity(known), known)
     return list(trials.values())
+
+
+def count_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
+    """`known_trials`, saying in the log how many there are, or that nobody knows."""
+    trials = known_trials(trial, window)
+    if trials is None:
+        logger.warning("no tracking store: trials are not known, so no deflated Sharpe ratio is given")
+    else:
+        logger.info("%d trial(s) of these prices and window, this one included", len(trials))
+    return trials
+
+
+def count_validated(
+    states: Mapping[str, pl.DataFrame], test: tuple[str, str], trials: Sequence[ScoredTrial] | None
+) -> list[ValidatedTrial]:
+    """What sweeps tried for the same prices and window and none of `trials` is; none where trials are not known.
+
+    Args:
+        states: market states.
+        test: first and last date of the test window.
+        trials: those that were scored on it.
+    """
+    if trials is None:
+        return []
+    tried = known_attempts(hashes_before(states, test), " ".join(test), {trial.attempt for trial in trials})
+    if tried:
+        logger.info("%d more were tried on validation only, by sweeps for this window", len(tried))
+    return tried
 
 
 def _identity(trial: ScoredTrial) -> str:

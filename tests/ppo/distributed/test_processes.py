@@ -30,16 +30,17 @@ from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.processes import _failure, _own_address
-from flag_kedro.ppo.distributed.training_spec import TrainingSpec, read_spec
+from flag_kedro.ppo.distributed.spec_folder import fingerprint, read_spec, write_spec
 from flag_kedro.ppo.distributed.worker import work, write_failure
-from flag_kedro.ppo.history import without_wall_times
-from flag_kedro.ppo.launch import start_training
-from flag_kedro.ppo.learner import Metrics
+from flag_kedro.ppo.history import Metrics, without_wall_times
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.ppo.training import start_training
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 SMALL = PPOConfig(
     total_timesteps=96, num_envs=2, num_steps=8, gradient_accumulation_steps=2, minibatch_size=14, kl_coef=0.1,
-    learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True,
+    learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True, gamma=0.95, gae_lambda=0.98,
+    update_epochs=1, clip_vloss=True, ent_coef=0.05,
 )  # fmt: skip
 LONG = replace(SMALL, total_timesteps=32 * 10_000, checkpoint_interval=10_000)
 CPU = RuntimeConfig(threads=1, device="cpu")
@@ -49,14 +50,13 @@ TRAIN_A_JOB = """
 import json, sys
 from pathlib import Path
 from flag_kedro.ppo.checkpoint import Checkpoints
-from flag_kedro.ppo.distributed.training_spec import read_spec
-from flag_kedro.ppo.launch import start_training
+from flag_kedro.ppo.distributed.spec_folder import read_spec
+from flag_kedro.ppo.training import start_training
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.history import without_wall_times
-job, _ = read_spec(Path(sys.argv[1]))
-arguments = job.backbone, job.window, job.validation, job.env, job.policy, job.ppo, job.runtime, job.seed
+spec, _ = read_spec(Path(sys.argv[1]))
 checkpoints = Checkpoints(Path(sys.argv[3]), "key") if len(sys.argv) > 3 else None
-model, updates = start_training(*arguments, None, checkpoints)
+model, updates = start_training(spec, checkpoints)
 rows = []
 for row in updates:
     rows.append(without_wall_times(row))
@@ -67,10 +67,10 @@ Path(sys.argv[2]).write_text(json.dumps([rows, sum(weights, [])]))
 BROKEN = """
 import os
 if os.environ.get("RANK") == "1":
-    from flag_kedro.ppo.learner import Learner
-    def fall_over(self, rollout, update):
+    from flag_kedro.ppo import trainer
+    def fall_over(*arguments):
         raise LookupError("the second process fell over")
-    Learner.learn = fall_over
+    trainer.ppo_update = fall_over
 """
 
 
@@ -85,15 +85,14 @@ class Trainer:
     def start(
         self, ppo: PPOConfig, checkpoints: Checkpoints | None = None, policy: PolicyConfig | None = None
     ) -> tuple[ActorCritic, Generator[Metrics, None, None]]:
-        settings = EnvConfig(), policy or PolicyConfig(), ppo, CPU, 0, None
-        return start_training(self.backbone, self.window, self.validation, *settings, checkpoints)
+        return start_training(replace(self.spec(ppo), policy=policy or PolicyConfig()), checkpoints)
 
     def finish(self, ppo: PPOConfig, policy: PolicyConfig | None = None) -> tuple[list[Metrics], torch.Tensor]:
         model, updates = self.start(ppo, policy=policy)
         return without_times(updates), flat(model)
 
-    def job(self, ppo: PPOConfig, seed: int = 0) -> TrainingSpec:
-        settings = EnvConfig(), PolicyConfig(), ppo, CPU, seed, None
+    def spec(self, ppo: PPOConfig, seed: int = 0) -> TrainingSpec:
+        settings = EnvConfig(), PolicyConfig(), ppo, CPU, seed
         return TrainingSpec(self.backbone, None, self.window, self.validation, *settings)
 
 
@@ -169,17 +168,17 @@ def test_whole_layers_and_reinforce_in_three_processes(trainer: Trainer):
     assert_same(trainer.finish(whole, layers), trainer.finish(replace(whole, num_processes=3), layers))
 
 
-def test_a_job_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, make_window):
+def test_a_training_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, make_window):
     short = make_window("same_close", BB=([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]), AA=([9.0, 8.0], [7.0, 6.0], [10.0, None]))
     for name, window in {"two": trainer.window, "padded": short}.items():
-        job = replace(trainer.job(replace(SMALL, num_processes=3)), window=window, validation=None)
+        spec = replace(trainer.spec(replace(SMALL, num_processes=3)), window=window, validation=None)
         (tmp_path / name).mkdir()
-        job.write(tmp_path / name)
+        write_spec(spec, tmp_path / name)
         again, world = read_spec(tmp_path / name)
         assert world == 3
-        assert again.fingerprint() == job.fingerprint()
-        assert (again.env, again.policy, again.ppo, again.runtime) == (job.env, job.policy, job.ppo, job.runtime)
-        for own, other in zip(vars(job.window).items(), vars(again.window).items(), strict=True):
+        assert fingerprint(again) == fingerprint(spec)
+        assert (again.env, again.policy, again.ppo, again.runtime) == (spec.env, spec.policy, spec.ppo, spec.runtime)
+        for own, other in zip(vars(spec.window).items(), vars(again.window).items(), strict=True):
             if isinstance(own[1], np.ndarray) and own[1].ndim == 2:  # what stands behind the last session is nobody's
                 for row, other_row, length in zip(own[1], other[1], window.num_sessions, strict=True):
                     np.testing.assert_array_equal(row[:length], other_row[:length], strict=True)
@@ -188,16 +187,16 @@ def test_a_job_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, make_
             else:
                 assert own == other
     changed = replace(trainer.window, mark_prices=trainer.window.mark_prices + 1e-12)
-    prints = {trainer.job(SMALL, seed).fingerprint() for seed in (0, 1)}
+    prints = {fingerprint(trainer.spec(SMALL, seed)) for seed in (0, 1)}
     prints |= {
-        replace(trainer.job(SMALL), window=changed).fingerprint(),
-        replace(trainer.job(SMALL), validation=None).fingerprint(),
+        fingerprint(replace(trainer.spec(SMALL), window=changed)),
+        fingerprint(replace(trainer.spec(SMALL), validation=None)),
     }
     assert len(prints) == 4
 
 
 def test_another_number_of_processes_than_asked_for_is_an_error(trainer: Trainer, tmp_path: Path):
-    trainer.job(replace(SMALL, num_processes=2)).write(tmp_path)
+    write_spec(trainer.spec(replace(SMALL, num_processes=2)), tmp_path)
     with pytest.raises(DataError, match=r"in 2 processes .* but 1 were started"):
         work(tmp_path, rank=1)
 
@@ -254,7 +253,7 @@ def test_an_error_for_the_user_is_the_same_as_in_one_process(trainer: Trainer):
 def test_processes_end_with_a_killed_parent_and_the_next_one_goes_on(trainer: Trainer, tmp_path: Path):
     config = replace(SMALL, total_timesteps=32 * 12, checkpoint_interval=1, num_processes=2)
     expected, weights = trainer.finish(config)
-    trainer.job(config).write(tmp_path)
+    write_spec(trainer.spec(config), tmp_path)
     out, saved = tmp_path / "out", tmp_path / "saved"
     command = [sys.executable, "-c", TRAIN_A_JOB, str(tmp_path), str(out), str(saved)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -297,13 +296,13 @@ def test_stopped_and_resumed_gives_the_bits_of_an_uninterrupted_training(
     checkpoints.close()
 
 
-def on_machines(jobs: list[TrainingSpec], folder: Path) -> list[tuple[int, str, Path]]:
-    """Exit code, errors and output of each job, all at once, each as if on a machine of its own."""
+def on_machines(specs: list[TrainingSpec], folder: Path) -> list[tuple[int, str, Path]]:
+    """Exit code, errors and output of each training, all at once, each as if on a machine of its own."""
     running = []
-    for machine, job in enumerate(jobs):
+    for machine, spec in enumerate(specs):
         own = folder / str(machine)
         own.mkdir(parents=True)
-        job.write(own)
+        write_spec(spec, own)
         command = [sys.executable, "-c", TRAIN_A_JOB, str(own), str(own / "out")]
         running.append((subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True), own))
     return [(process.wait(300), process.stderr.read(), own / "out") for process, own in running]
@@ -316,7 +315,7 @@ def test_two_machines_train_as_one_process_does(trainer: Trainer, tmp_path: Path
         port = free.getsockname()[1]
     config = replace(SMALL, num_machines=2, rendezvous=f"127.0.0.1:{port}")
     (code, errors, out), (other_code, other_errors, other_out) = sorted(
-        on_machines([trainer.job(config)] * 2, tmp_path / "same"), key=lambda machine: machine[0]
+        on_machines([trainer.spec(config)] * 2, tmp_path / "same"), key=lambda machine: machine[0]
     )
     assert code == 0, errors
     rows, weights = json.loads(out.read_text())
@@ -324,7 +323,7 @@ def test_two_machines_train_as_one_process_does(trainer: Trainer, tmp_path: Path
     assert other_code == 1
     assert "ResultElsewhereError: the training is done; its policy" in other_errors
     assert not other_out.exists()
-    for code, errors, _ in on_machines([trainer.job(config, seed) for seed in (0, 1)], tmp_path / "different"):
+    for code, errors, _ in on_machines([trainer.spec(config, seed) for seed in (0, 1)], tmp_path / "different"):
         assert code == 1
         assert "DataError: the machines are not at the same training" in errors
 

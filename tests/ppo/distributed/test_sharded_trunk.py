@@ -40,8 +40,8 @@ for own in ([0, 9], [9, 0], [4, 2], [0, 0], [1, 1]):  # rows that each process r
     for policy in (model, copy):
         for at in range(own[rank]):
             (found,) = policy.trunk.compute([rows[at]])
-            equal.append(torch.equal(found.stem, expected[at].stem))
-            equal.append(torch.equal(found.leaves[(3, 4)], expected[at].leaves[(3, 4)]))
+            equal.append(torch.equal(found.prefix, expected[at].prefix))
+            equal.append(torch.equal(found.suffixes[(3, 4)], expected[at].suffixes[(3, 4)]))
     synchronizer.finish()
 parts = [w for layer in model.trunk.layers for w in layer.parameters()]
 learning = [w for w in model.parameters() if w.requires_grad]

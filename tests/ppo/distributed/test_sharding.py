@@ -27,15 +27,15 @@ from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed import sharding
 from flag_kedro.ppo.distributed.sharding import Shard
-from flag_kedro.ppo.history import without_wall_times
-from flag_kedro.ppo.learner import Metrics
+from flag_kedro.ppo.history import Metrics, without_wall_times
 from flag_kedro.ppo.trainer import Trainer, train
 
 MakeModel = Callable[[], ActorCritic]
 CPU = torch.device("cpu")
 PPO = PPOConfig(
     total_timesteps=96, num_envs=2, num_steps=8, gradient_accumulation_steps=2, minibatch_size=14, kl_coef=0.1,
-    update_epochs=2, learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True,
+    update_epochs=2, learning_rate=1e-3, reward_scale=100.0, validation_interval=2, stagger_starts=True, gamma=0.95,
+    gae_lambda=0.98, clip_vloss=True, ent_coef=0.05,
 )  # fmt: skip
 REINFORCE = replace(PPO, algorithm="reinforce", gae_lambda=1.0, minibatch_size=None, update_epochs=1)
 
@@ -108,10 +108,10 @@ class OneOf(Accelerator):
 
 def test_whole_prefixes_are_dealt_out_in_turn():
     prefixes = ["b", "b", "a", "c", "a", "d", "d", "e"]
-    assert [Shard(rank, 2).own(prefixes).tolist() for rank in (0, 1)] == [[0, 1, 3, 7], [2, 4, 5, 6]]
-    assert Shard(3, 6).own(prefixes).tolist() == [5, 6]
-    assert Shard(5, 6).own(prefixes).tolist() == []
-    assert Shard().own(prefixes).tolist() == list(range(8))
+    assert [Shard(rank, 2).rows_to_read(prefixes).tolist() for rank in (0, 1)] == [[0, 1, 3, 7], [2, 4, 5, 6]]
+    assert Shard(3, 6).rows_to_read(prefixes).tolist() == [5, 6]
+    assert Shard(5, 6).rows_to_read(prefixes).tolist() == []
+    assert Shard().rows_to_read(prefixes).tolist() == list(range(8))
 
 
 def test_elements_of_others_come_through_to_the_bit(meet: Callable[[int], Meeting]):
@@ -132,7 +132,7 @@ def test_gradients_add_up_and_a_missing_one_is_zero(meet: Callable[[int], Meetin
         frozen = nn.Parameter(torch.zeros(3), requires_grad=False)
         one.grad = None if rank == 2 else torch.tensor([1.0, 10.0 * rank])
         two.grad = torch.tensor([[100.0]]) if rank == 2 else None
-        Shard(rank, 3).add_gradients([one, frozen, two])
+        Shard(rank, 3).all_reduce_gradients([one, frozen, two])
         assert frozen.grad is None
         return [one.grad.tolist(), two.grad.tolist()]
 

@@ -1,19 +1,18 @@
-"""From raw columns of articles to the news table: whose they are, and when each counts as known."""
+"""Articles from raw columns: their symbols, their times, and when each becomes available."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import polars as pl
 
 from flag_kedro.data.calendar import available_from_date, exchange_zone
 from flag_kedro.data.config import NewsConfig
 from flag_kedro.data.files.parsing import our_columns, read_texts, read_times
-from flag_kedro.data.files.problems import Problem, let_go, listed, unreadable
+from flag_kedro.data.files.problems import Problem, broken_values, quarantine_rows, unreadable_values
 from flag_kedro.data.files.tables import ROW, compact, refuse
 from flag_kedro.data.schema import NEWS, UTC, Schema
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 KEY = "news.columns"
 TEXTS = ("headline", "body", "source", "url")
@@ -41,42 +40,68 @@ ARTICLES: Schema = {
 
 @dataclass(frozen=True)
 class Articles:
-    """What a file or a dataset holds about the wanted symbols."""
+    """Articles of a file or a dataset about the wanted symbols."""
 
     table: pl.DataFrame
     """Columns of `ARTICLES`, in the order they came."""
     rejected: pl.DataFrame
-    """Rows that were left out because the user asked for it: columns of `door.REJECTED`."""
+    """Rows that were left out because the user asked for it: columns of `validation.REJECTED`."""
     columns: dict[str, str]
     """Which of its columns they come from: ours to theirs."""
 
 
-def article_columns(news: NewsConfig, found: Sequence[str], place: str) -> dict[str, str]:
-    """Which column is which of ours; those of FNSPID are known.
+@dataclass(frozen=True)
+class ArticleCounts:
+    """How many articles have a time of day; fields as the data report has them."""
+
+    articles_with_time: int
+    articles_with_date_only: int
+    of_these_written_as_midnight: int
+    of_these_midnight_in_another_zone: int
+
+
+def article_columns(news: NewsConfig, table_columns: Sequence[str], table_name: str) -> dict[str, str]:
+    """Which column is which of ours; those of FNSPID need no mapping.
+
+    Args:
+        news: parameters.
+        table_columns: columns of the table or dataset.
+        table_name: for messages.
+
+    Returns:
+        Ours to theirs.
 
     Raises:
         DataError: as `our_columns`.
     """
-    known = not news.columns and {FNSPID[name] for name in ("published_at", "headline", "symbol")} <= set(found)
-    given = {name: theirs for name, theirs in FNSPID.items() if theirs in found} if known else news.columns
-    return our_columns(given, found, ("headline", "published_at"), ("symbol", "body", "source", "url"), place, KEY)
+    is_fnspid = not news.columns and {FNSPID[name] for name in ("published_at", "headline", "symbol")} <= set(
+        table_columns
+    )
+    mapping = (
+        {name: theirs for name, theirs in FNSPID.items() if theirs in table_columns} if is_fnspid else news.columns
+    )
+    return our_columns(
+        mapping, table_columns, ("headline", "published_at"), ("symbol", "body", "source", "url"), table_name, KEY
+    )
 
 
 def check_zone(timezone: str | None) -> None:
-    """Refuse a time zone that nobody knows.
+    """Refuse a time zone that is not in the IANA database.
 
     Raises:
-        DataError: naming it.
+        ParameterError: naming it.
     """
     if timezone is None:
         return
-    known = timezone != ""  # which polars takes for no zone
+    exists = timezone != ""  # which polars takes for no zone
     try:
         pl.Series([datetime(2020, 1, 1)]).dt.replace_time_zone(timezone)
     except pl.exceptions.PolarsError:
-        known = False
-    if not known:
-        raise DataError(f"news.timezone: no time zone {timezone!r}; use an IANA name such as America/New_York or UTC")
+        exists = False
+    if not exists:
+        raise ParameterError(
+            f"news.timezone: no time zone {timezone!r}; use an IANA name such as America/New_York or UTC"
+        )
 
 
 def take_articles(
@@ -84,26 +109,36 @@ def take_articles(
     symbols: pl.Series,
     columns: Mapping[str, str],
     timezone: str | None,
-    place: str,
+    table_name: str,
     *,
     quarantine: bool,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The articles of a piece, as `parse_articles`; with `quarantine` without those whose time cannot be read.
+    """The articles of a piece; with `quarantine` without those whose time cannot be read.
+
+    Args:
+        piece: as `parse_articles`.
+        symbols: as `parse_articles`.
+        columns: as `parse_articles`.
+        timezone: as `parse_articles`.
+        table_name: for messages.
+        quarantine: leave out rows that cannot be read instead of refusing all.
 
     Returns:
-        Columns of `ARTICLES`, and of `door.REJECTED`.
+        Columns of `ARTICLES`, and of `validation.REJECTED`.
 
     Raises:
         DataError: listing what cannot be read and may not be left out.
     """
-    parsed, problems = parse_articles(piece, symbols, columns, timezone, place)
-    kept, rejected, remaining = let_go("news", parsed, piece, columns["published_at"], problems, quarantine=quarantine)
+    parsed, problems = parse_articles(piece, symbols, columns, timezone, table_name)
+    articles, rejected, remaining = quarantine_rows(
+        "news", parsed, piece, columns["published_at"], problems, quarantine=quarantine
+    )
     refuse(remaining)
-    return compact(kept), rejected
+    return compact(articles), rejected
 
 
 def parse_articles(
-    piece: pl.DataFrame, symbols: pl.Series, columns: Mapping[str, str], timezone: str | None, place: str
+    piece: pl.DataFrame, symbols: pl.Series, columns: Mapping[str, str], timezone: str | None, table_name: str
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """Columns of `ARTICLES` for every row of `piece`, and what could not be read.
 
@@ -115,25 +150,28 @@ def parse_articles(
         symbols: whose article each row is.
         columns: ours to theirs.
         timezone: zone of times that do not say theirs.
-        place: the table, for messages.
+        table_name: for messages.
+
+    Raises:
+        DataError: when a column's type holds no times or no texts.
     """
     raw, rows = piece[columns["published_at"]], piece[ROW]
-    times = read_times(raw, place)
+    times = read_times(raw, table_name)
     clock = pl.col("wall") != pl.col("wall").dt.truncate("1d")
     times = times.with_columns(dated=~clock, midnight=~clock & pl.col("timed"))
     naive = times.select(~pl.col("dated") & pl.col("instant").is_null()).to_series().fill_null(False)
-    problems = unreadable(place, raw, rows, times["wall"], PUBLISHED)
+    problems = unreadable_values(table_name, raw, rows, times["wall"], PUBLISHED)
     if timezone is None:
         rule = "a time without its zone; set news.timezone to the zone it was written in, such as America/New_York"
-        problems += listed(place, raw, rows, naive, rule, single=False)
+        problems += broken_values(table_name, raw, rows, naive, rule, single=False)
     else:
         local = pl.col("wall").dt.replace_time_zone(timezone, ambiguous="latest", non_existent="null")
         times = times.with_columns(
             instant=pl.coalesce("instant", pl.when(naive).then(local.dt.convert_time_zone("UTC")))
         )
         rule = f"a time that {timezone} skipped when its clocks went forward; correct it or write its offset"
-        problems += listed(place, raw, rows, naive & times["instant"].is_null(), rule)
-    texts = {name: read_texts(piece[columns[name]], place) for name in TEXTS if name in columns}
+        problems += broken_values(table_name, raw, rows, naive & times["instant"].is_null(), rule)
+    texts = {name: read_texts(piece[columns[name]], table_name) for name in TEXTS if name in columns}
     table = times.with_columns(symbols.alias("symbol"), *(text.alias(name) for name, text in texts.items()))
     absent = [pl.lit(None, dtype=pl.String).alias(name) for name in TEXTS if name not in columns]
     return table.with_columns(absent).select(list(ARTICLES)), problems
@@ -141,7 +179,7 @@ def parse_articles(
 
 def time_articles(
     articles: pl.DataFrame, date_only: str, timezone: str | None, calendar_of: Callable[[str], str]
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+) -> tuple[pl.DataFrame, ArticleCounts]:
     """The news table: an article with a time is available at that time, one with a date as `date_only` says.
 
     A time that is midnight in `timezone` or where the symbol is traded counts as that date: exports turn dates into
@@ -158,24 +196,27 @@ def time_articles(
 
     Raises:
         DataError: when an exchange has no session near the date of an article.
+        ParameterError: when exchange_calendars does not know a calendar.
     """
     calendars = {symbol: calendar_of(symbol) for symbol in articles["symbol"].unique(maintain_order=True)}
     midnight = pl.col("wall").dt.replace_time_zone("UTC")
     articles = articles.with_columns(published_at=pl.coalesce("instant", midnight))
     parts = []
     for calendar in dict.fromkeys(calendars.values()):
-        own = articles.filter(pl.col("symbol").is_in([symbol for symbol in calendars if calendars[symbol] == calendar]))
+        on_calendar = articles.filter(
+            pl.col("symbol").is_in([symbol for symbol in calendars if calendars[symbol] == calendar])
+        )
         for zone in filter(None, (timezone, exchange_zone(calendar))):
-            own = _midnights_as_dates(own, zone)
-        parts.append(_with_availability(own, calendar, date_only))
+            on_calendar = _midnights_as_dates(on_calendar, zone)
+        parts.append(_with_availability(on_calendar, calendar, date_only))
     table = pl.concat(parts or [articles.with_columns(available_at="published_at")])
     num_written, num_dated = int(articles["dated"].sum()), int(table["dated"].sum())
-    counts = {
-        "articles_with_time": table.height - num_dated,
-        "articles_with_date_only": num_dated,
-        "of_these_written_as_midnight": int(articles["midnight"].sum()),
-        "of_these_midnight_in_another_zone": num_dated - num_written,
-    }
+    counts = ArticleCounts(
+        articles_with_time=table.height - num_dated,
+        articles_with_date_only=num_dated,
+        of_these_written_as_midnight=int(articles["midnight"].sum()),
+        of_these_midnight_in_another_zone=num_dated - num_written,
+    )
     return table.select(list(NEWS)).cast(NEWS), counts  # type: ignore[arg-type]
 
 
@@ -183,18 +224,20 @@ def _with_availability(articles: pl.DataFrame, calendar: str, date_only: str) ->
     """Articles with times, then those with dates, each with `available_at`."""
     timed, dated = articles.filter(~pl.col("dated").fill_null(False)), articles.filter("dated")
     dates = dated["wall"].dt.date()
-    known = available_from_date(dates, calendar, date_only)
-    if known.null_count():
+    usable_from = available_from_date(dates, calendar, date_only)
+    if usable_from.null_count():
         raise DataError(
-            f"news: {calendar} has no session soon after {dates.filter(known.is_null())[0]}, so that an article of "
-            "that date never becomes known; leave it out, or give its time"
+            f"news: {calendar} has no session soon after {dates.filter(usable_from.is_null())[0]}, so that an "
+            "article of that date never becomes known; leave it out, or give its time"
         )
-    late = dated.with_columns(available_at=pl.max_horizontal(known, "published_at"))
+    late = dated.with_columns(available_at=pl.max_horizontal(usable_from, "published_at"))
     return pl.concat([timed.with_columns(available_at="published_at"), late])
 
 
 def _midnights_as_dates(articles: pl.DataFrame, zone: str) -> pl.DataFrame:
     """`articles` of which those with a time that is midnight in `zone` carry the date there."""
     local = pl.col("instant").dt.convert_time_zone(zone).dt.replace_time_zone(None)
-    found = (~pl.col("dated") & (local == local.dt.truncate("1d"))).fill_null(False)
-    return articles.with_columns(wall=pl.when(found).then(local).otherwise("wall"), dated=pl.col("dated") | found)
+    is_midnight = (~pl.col("dated") & (local == local.dt.truncate("1d"))).fill_null(False)
+    return articles.with_columns(
+        wall=pl.when(is_midnight).then(local).otherwise("wall"), dated=pl.col("dated") | is_midnight
+    )

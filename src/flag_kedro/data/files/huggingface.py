@@ -16,7 +16,7 @@ from flag_kedro.data.files.articles import ARTICLES, KEY, Articles, article_colu
 from flag_kedro.data.files.parsing import read_texts
 from flag_kedro.data.files.tables import ROW
 from flag_kedro.data.validation import REJECTED
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, FlagError, ParameterError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def pinned(news: NewsConfig) -> tuple[NewsConfig, str | None]:
     """`news` at the commit that its dataset on the hub has now, and that commit; a local one has none.
 
     Raises:
-        DataError: when the extra is not installed or the hub cannot be asked.
+        ParameterError: when the extra is not installed.
+        DataError: when the hub cannot be asked.
     """
     path = str(news.path)
     file = HUB_FILE.fullmatch(path)
@@ -57,36 +58,43 @@ def stream_articles(news: NewsConfig, wanted: Sequence[str], *, quarantine: bool
     code of it is run.
 
     Raises:
-        DataError: when the extra is not installed, the dataset cannot be reached or read, or lacks a column.
+        ParameterError: when the extra is not installed, or `news.revision` is given for a single file.
+        DataError: when the dataset cannot be reached or read, or lacks a column.
     """
-    place = f"{news.path} ({news.split})"
+    table_name = f"{news.path} ({news.split})"
     with _named_errors(news):
         dataset = _open(news)
-        found = dataset.column_names or list(next(iter(dataset), {}))
-    if not found:
-        raise DataError(f"{place} holds no row")
-    columns = article_columns(news, found, place)
+        column_names = dataset.column_names or list(next(iter(dataset), {}))
+    if not column_names:
+        raise DataError(f"{table_name} holds no row")
+    columns = article_columns(news, column_names, table_name)
     if "symbol" not in columns:
         raise DataError(
-            f"{place} has no column of symbols; it has {', '.join(found)}. Say which it is: {KEY}.symbol=THEIRS"
+            f"{table_name} has no column of symbols; it has {', '.join(column_names)}. "
+            f"Say which it is: {KEY}.symbol=THEIRS"
         )
     parts, left_out, num_rows, num_kept = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)], 0, 0
     for batch in _batches(dataset, list(dict.fromkeys(columns.values())), news):
         piece = batch.with_row_index(ROW, num_rows + 1)
-        symbols = read_texts(piece[columns["symbol"]], place).str.strip_chars().str.to_uppercase()
-        mine = symbols.is_in(wanted).fill_null(False)
+        symbols = read_texts(piece[columns["symbol"]], table_name).str.strip_chars().str.to_uppercase()
+        is_wanted = symbols.is_in(wanted).fill_null(False)
         part, rejected = take_articles(
-            piece.filter(mine), symbols.filter(mine), columns, news.timezone, place, quarantine=quarantine
+            piece.filter(is_wanted),
+            symbols.filter(is_wanted),
+            columns,
+            news.timezone,
+            table_name,
+            quarantine=quarantine,
         )
         parts.append(part)
         left_out.append(rejected)
         num_kept += part.height
         if num_rows // LOG_ROWS != (num_rows + batch.height) // LOG_ROWS:
-            logger.info("%s: %d rows read, %d articles kept", place, num_rows + batch.height, num_kept)
+            logger.info("%s: %d rows read, %d articles kept", table_name, num_rows + batch.height, num_kept)
         num_rows += batch.height
     if not num_rows:
-        raise DataError(f"{place} holds no row")
-    logger.info("%s: all %d rows read, %d articles kept", place, num_rows, num_kept)
+        raise DataError(f"{table_name} holds no row")
+    logger.info("%s: all %d rows read, %d articles kept", table_name, num_rows, num_kept)
     return Articles(pl.concat(parts), pl.concat(left_out), columns)
 
 
@@ -98,7 +106,7 @@ def _open(news: NewsConfig) -> Any:
     if builder is None:
         return load_dataset(path, split=news.split, revision=news.revision, streaming=True)
     if news.revision is not None:
-        raise DataError(
+        raise ParameterError(
             f"news.revision is {news.revision}, but news.path names a file; write it into the path, as in "
             f"hf://datasets/OWNER/NAME@{news.revision}/FILE"
         )
@@ -116,7 +124,7 @@ def _installed() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise DataError(
+        raise ParameterError(
             "news.source is huggingface: install its library, pip install 'flag_kedro[huggingface]'"
         ) from error
 
@@ -126,12 +134,12 @@ def _named_errors(news: NewsConfig) -> Iterator[None]:
     """Name the dataset in whatever the library says, and the way out."""
     try:
         yield
-    except DataError:
+    except FlagError:
         raise
     except Exception as error:  # the library passes on those of every format and every transport
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:400]
         raise DataError(
             f"news.path: the dataset {news.path} (split {news.split}, revision {news.revision or 'newest'}) cannot be "
-            f"read: {said}. Check its name, news.split, news.revision and the connection; or download it and give the "
-            "folder of its files (csv, parquet or jsonl) as news.path, or set news.source to files"
+            f"read: {message}. Check its name, news.split, news.revision and the connection; or download it and give "
+            "the folder of its files (csv, parquet or jsonl) as news.path, or set news.source to files"
         ) from error

@@ -1,6 +1,7 @@
 """Articles that do not come from the source of prices: a user's own tables, or a dataset of Hugging Face."""
 
 from collections.abc import Callable, Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from flag_kedro.data.files.articles import (
     time_articles,
 )
 from flag_kedro.data.files.huggingface import pinned, stream_articles
-from flag_kedro.data.files.prices import foreign, symbol_of
+from flag_kedro.data.files.prices import holds_other_symbol, symbol_of
 from flag_kedro.data.files.tables import find_tables, gather, open_table, pieces
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.validation import REJECTED
@@ -26,7 +27,7 @@ from flag_kedro.data.validation import REJECTED
 def read_news(
     news: NewsConfig, symbols: Collection[str], calendar_of: Callable[[str], str], *, quarantine: bool
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Articles about `symbols` from where `news.source` says, and facts about them for the data report.
+    """Articles about `symbols` from `news.source`, and facts about them for the data report.
 
     Args:
         news: parameters; `news.source` is not `own`.
@@ -36,10 +37,11 @@ def read_news(
 
     Returns:
         Columns of `NEWS`, in no particular order, texts as they came; what was left out, in the columns of
-        `door.REJECTED`; and the facts.
+        `validation.REJECTED`; and the facts.
 
     Raises:
-        DataError: listing what cannot be put into our columns.
+        DataError: listing what cannot be put into our columns, or when a file or the dataset cannot be read.
+        ParameterError: when `news.path`, `news.timezone` or `news.revision` does not fit, or an extra is not installed.
     """
     if news.source == "none":
         return pl.DataFrame(schema=NEWS), pl.DataFrame(schema=REJECTED), {"news": {"source": "none"}}
@@ -61,7 +63,7 @@ def read_news(
     if not news.columns and columns.items() <= FNSPID.items():
         facts["columns"] = f"FNSPID's: {', '.join(f'{ours}={theirs}' for ours, theirs in columns.items())}"
     silent = sorted(set(wanted) - set(table["symbol"].unique()))
-    return table, rejected, {"news": facts | counts | {"symbols_without_articles": silent}}
+    return table, rejected, {"news": facts | asdict(counts) | {"symbols_without_articles": silent}}
 
 
 def _read_table(path: Path, news: NewsConfig, wanted: list[str], *, quarantine: bool) -> Articles:
@@ -69,14 +71,14 @@ def _read_table(path: Path, news: NewsConfig, wanted: list[str], *, quarantine: 
     table = open_table(path)
     columns = article_columns(news, table.columns, str(path))
     parts, left_out = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)]
-    if foreign(table, columns.get("symbol"), wanted):
+    if holds_other_symbol(table, columns.get("symbol"), wanted):
         return Articles(parts[0], left_out[0], columns)
     for piece in pieces(table, list(columns.values()), breaking=(columns.get("body", ""),)):
         symbols = symbol_of(table, piece, columns.get("symbol"))
-        mine = symbols.is_in(wanted).fill_null(False)
-        found, rejected = take_articles(
-            piece.filter(mine), symbols.filter(mine), columns, news.timezone, str(path), quarantine=quarantine
+        is_wanted = symbols.is_in(wanted).fill_null(False)
+        articles, rejected = take_articles(
+            piece.filter(is_wanted), symbols.filter(is_wanted), columns, news.timezone, str(path), quarantine=quarantine
         )
-        parts.append(found)
+        parts.append(articles)
         left_out.append(rejected)
     return Articles(pl.concat(parts), pl.concat(left_out), columns)

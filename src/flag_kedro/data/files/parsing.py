@@ -16,7 +16,7 @@ OTHER_NAMES = {
 }
 """What others call our columns; only hints come of it."""
 YEARS = (1950, 2100)
-"""Dates outside are mangled ones."""
+"""First year of a plausible date, and the one after the last."""
 WALL = pl.Datetime("us")
 TIME = (
     r"(?i)^(\d{4})([-/]?)(\d{2})[-/]?(\d{2})"
@@ -40,41 +40,50 @@ GROUPS = (
 
 
 def our_columns(
-    given: Mapping[str, str], found: Sequence[str], needed: Sequence[str], optional: Sequence[str], place: str, key: str
+    mapping: Mapping[str, str],
+    table_columns: Sequence[str],
+    needed: Sequence[str],
+    optional: Sequence[str],
+    table_name: str,
+    key: str,
 ) -> dict[str, str]:
     """Which column of a table is which of ours; optional ones that are absent are left out.
 
     Args:
-        given: the user's mapping, ours to theirs.
-        found: columns of the table.
+        mapping: the user's, ours to theirs.
+        table_columns: columns of the table.
         needed: ours that must be there.
         optional: ours that may be absent unless the user named them.
-        place: the table, for messages.
+        table_name: for messages.
         key: the parameter of the mapping, for messages.
 
     Raises:
         DataError: when a column is unknown or absent, with the likely one.
     """
-    if unknown := sorted(set(given) - {*needed, *optional}):
+    if unknown := sorted(set(mapping) - {*needed, *optional}):
         raise DataError(f"{key}: {', '.join(unknown)} is none of our columns ({', '.join([*needed, *optional])})")
-    chosen = {name: given.get(name, name) for name in (*needed, *optional)}
-    absent = [name for name, theirs in chosen.items() if theirs not in found and (name in needed or name in given)]
+    chosen = {name: mapping.get(name, name) for name in (*needed, *optional)}
+    absent = [
+        name for name, theirs in chosen.items() if theirs not in table_columns and (name in needed or name in mapping)
+    ]
     if absent:
         lacks = ", ".join(chosen[name] if chosen[name] == name else f"{chosen[name]} ({name})" for name in absent)
-        likely = [f"{name}={theirs}" for name in absent if (theirs := _likely(name, found))]
+        likely = [f"{name}={theirs}" for name in absent if (theirs := _likely(name, table_columns))]
         hint = ",".join(f"{key}.{pair}" for pair in likely) or f"{key}.{absent[0]}=THEIR_NAME"
-        raise DataError(f"{place} has no column {lacks}; it has {', '.join(map(repr, found))}. Say which it is: {hint}")
-    return {name: theirs for name, theirs in chosen.items() if theirs in found}
+        raise DataError(
+            f"{table_name} has no column {lacks}; it has {', '.join(map(repr, table_columns))}. Say which it is: {hint}"
+        )
+    return {name: theirs for name, theirs in chosen.items() if theirs in table_columns}
 
 
-def _likely(name: str, found: Sequence[str]) -> str | None:
+def _likely(name: str, table_columns: Sequence[str]) -> str | None:
     """The column that is probably ours, for a hint."""
-    alike = {"".join(filter(str.isalnum, theirs.lower())): theirs for theirs in found}
+    alike = {"".join(filter(str.isalnum, theirs.lower())): theirs for theirs in table_columns}
     names = (name.replace("_", ""), *OTHER_NAMES.get(name, ()))
     return next((alike[other] for other in names if other in alike), None)
 
 
-def read_numbers(raw: pl.Series, place: str) -> pl.Series:
+def read_numbers(raw: pl.Series, table_name: str) -> pl.Series:
     """Floats; null where the raw value is null or, in text, no number.
 
     Raises:
@@ -84,10 +93,10 @@ def read_numbers(raw: pl.Series, place: str) -> pl.Series:
         return raw.str.strip_chars().cast(pl.Float64, strict=False)
     if raw.dtype.is_numeric() or raw.dtype == pl.Null:
         return raw.cast(pl.Float64, strict=False)
-    raise DataError(f"{place}: {raw.name} is of type {raw.dtype}, where numbers belong")
+    raise DataError(f"{table_name}: {raw.name} is of type {raw.dtype}, where numbers belong")
 
 
-def read_texts(raw: pl.Series, place: str) -> pl.Series:
+def read_texts(raw: pl.Series, table_name: str) -> pl.Series:
     """Texts as they came; an empty one is null.
 
     Raises:
@@ -97,10 +106,10 @@ def read_texts(raw: pl.Series, place: str) -> pl.Series:
     if raw.dtype == pl.String or empty or isinstance(raw.dtype, pl.Categorical | pl.Enum):
         texts = pl.repeat(None, len(raw), dtype=pl.String, eager=True) if empty else raw.cast(pl.String)
         return texts.alias(raw.name).set(texts == "", None)
-    raise DataError(f"{place}: {raw.name} is of type {raw.dtype}, where text belongs")
+    raise DataError(f"{table_name}: {raw.name} is of type {raw.dtype}, where text belongs")
 
 
-def read_times(raw: pl.Series, place: str) -> pl.DataFrame:
+def read_times(raw: pl.Series, table_name: str) -> pl.DataFrame:
     """Dates and times as they are written.
 
     Returns:
@@ -128,9 +137,9 @@ def read_times(raw: pl.Series, place: str) -> pl.DataFrame:
             instant=instant,
         )
     else:
-        raise DataError(f"{place}: {raw.name} is of type {raw.dtype}, where dates or times belong")
-    known = pl.col("wall").dt.year().is_between(*YEARS, closed="left")
-    return times.select(pl.when(known).then(pl.col(name)).alias(name) for name in ("wall", "timed", "instant"))
+        raise DataError(f"{table_name}: {raw.name} is of type {raw.dtype}, where dates or times belong")
+    in_range = pl.col("wall").dt.year().is_between(*YEARS, closed="left")
+    return times.select(pl.when(in_range).then(pl.col(name)).alias(name) for name in ("wall", "timed", "instant"))
 
 
 def _written_times(times: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from flag_kedro.data.calendar import exchange_sessions, exchange_zone
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.files.parsing import our_columns, read_numbers, read_texts, read_times
-from flag_kedro.data.files.problems import Problem, let_go, listed, unreadable
+from flag_kedro.data.files.problems import Problem, broken_values, quarantine_rows, unreadable_values
 from flag_kedro.data.files.tables import ROW, Table, find_tables, gather, open_table, pieces, refuse
 from flag_kedro.data.schema import NEWS, PRICES, UTC
 from flag_kedro.data.source import Raw
@@ -50,16 +50,17 @@ def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) ->
     Raises:
         DataError: listing what cannot be put into our columns, by file, row and column; or a wanted symbol without
             rows.
+        ParameterError: when `data.path` names no table.
     """
     assert data.path is not None  # DataConfig requires it for this source
     paths = find_tables(data.path, "data.path")
     tables = gather(paths, lambda path: _read_prices(path, data, files, calendar_of))
     prices, rejected = pl.concat(table for table, _ in tables), pl.concat(left_out for _, left_out in tables)
-    if lacking := sorted(set(data.symbols or ()) - set(prices["symbol"].unique())):
-        there = _symbols_of(paths, files)
+    if missing := sorted(set(data.symbols or ()) - set(prices["symbol"].unique())):
+        available = _symbols_of(paths, files)
         raise DataError(
-            f"data.symbols: no prices of {' '.join(lacking)} in {data.path}; there are {' '.join(there[:100])}"
-            + (f" and {len(there) - 100} more" if len(there) > 100 else "")
+            f"data.symbols: no prices of {' '.join(missing)} in {data.path}; there are {' '.join(available[:100])}"
+            + (f" and {len(available) - 100} more" if len(available) > 100 else "")
         )
     names = {symbol.upper(): (name,) for symbol, name in files.names.items()}
     report = {
@@ -70,14 +71,18 @@ def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) ->
 
 
 def symbol_of(table: Table, piece: pl.DataFrame, column: str | None) -> pl.Series:
-    """Symbols of the rows as we write them; without a symbol column the file's name is the symbol."""
+    """Symbols of the rows in capitals; without a symbol column the file's name is the symbol.
+
+    Raises:
+        DataError: when the column's type holds no texts.
+    """
     if column is None:
         return pl.repeat(table.stem.strip().upper(), piece.height, dtype=pl.String, eager=True).alias("symbol")
     return read_texts(piece[column], str(table.path)).str.strip_chars().str.to_uppercase().alias("symbol")
 
 
-def foreign(table: Table, column: str | None, wanted: Sequence[str] | None) -> bool:
-    """Whether the file's name says that it holds no wanted symbol."""
+def holds_other_symbol(table: Table, column: str | None, wanted: Sequence[str] | None) -> bool:
+    """Whether the file's name is its symbol, and none of the `wanted`."""
     return column is None and wanted is not None and table.stem.strip().upper() not in wanted
 
 
@@ -100,15 +105,15 @@ def _read_prices(
     table = open_table(path)
     columns = _columns_of(table, files)
     parts, left_out, problems = [_no_rows()], [pl.DataFrame(schema=REJECTED)], []
-    if not foreign(table, columns.get("symbol"), data.symbols):
+    if not holds_other_symbol(table, columns.get("symbol"), data.symbols):
         for piece in pieces(table, list(columns.values())):
             symbols = symbol_of(table, piece, columns.get("symbol"))
             if data.symbols is not None:
-                mine = symbols.is_in(data.symbols).fill_null(False)
-                piece, symbols = piece.filter(mine), symbols.filter(mine)
-            part, found = _parse_piece(table, piece, symbols, columns, calendar_of)
-            part, rejected, remaining = let_go(
-                "prices", part, piece, columns["session"], found, quarantine=data.quarantine
+                is_wanted = symbols.is_in(data.symbols).fill_null(False)
+                piece, symbols = piece.filter(is_wanted), symbols.filter(is_wanted)
+            part, piece_problems = _parse_piece(table, piece, symbols, columns, calendar_of)
+            part, rejected, remaining = quarantine_rows(
+                "prices", part, piece, columns["session"], piece_problems, quarantine=data.quarantine
             )
             parts.append(part)
             left_out.append(rejected)
@@ -122,24 +127,24 @@ def _read_prices(
 
 
 def _no_rows() -> pl.DataFrame:
-    kept = {name: kind for name, kind in PRICES.items() if name != "available_at"}
-    return pl.DataFrame(schema={ROW: pl.UInt32, **kept})
+    columns = {name: kind for name, kind in PRICES.items() if name != "available_at"}
+    return pl.DataFrame(schema={ROW: pl.UInt32, **columns})
 
 
 def _parse_piece(
     table: Table, piece: pl.DataFrame, symbols: pl.Series, columns: dict[str, str], calendar_of: CalendarOf
 ) -> tuple[pl.DataFrame, list[Problem]]:
-    place = str(table.path)
+    table_name = str(table.path)
     rows = piece[ROW].cast(pl.UInt32)
-    problems = listed(place, symbols, rows, symbols.is_null(), "has no symbol")
-    sessions, found = _sessions(table, piece[columns["session"]], rows, symbols, calendar_of)
-    problems += found
+    problems = broken_values(table_name, symbols, rows, symbols.is_null(), "has no symbol")
+    sessions, session_problems = _sessions(table, piece[columns["session"]], rows, symbols, calendar_of)
+    problems += session_problems
     parsed = {ROW: rows, "symbol": symbols, "session": sessions}
     for name in NUMBERS:
         if name in columns:
             raw = piece[columns[name]]
-            parsed[name] = read_numbers(raw, place).alias(name)
-            problems += unreadable(place, raw, rows, parsed[name], PRICE_NUMBER)
+            parsed[name] = read_numbers(raw, table_name).alias(name)
+            problems += unreadable_values(table_name, raw, rows, parsed[name], PRICE_NUMBER)
     filled = pl.DataFrame(parsed)
     absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in NUMBERS if name not in columns]
     return filled.with_columns(absent).select(_no_rows().columns), problems
@@ -150,10 +155,10 @@ def _sessions(
 ) -> tuple[pl.Series, list[Problem]]:
     """Dates of sessions, null where a problem is listed."""
     times = read_times(raw, str(table.path)).with_columns(symbol=symbols)
-    problems = listed(table.path, raw, rows, raw.is_null(), f"has no {raw.name}")
-    problems += unreadable(table.path, raw, rows, times["wall"], PRICE_SESSION)
+    problems = broken_values(table.path, raw, rows, raw.is_null(), f"has no {raw.name}")
+    problems += unreadable_values(table.path, raw, rows, times["wall"], PRICE_SESSION)
     naive = times.select((pl.col("wall") != pl.col("wall").dt.truncate("1d")) & pl.col("instant").is_null())
-    problems += listed(
+    problems += broken_values(
         table.path,
         raw,
         rows,
@@ -165,7 +170,7 @@ def _sessions(
     if times["instant"].null_count() < times.height:
         sessions = _local_dates(times, calendar_of)
         astray = _utc_midnight(times) & (sessions != times["instant"].dt.date())
-        problems += listed(
+        problems += broken_values(
             table.path,
             raw,
             rows,
@@ -181,9 +186,11 @@ def _local_dates(times: pl.DataFrame, calendar_of: CalendarOf) -> pl.Series:
     zones = {symbol: exchange_zone(calendar_of(symbol)) for symbol in times["symbol"].drop_nulls().unique()}
     local = pl.col("wall").dt.date()
     for zone in sorted(set(zones.values())):
-        own = [symbol for symbol in zones if zones[symbol] == zone]
-        there = pl.col("instant").dt.convert_time_zone(zone).dt.date()
-        local = pl.when(pl.col("symbol").is_in(own) & pl.col("instant").is_not_null()).then(there).otherwise(local)
+        symbols = [symbol for symbol in zones if zones[symbol] == zone]
+        local_date = pl.col("instant").dt.convert_time_zone(zone).dt.date()
+        local = (
+            pl.when(pl.col("symbol").is_in(symbols) & pl.col("instant").is_not_null()).then(local_date).otherwise(local)
+        )
     return times.select(session=local).to_series()
 
 
@@ -209,16 +216,16 @@ def _mangled_order(table: Table, prices: pl.DataFrame) -> list[str]:
 
 def _symbols_of(paths: Sequence[Path], files: FilesConfig) -> list[str]:
     """Every symbol in the files."""
-    found: set[str] = set()
+    symbols: set[str] = set()
     for path in paths:
         table = open_table(path)
         column = _columns_of(table, files).get("symbol")
         if column is None:
-            found.add(table.stem.strip().upper())
+            symbols.add(table.stem.strip().upper())
         else:
             for piece in pieces(table, [column]):
-                found |= set(symbol_of(table, piece, column).drop_nulls().unique())
-    return sorted(found)
+                symbols |= set(symbol_of(table, piece, column).drop_nulls().unique())
+    return sorted(symbols)
 
 
 def _with_closes(prices: pl.DataFrame, calendar_of: CalendarOf) -> pl.DataFrame:
@@ -226,8 +233,10 @@ def _with_closes(prices: pl.DataFrame, calendar_of: CalendarOf) -> pl.DataFrame:
     calendars = {symbol: calendar_of(symbol) for symbol in prices["symbol"].unique(maintain_order=True)}
     parts = [prices.clear().with_columns(available_at=pl.lit(None, dtype=UTC))]
     for calendar in dict.fromkeys(calendars.values()):
-        own = prices.filter(pl.col("symbol").is_in([symbol for symbol in calendars if calendars[symbol] == calendar]))
-        sessions = exchange_sessions(calendar, own["session"].min(), own["session"].max())  # type: ignore[arg-type]
+        on_calendar = prices.filter(
+            pl.col("symbol").is_in([symbol for symbol in calendars if calendars[symbol] == calendar])
+        )
+        sessions = exchange_sessions(calendar, on_calendar["session"].min(), on_calendar["session"].max())  # type: ignore[arg-type]
         closes = sessions.select("session", available_at="closes_at")
-        parts.append(own.join(closes, on="session", how="left", maintain_order="left"))
+        parts.append(on_calendar.join(closes, on="session", how="left", maintain_order="left"))
     return pl.concat(parts).select(*PRICES)

@@ -19,7 +19,7 @@ from typing import IO, TypeVar, cast
 import polars as pl
 
 from flag_kedro.data.schema import SHOWN
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 KINDS = (".csv", ".csv.gz", ".parquet", ".jsonl", ".ndjson")
 BLOCK_BYTES = 1 << 22
@@ -57,27 +57,29 @@ def find_tables(path: str, key: str) -> tuple[Path, ...]:
         key: the parameter it comes from, for messages.
 
     Raises:
-        DataError: when there is none, or one that is no table.
+        ParameterError: when there is none, one that is no table, or a folder that may not be read.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        if not os.access(place, os.R_OK | os.X_OK):
-            raise DataError(f"{key}: the folder {place.absolute()} may not be read; change its permissions")
-        found = [file for file in place.iterdir() if _kind(file) and file.is_file() and not file.name.startswith(".")]
-        if not found:
-            raise DataError(f"{key}: the folder {place.absolute()} holds no table ({', '.join(KINDS)})")
+    location = Path(path).expanduser()
+    if location.is_dir():
+        if not os.access(location, os.R_OK | os.X_OK):
+            raise ParameterError(f"{key}: the folder {location.absolute()} may not be read; change its permissions")
+        files = [
+            file for file in location.iterdir() if _kind(file) and file.is_file() and not file.name.startswith(".")
+        ]
+        if not files:
+            raise ParameterError(f"{key}: the folder {location.absolute()} holds no table ({', '.join(KINDS)})")
     else:
-        found = [file for file in map(Path, glob.glob(str(place), recursive=True)) if file.is_file()]
-        found = found or ([place] if place.is_file() else [])
-        if not found:
-            raise DataError(
-                f"{key}: {place.absolute()} is neither a file nor a folder, and no file fits it as a pattern"
+        files = [file for file in map(Path, glob.glob(str(location), recursive=True)) if file.is_file()]
+        files = files or ([location] if location.is_file() else [])
+        if not files:
+            raise ParameterError(
+                f"{key}: {location.absolute()} is neither a file nor a folder, and no file fits it as a pattern"
             )
-        if strangers := [str(file) for file in found if not _kind(file)]:
-            raise DataError(
-                f"{key}: {', '.join(strangers[:SHOWN])} is no table; the name must end in {', '.join(KINDS)}"
+        if not_tables := [str(file) for file in files if not _kind(file)]:
+            raise ParameterError(
+                f"{key}: {', '.join(not_tables[:SHOWN])} is no table; the name must end in {', '.join(KINDS)}"
             )
-    return tuple(sorted(found))
+    return tuple(sorted(files))
 
 
 def open_table(path: Path) -> Table:
@@ -110,6 +112,11 @@ def pieces(table: Table, names: Sequence[str], breaking: Collection[str] = ()) -
 
     Columns of CSV and JSON Lines are text, an empty field is null; those of Parquet have their own types. `ROW` counts
     from 1; in CSV the header is row 1, as spreadsheets count.
+
+    Args:
+        table: the file.
+        names: columns to read.
+        breaking: those that may hold line breaks.
 
     Raises:
         DataError: when the file breaks its own format, has nested values or stray line breaks, or has no row.
@@ -144,7 +151,7 @@ def gather(paths: Sequence[Path], read: Callable[[Path], Read]) -> list[Read]:
     for path in paths:
         try:
             tables.append(read(path))
-        except DataError as error:
+        except (DataError, ParameterError) as error:
             problems += str(error).split("\n")
     refuse(problems)
     return tables
@@ -156,7 +163,11 @@ def compact(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Raise a DataError that lists `problems`, if there are any."""
+    """Raise if there are any `problems`.
+
+    Raises:
+        DataError: listing the first `SHOWN` and counting the rest.
+    """
     if problems:
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise DataError("\n".join([*problems[:SHOWN], *more]))
@@ -177,9 +188,9 @@ def _named_errors(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        said = " ".join(str(error).split())[:300]
-        hint = next((way_out for sign, way_out in WAYS_OUT.items() if sign in said), "")
-        raise DataError(f"{path} cannot be read as {_kind(path)}: {said}{hint}") from error
+        message = " ".join(str(error).split())[:300]
+        hint = next((way_out for sign, way_out in WAYS_OUT.items() if sign in message), "")
+        raise DataError(f"{path} cannot be read as {_kind(path)}: {message}{hint}") from error
     except pl.exceptions.PanicException as error:
         raise DataError(f"{path} cannot be read as {_kind(path)}: it is damaged ({str(error)[:200]})") from error
 
@@ -189,7 +200,7 @@ def _open_bytes(path: Path) -> IO[bytes]:
 
 
 def _csv_columns(path: Path) -> tuple[str, ...]:
-    """The header, once the whole file closes every quotation mark it opens, at the end of a field."""
+    """The header, once every quotation mark of the file is closed, at the end of a field."""
     with _open_bytes(path) as file:
         quotes = sum(block.count(b'"') for block in iter(lambda: file.read(BLOCK_BYTES), b""))
     if quotes % 2:
@@ -318,12 +329,12 @@ def _json_object(path: Path, number: int, line: str) -> dict[str, object]:
     if not line.strip():
         return {}
     try:
-        found = json.loads(line, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(line, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} line {number} is not JSON: {error}; found {line.strip()[:80]!r}") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise DataError(f"{path} line {number} is no JSON object: {line.strip()[:80]!r}; write one object a line")
-    return found
+    return value
 
 
 def _finite(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Whether what Yahoo answered can be prices."""
+"""Which of the prices in Yahoo's answer are sound."""
 
 import logging
 from datetime import datetime
@@ -39,18 +39,18 @@ def checked_rows(
         DataError: when a day is no session.
     """
     running = sessions.filter(pl.col("closes_at") > now)["session"]
-    told = rows.filter(~pl.all_horizontal(pl.col(name).is_null() for name in QUOTES)).sort("session")
-    told = told if running.is_empty() else told.filter(pl.col("session") < running[0])
-    strange = told.join(sessions, on="session", how="anti")["session"]
-    if len(strange):
+    priced = rows.filter(~pl.all_horizontal(pl.col(name).is_null() for name in QUOTES)).sort("session")
+    priced = priced if running.is_empty() else priced.filter(pl.col("session") < running[0])
+    off_calendar = priced.join(sessions, on="session", how="anti")["session"]
+    if len(off_calendar):
         raise DataError(
-            f"{symbol}: prices on {len(strange)} day(s) that are no session of {calendar}, first {strange[0]}; give "
-            "data.calendar the symbol's own exchange"
+            f"{symbol}: prices on {len(off_calendar)} day(s) that are no session of {calendar}, first "
+            f"{off_calendar[0]}; give data.calendar the symbol's own exchange"
         )
-    unsound = told.filter(~is_sound())
+    unsound = priced.filter(~is_sound())
     if unsound.is_empty():
-        return told, None
-    found = ", ".join(f"{name} {unsound[name][0]}" for name in QUOTES)
-    wrong = f"{unsound.height} session(s) with prices that cannot be, first {unsound['session'][0]} with {found}"
+        return priced, None
+    values = ", ".join(f"{name} {unsound[name][0]}" for name in QUOTES)
+    wrong = f"{unsound.height} session(s) with prices that cannot be, first {unsound['session'][0]} with {values}"
     logger.warning("yahoo: %s: %s; they count as absent", symbol, wrong)
-    return told.filter(is_sound()), wrong
+    return priced.filter(is_sound()), wrong

@@ -1,4 +1,4 @@
-"""What is asked of Yahoo: daily prices and recent headlines, as polars tables."""
+"""Client for Yahoo: daily prices and recent headlines as polars tables."""
 
 import json
 import logging
@@ -60,18 +60,30 @@ class Unreachable(DataError):
 
 
 @dataclass(frozen=True)
+class TickerFacts:
+    """What Yahoo says of a symbol beside its prices; None where unknown."""
+
+    long_name: str | None
+    short_name: str | None
+    timezone: str | None
+    """IANA name of the exchange's time zone."""
+    currency: str | None
+    first_trade: str | None
+    """ISO date."""
+
+
+@dataclass(frozen=True)
 class PriceAnswer:
-    """One symbol's answer."""
+    """Yahoo's prices of one symbol."""
 
     rows: pl.DataFrame
     """`session` and the columns of `PRICE_COLUMNS`, ascending; null where Yahoo had no number."""
-    facts: dict[str, Any]
-    """`long_name`, `short_name`, `timezone`, `currency` and `first_trade` (ISO date), null where unknown."""
+    facts: TickerFacts
 
 
 @dataclass(frozen=True)
 class YahooClient:
-    """Asks politely, again and again, and says what was answered if it gives up."""
+    """Asks Yahoo at a limited rate, tries again where that may help, and names the last answer when it gives up."""
 
     session: PacedSession
     attempts: int
@@ -103,17 +115,17 @@ class YahooClient:
             asked = error.retry_after if isinstance(error, NoAnswer) else 0.0
             return max(longer(state) * self.patience.rng.uniform(0.5, 1.5), min(asked, LONGEST_WAIT))
 
-        def tell(state: RetryCallState) -> None:
-            found = state.outcome.exception() if state.outcome else None
+        def log_retry(state: RetryCallState) -> None:
+            reason = state.outcome.exception() if state.outcome else None
             seconds = state.next_action.sleep if state.next_action else 0.0
-            logger.warning("yahoo: %s of %s: %s; asking again in %.0f s", what, symbol, found, seconds)
+            logger.warning("yahoo: %s of %s: %s; asking again in %.0f s", what, symbol, reason, seconds)
 
         retrying = Retrying(
             retry=retry_if_exception_type(NoAnswer),
             stop=stop_after_attempt(self.attempts),
             wait=wait,
             sleep=self.patience.sleep,
-            before_sleep=tell,
+            before_sleep=log_retry,
             reraise=True,
         )
         try:
@@ -141,17 +153,17 @@ class YahooClient:
                 keepna=True,
             )
             self._check_adjusted()
-            found = ticker.get_history_metadata()
-            if found.get("symbol", symbol).upper() != symbol:
-                raise BadAnswer(f"the answer is about {found.get('symbol')}")
-            first_trade = found.get("firstTradeDate")
-            facts = {
-                "long_name": found.get("longName"),
-                "short_name": found.get("shortName"),
-                "timezone": found.get("exchangeTimezoneName"),
-                "currency": found.get("currency"),
-                "first_trade": None if first_trade is None else first_trade.date().isoformat(),
-            }
+            metadata = ticker.get_history_metadata()
+            if metadata.get("symbol", symbol).upper() != symbol:
+                raise BadAnswer(f"the answer is about {metadata.get('symbol')}")
+            first_trade = metadata.get("firstTradeDate")
+            facts = TickerFacts(
+                long_name=metadata.get("longName"),
+                short_name=metadata.get("shortName"),
+                timezone=metadata.get("exchangeTimezoneName"),
+                currency=metadata.get("currency"),
+                first_trade=None if first_trade is None else first_trade.date().isoformat(),
+            )
             columns = {ours: frame[theirs].to_numpy() for theirs, ours in PRICE_COLUMNS.items()}
         except UNREADABLE as error:
             raise self._unusable(error) from error
@@ -200,10 +212,10 @@ def ask_yahoo(
         yield YahooClient(session, attempts, patience)
 
 
-def _way_out(what: str, found: str) -> str:
+def _way_out(what: str, message: str) -> str:
     if what == "news":
         return "; set news.source=none to go on without"
-    if "No data found" in found or "Not Found" in found:
+    if "No data found" in message or "Not Found" in message:
         return "; see that data.symbols spells it as Yahoo does, or leave it out"
     return ""
 
@@ -218,7 +230,7 @@ def _article(article: Any) -> dict[str, Any]:
         content = article["content"]
         link = content.get("canonicalUrl") or content.get("clickThroughUrl") or {}
         published = datetime.fromisoformat(content["pubDate"])
-        found = {
+        row = {
             "id": article["id"],
             "published_at": published,
             "headline": content["title"].strip(),
@@ -230,6 +242,6 @@ def _article(article: Any) -> dict[str, Any]:
         raise BadAnswer(
             f"an article in a shape that is not known ({type(error).__name__}: {error}): {str(article)[:200]}"
         ) from error
-    if not found["id"] or not found["headline"] or published.tzinfo is None:
+    if not row["id"] or not row["headline"] or published.tzinfo is None:
         raise BadAnswer(f"an article without id, title or time zone: {str(article)[:200]}")
-    return found
+    return row

@@ -1,4 +1,4 @@
-"""What Yahoo says differently than before, and whether a split or a dividend explains it."""
+"""Revisions of stored prices by Yahoo, and whether a split or a dividend explains them."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,12 @@ SETTLING = 2
 
 @dataclass(frozen=True)
 class Revision:
-    """A difference between what is stored and what Yahoo says now."""
+    """A difference between the stored prices and Yahoo's newest answer."""
 
     old_rows: pl.DataFrame
-    """The stored rows that changed or are no longer told, as they were."""
+    """The stored rows that changed or are no longer in the answer, as they were."""
     num_lost: int
-    """How many of them are no longer told, or without sound prices."""
+    """How many of them are no longer in the answer, or without sound prices."""
     largest_change: dict[str, float]
     """By column the largest |new - old| / max(|new|, |old|), columns without a change left out; 1 where one of both is
     null."""
@@ -31,15 +31,29 @@ class Revision:
     """`split`, `dividend` or `split and dividend` when these account for all that changed; else None."""
 
 
+@dataclass(frozen=True)
+class RevisionReport:
+    """A revision as `store.json` and the data report have it; its fields in this order are their JSON."""
+
+    seen_at: str
+    """ISO time (UTC)."""
+    rows_changed: int
+    rows_lost: int
+    largest_change: dict[str, float]
+    explained_by: str | None
+    file: str
+    """Where the old rows are, relative to the store."""
+
+
 def find_revision(old: pl.DataFrame, new: pl.DataFrame) -> Revision | None:
-    """Compare the stored rows of the span that was asked for with the answer; None when it tells all as they are.
+    """Compare the stored rows of the span that was asked for with the answer; None when all are as they were.
 
     The volume of the last `SETTLING` of `old` may differ.
 
     Args:
         old: rows as stored, ascending, the newest among them.
-        new: rows as Yahoo tells them now, ascending, rows without prices among them; sessions that `old` lacks tell of
-            new splits and dividends.
+        new: rows as Yahoo has them now, ascending, rows without prices among them; sessions that `old` lacks bring new
+            splits and dividends.
     """
     both = old.join(new.filter(is_sound()), on="session", how="inner", suffix="_new", maintain_order="left")
     lost = old.join(both, on="session", how="anti", maintain_order="left")
@@ -68,19 +82,19 @@ def settle_volumes(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
 def _change(name: str) -> pl.Expr:
     old, new = pl.col(name), pl.col(f"{name}_new")
     larger = pl.max_horizontal(old.abs(), new.abs())
-    known = pl.when(larger > 0).then((new - old).abs() / larger).otherwise(0.0)
-    return pl.when(old.is_null() != new.is_null()).then(1.0).otherwise(known).alias(name)
+    relative = pl.when(larger > 0).then((new - old).abs() / larger).otherwise(0.0)
+    return pl.when(old.is_null() != new.is_null()).then(1.0).otherwise(relative).alias(name)
 
 
 def _explanation(old: pl.DataFrame, new: pl.DataFrame) -> str | None:
-    """Undo the splits and dividends that are news to `old`, and see whether its prices come back."""
-    known = old.select("session", known_splits="splits", known_dividends="dividends")
-    told = new.join(known, on="session", how="left", maintain_order="left").with_columns(
-        split=_ratio("splits") / _ratio("known_splits"),
-        dividend=pl.col("dividends") - pl.col("known_dividends").fill_null(0.0),
+    """The events that `old` lacks, if undoing them in `new` gives the prices of `old`."""
+    stored = old.select("session", stored_splits="splits", stored_dividends="dividends")
+    events = new.join(stored, on="session", how="left", maintain_order="left").with_columns(
+        split=_ratio("splits") / _ratio("stored_splits"),
+        dividend=pl.col("dividends") - pl.col("stored_dividends").fill_null(0.0),
     )
-    told = told.with_columns(payout=(1.0 - pl.col("dividend") / pl.col("close").shift(1)).fill_null(1.0))
-    later = told.select(
+    events = events.with_columns(payout=(1.0 - pl.col("dividend") / pl.col("close").shift(1)).fill_null(1.0))
+    later = events.select(
         "session",
         splits_later=pl.col("split").cum_prod(reverse=True) / pl.col("split"),
         payouts_later=pl.col("payout").cum_prod(reverse=True) / pl.col("payout"),
@@ -100,7 +114,9 @@ def _explanation(old: pl.DataFrame, new: pl.DataFrame) -> str | None:
     if not both.select(pl.all_horizontal(*prices, volume).all()).item():
         return None
     causes = [
-        name for name, seen in (("split", told["split"] != 1.0), ("dividend", told["dividend"] != 0.0)) if seen.any()
+        name
+        for name, seen in (("split", events["split"] != 1.0), ("dividend", events["dividend"] != 0.0))
+        if seen.any()
     ]
     return " and ".join(causes) or None
 

@@ -1,4 +1,4 @@
-"""The one way out to Yahoo: every request of yfinance passes here, paced and judged.
+"""The session that sends every request of yfinance to Yahoo: paced, and its answers checked.
 
 yfinance hides what goes wrong and remembers cookies, time zones and answers in its process and in the user's home.
 Here it raises, and forgets.
@@ -31,8 +31,8 @@ SHOWN = 120
 class NoAnswer(Exception):
     """Yahoo gave no usable answer this time; it may the next."""
 
-    def __init__(self, found: str, retry_after: float = 0.0) -> None:
-        super().__init__(found)
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 
@@ -55,7 +55,7 @@ class Patience:
 class PacedSession(Session[Response]):
     """Sends no more requests than allowed, to `base_url` where one is given, and raises for unusable answers.
 
-    Cookies and crumbs count as requests, but only answers that hold prices or news are judged: yfinance goes on
+    Cookies and crumbs count as requests, but only answers that hold prices or news are checked: yfinance goes on
     without a cookie, and Yahoo's cookie page is an HTTP 404.
     """
 
@@ -97,7 +97,7 @@ class PacedSession(Session[Response]):
         if wanted:
             self.answer = answer
             if urlsplit(answer.url).hostname != CONSENT:  # a form that yfinance fills in
-                _judge(answer)
+                _check_answer(answer)
         return answer
 
     def _wait_for_turn(self) -> None:
@@ -108,22 +108,22 @@ class PacedSession(Session[Response]):
         self.num_requests += 1
 
 
-def _judge(answer: Response) -> None:
+def _check_answer(answer: Response) -> None:
     """Raise unless `answer` is JSON, or an HTTP 4xx that yfinance answers itself with a new cookie."""
-    found = f"HTTP {answer.status_code}, {answer.text[:SHOWN]!r}"
+    summary = f"HTTP {answer.status_code}, {answer.text[:SHOWN]!r}"
     if answer.status_code == 429 or answer.status_code >= 500:
         after = answer.headers.get("Retry-After") or ""
-        raise NoAnswer(found, float(after) if after.isdecimal() else 0.0)
+        raise NoAnswer(summary, float(after) if after.isdecimal() else 0.0)
     if answer.status_code in (400, 404, 422) or 300 <= answer.status_code < 400:
-        raise BadAnswer(_description(answer) or found)
+        raise BadAnswer(_error_text(answer) or summary)
     if answer.status_code == 200:
         try:
             json.loads(answer.content)
         except (ValueError, RecursionError) as error:  # the latter when it is nested without end
-            raise NoAnswer(f"{found} where JSON was expected ({len(answer.content)} bytes: {error})") from error
+            raise NoAnswer(f"{summary} where JSON was expected ({len(answer.content)} bytes: {error})") from error
 
 
-def _description(answer: Response) -> str | None:
+def _error_text(answer: Response) -> str | None:
     """Yahoo's own words for why there are no prices."""
     try:
         error = json.loads(answer.content)["chart"]["error"]
@@ -157,7 +157,7 @@ def isolated_yfinance() -> Iterator[None]:
     debug, retries = YfConfig.debug.hide_exceptions, YfConfig.network.retries
     slots = [(cache._TzCacheManager, "_tz_cache"), (cache._CookieCacheManager, "_Cookie_cache")]
     before = [getattr(owner, name) for owner, name in slots]
-    known = SingletonMeta._instances.pop(YfData, None)
+    singleton = SingletonMeta._instances.pop(YfData, None)
     YfConfig.debug.hide_exceptions, YfConfig.network.retries = False, 0
     cache._TzCacheManager._tz_cache, cache._CookieCacheManager._Cookie_cache = _AlwaysUTC(), cache._CookieCacheDummy()
     try:
@@ -170,5 +170,5 @@ def isolated_yfinance() -> Iterator[None]:
             setattr(owner, name, old)
         SingletonMeta._instances.pop(YfData, None)
         forget_answers()
-        if known is not None:
-            SingletonMeta._instances[YfData] = known
+        if singleton is not None:
+            SingletonMeta._instances[YfData] = singleton

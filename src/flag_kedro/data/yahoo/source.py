@@ -1,6 +1,8 @@
-"""Daily prices and recent headlines from Yahoo, kept in a store."""
+"""Daily prices and recent headlines from Yahoo, downloaded into a store and read from it."""
 
 import re
+from dataclasses import asdict
+from dataclasses import dataclass as plain_dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +17,10 @@ from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.source import Raw
 from flag_kedro.data.universe import read_universe, universe_symbols
 from flag_kedro.data.yahoo.calendar import yahoo_calendar
+from flag_kedro.data.yahoo.revisions import RevisionReport
 from flag_kedro.data.yahoo.store import YahooStore, load_store, locked_store
 from flag_kedro.data.yahoo.wanted import LATE, Wanted, lacks_news, lacks_prices
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from flag_kedro.data.yahoo.session import Patience
@@ -54,6 +57,25 @@ class YahooConfig:
                 raise ValueError(f"yahoo.base_url must be like https://mirror.example; got {self.base_url!r}")
 
 
+@plain_dataclass(frozen=True)
+class SymbolDownload:
+    """What a download added to the store of one symbol."""
+
+    rows_added: int = 0
+    """Sessions with prices."""
+    revision: RevisionReport | None = None
+    news_added: int = 0
+    """Articles."""
+
+
+@plain_dataclass(frozen=True)
+class DownloadReport:
+    """What a download did; its fields in this order are the report's JSON."""
+
+    num_requests: int
+    symbols: dict[str, SymbolDownload]
+
+
 def download_market(
     data: DataConfig,
     news: NewsConfig,
@@ -79,29 +101,38 @@ def download_market(
 
     Raises:
         DataError: naming every symbol that could not be had and why; what could is stored.
+        ParameterError: when a symbol is none of Yahoo's, or, with `yahoo.offline`, no session is asked for.
     """
     if data.source != "yahoo":
         return {}
     wanted = _wanted(data, yahoo, now)
     if yahoo.offline:
         _require(load_store(store), wanted, LATE)
-        return {"num_requests": 0, "symbols": {}}
-    with locked_store(store) as kept:
-        return _update(kept, wanted, news.source == "own", yahoo, patience)
+        return asdict(DownloadReport(0, {}))
+    with locked_store(store) as locked:
+        return asdict(_update(locked, wanted, news.source == "own", yahoo, patience))
 
 
 def read_yahoo(data: DataConfig, news: NewsConfig, yahoo: YahooConfig, store: Path, now: datetime) -> Raw:
     """Read the sessions from `yahoo.first` to `yahoo.last` from the store; nothing is asked.
 
+    Args:
+        data: which symbols.
+        news: whether Yahoo's headlines are wanted.
+        yahoo: which sessions.
+        store: folder of the store.
+        now: time of the run (UTC).
+
     Raises:
         DataError: naming every symbol whose sessions are not all there.
+        ParameterError: when a symbol is none of Yahoo's, or no session is asked for.
     """
-    kept = load_store(store)
+    yahoo_store = load_store(store)
     wanted = _wanted(data, yahoo, now)
-    _require(kept, wanted, LATE + timedelta(hours=1))  # the download began earlier, when more might be late
-    prices = {one.symbol: _prices_of(kept, one) for one in wanted}
-    entries = {one.symbol: kept.entry(one.symbol, "prices") or {} for one in wanted}
-    articles = [_news_of(kept, one.symbol) for one in wanted] if news.source == "own" else []
+    _require(yahoo_store, wanted, LATE + timedelta(hours=1))  # the download began earlier, when more might be late
+    prices = {one.symbol: _prices_of(yahoo_store, one) for one in wanted}
+    entries = {one.symbol: yahoo_store.entry(one.symbol, "prices") or {} for one in wanted}
+    articles = [_news_of(yahoo_store, one.symbol) for one in wanted] if news.source == "own" else []
     return Raw(
         prices=pl.concat(prices.values()),
         news=pl.concat([pl.DataFrame(schema=NEWS), *articles]),
@@ -116,7 +147,9 @@ def _wanted(data: DataConfig, yahoo: YahooConfig, now: datetime) -> list[Wanted]
     delisted = dict(universe.drop_nulls("delisted").select("symbol", "delisted").iter_rows())
     for symbol in symbols:
         if not SYMBOL.fullmatch(symbol) or ISIN.fullmatch(symbol):
-            raise DataError(f"data.symbols: {symbol!r} is no symbol of Yahoo's such as MSFT, BRK-B, ^GSPC or 7203.T")
+            raise ParameterError(
+                f"data.symbols: {symbol!r} is no symbol of Yahoo's such as MSFT, BRK-B, ^GSPC or 7203.T"
+            )
     lasts = {symbol: min(filter(None, (yahoo.last, delisted.get(symbol))), default=None) for symbol in symbols}
     return [
         Wanted(symbol, yahoo_calendar(symbol, data), yahoo.first, lasts[symbol], now, data.max_gap or 0)
@@ -142,12 +175,12 @@ def _require(store: YahooStore, wanted: list[Wanted], late: timedelta) -> None:
 
 def _update(
     store: YahooStore, wanted: list[Wanted], with_news: bool, yahoo: YahooConfig, patience: "Patience | None"
-) -> dict[str, Any]:
+) -> DownloadReport:
     from flag_kedro.data.yahoo.client import Unreachable, ask_yahoo
     from flag_kedro.data.yahoo.session import Patience
     from flag_kedro.data.yahoo.update import update_news, update_prices
 
-    report: dict[str, dict[str, Any]] = {}
+    downloads: dict[str, SymbolDownload] = {}
     failures: list[str] = []
     with ask_yahoo(
         requests_per_second=yahoo.requests_per_second,
@@ -157,23 +190,24 @@ def _update(
         patience=patience or Patience(),
     ) as client:
         for one in wanted:
-            done = report[one.symbol] = {"rows_added": 0, "revision": None, "news_added": 0}
             try:
+                rows_added, revision, news_added = 0, None, 0
                 if lacks_prices(store, one, timedelta(0)) is not None:
-                    done |= update_prices(client, store, one)
+                    rows_added, revision = update_prices(client, store, one)
                 if with_news and lacks_news(store, one):
-                    done["news_added"] = update_news(client, store, one)
+                    news_added = update_news(client, store, one)
+                downloads[one.symbol] = SymbolDownload(rows_added, revision, news_added)
             except Unreachable as error:
                 failures.append(str(error))
                 break
-            except DataError as error:
+            except (DataError, ParameterError) as error:
                 failures.append(str(error))
         if failures:
-            raise DataError(_told(failures, store.folder))
-        return {"num_requests": client.session.num_requests, "symbols": report}
+            raise DataError(_failure_message(failures, store.folder))
+        return DownloadReport(client.session.num_requests, downloads)
 
 
-def _told(failures: list[str], folder: Path) -> str:
+def _failure_message(failures: list[str], folder: Path) -> str:
     return (
         f"yahoo: the download is not complete; what did come is kept in {folder}, and a later run goes on from here\n  "
         + "\n  ".join(failures)
@@ -183,17 +217,17 @@ def _told(failures: list[str], folder: Path) -> str:
 def _prices_of(store: YahooStore, one: Wanted) -> pl.DataFrame:
     table = store.read(one.symbol, "prices")
     assert table is not None  # _require has seen it
-    told = table.filter(pl.col("session").is_between(one.first, one.last or date.max))
-    told = told.join(one.calendar_since(one.first), on="session", how="left", maintain_order="left")
-    strange = told.filter(pl.col("closes_at").is_null())["session"]
-    if len(strange):
+    rows = table.filter(pl.col("session").is_between(one.first, one.last or date.max))
+    rows = rows.join(one.calendar_since(one.first), on="session", how="left", maintain_order="left")
+    off_calendar = rows.filter(pl.col("closes_at").is_null())["session"]
+    if len(off_calendar):
         raise DataError(
-            f"{one.symbol}: {store.path(one.symbol, 'prices')} has {len(strange)} session(s) that {one.calendar} does "
-            f"not have, first {strange[0]}; set data.calendar to what it was when they were downloaded"
+            f"{one.symbol}: {store.path(one.symbol, 'prices')} has {len(off_calendar)} session(s) that {one.calendar} "
+            f"does not have, first {off_calendar[0]}; set data.calendar to what it was when they were downloaded"
         )
-    told = told.filter(pl.col("closes_at") <= one.now)
-    told = told.with_columns(symbol=pl.lit(one.symbol), available_at="closes_at")
-    return told.select(pl.col(name).cast(dtype) for name, dtype in PRICES.items())
+    rows = rows.filter(pl.col("closes_at") <= one.now)
+    rows = rows.with_columns(symbol=pl.lit(one.symbol), available_at="closes_at")
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in PRICES.items())
 
 
 def _facts_of(prices: pl.DataFrame, entry: dict[str, Any]) -> dict[str, Any]:
@@ -206,5 +240,5 @@ def _news_of(store: YahooStore, symbol: str) -> pl.DataFrame:
     table = store.read(symbol, "news")
     if table is None:
         return pl.DataFrame(schema=NEWS)
-    told = table.with_columns(symbol=pl.lit(symbol), available_at="published_at")
-    return told.select(pl.col(name).cast(dtype) for name, dtype in NEWS.items())
+    articles = table.with_columns(symbol=pl.lit(symbol), available_at="published_at")
+    return articles.select(pl.col(name).cast(dtype) for name, dtype in NEWS.items())

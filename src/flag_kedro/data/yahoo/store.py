@@ -1,7 +1,7 @@
-"""What was downloaded, on disk: `prices/SYMBOL.parquet`, `news/SYMBOL.parquet`, `revisions/` and `store.json`.
+"""The store of downloads on disk: `prices/SYMBOL.parquet`, `news/SYMBOL.parquet`, `revisions/` and `store.json`.
 
 Every file is whole at any moment. What is about to be written is announced in `pending.json` with its hash, so that
-after a kill the file is either the one that `store.json` knows or the one that was announced, and never a question.
+after a kill the file is either the one that `store.json` lists or the one that was announced.
 """
 
 import json
@@ -28,16 +28,16 @@ LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class YahooStore:
-    """The store's folder and what `store.json` says of it."""
+    """The store's folder and the content of its `store.json`."""
 
     folder: Path
     symbols: dict[str, dict[str, Any]]
     """By symbol and kind: `sha256` of the file, `rows`, and the facts that were given with it."""
 
     def entry(self, symbol: str, kind: Kind) -> dict[str, Any] | None:
-        """What is known of a table; None when there is none, its file removed by hand included."""
-        found: dict[str, Any] | None = self.symbols.get(symbol, {}).get(kind)
-        return found if found is not None and self.path(symbol, kind).is_file() else None
+        """Entry of a table in `store.json`; None when there is none, or its file was removed by hand."""
+        entry: dict[str, Any] | None = self.symbols.get(symbol, {}).get(kind)
+        return entry if entry is not None and self.path(symbol, kind).is_file() else None
 
     def read(self, symbol: str, kind: Kind) -> pl.DataFrame | None:
         """A table once its hash is right; None when there is none.
@@ -81,13 +81,13 @@ class YahooStore:
         facts: dict[str, Any],
         revision: tuple[str, pl.DataFrame] | None = None,
     ) -> None:
-        """Put a table and what is known of it into the store.
+        """Put a table and its entry into the store.
 
         Args:
             symbol: whose table it is.
             kind: which of its tables.
             table: all its rows.
-            facts: what `store.json` shall say of it, fit for JSON.
+            facts: for its entry, fit for JSON.
             revision: name in `revisions/` and the rows as they were before.
         """
         buffer = BytesIO()

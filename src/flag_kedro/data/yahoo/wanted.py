@@ -8,7 +8,7 @@ import polars as pl
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.yahoo.store import YahooStore
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 
 LATE = timedelta(hours=2)
 """Yahoo may take so long after a close to have the session."""
@@ -27,12 +27,22 @@ class Wanted:
     max_gap: int
 
     def calendar_since(self, first: date) -> pl.DataFrame:
-        """All sessions from `first` to tomorrow: `session`, `opens_at`, `closes_at`."""
+        """All sessions from `first` to tomorrow: `session`, `opens_at`, `closes_at`.
+
+        Raises:
+            ParameterError: when exchange_calendars does not know the calendar.
+            DataError: when the calendar does not reach so far.
+        """
         until = (self.now + timedelta(days=1)).date()  # where the sun rises first it is tomorrow already
         return exchange_sessions(self.calendar, min(first, until), until)
 
     def sessions(self, first_trade: str | None = None) -> pl.DataFrame:
-        """Closed sessions since `first`, or since the symbol's first trade (ISO date) where that is later."""
+        """Closed sessions since `first`, or since the symbol's first trade (ISO date) where that is later.
+
+        Raises:
+            ParameterError: as `calendar_since`.
+            DataError: as `calendar_since`.
+        """
         first = max(self.first, date.fromisoformat(first_trade)) if first_trade else self.first
         last = self.last or date.max
         # one span for all symbols, so that one calendar is built and not one for each
@@ -40,26 +50,30 @@ class Wanted:
             pl.col("closes_at") <= self.now, pl.col("session").is_between(first, last)
         )
 
-    def lack(self, stored: pl.Series, known: dict[str, Any], late: timedelta) -> str | None:
+    def lack(self, stored: pl.Series, entry: dict[str, Any], late: timedelta) -> str | None:
         """What `stored` sessions lack, in words (`find_lack`).
 
         Args:
             stored: sessions, ascending.
-            known: what the store's list says of them, or will say.
+            entry: the store's facts of them, as they are or will be.
             late: how late a session may be.
-        """
-        return find_lack(stored, self.sessions(self.begin(known)), self.now, self.max_gap, late)
 
-    def begin(self, known: dict[str, Any]) -> str | None:
-        """ISO date of the first trade, as far as is known.
-
-        Where Yahoo does not say it, it is the first session of which it told anything when all since `first` was asked.
+        Raises:
+            ParameterError: as `calendar_since`.
+            DataError: as `calendar_since`.
         """
-        told: str | None = known.get("first_trade")
-        if told is not None:
-            return told
-        asked_since: str | None = known.get("asked_since")
-        return known["told_since"] if asked_since is not None and asked_since <= self.first.isoformat() else None
+        return find_lack(stored, self.sessions(self.begin(entry)), self.now, self.max_gap, late)
+
+    def begin(self, entry: dict[str, Any]) -> str | None:
+        """ISO date of the first trade, None where unknown.
+
+        Where Yahoo does not say it, it is the first session of its answer when all since `first` was asked.
+        """
+        first_trade: str | None = entry.get("first_trade")
+        if first_trade is not None:
+            return first_trade
+        asked_since: str | None = entry.get("asked_since")
+        return entry["told_since"] if asked_since is not None and asked_since <= self.first.isoformat() else None
 
 
 def find_lack(stored: pl.Series, wanted: pl.DataFrame, now: datetime, max_gap: int, late: timedelta) -> str | None:
@@ -98,25 +112,27 @@ def lacks_prices(store: YahooStore, wanted: Wanted, late: timedelta) -> str | No
     """What the store's prices lack, in words; None when they will do.
 
     Raises:
-        DataError: when the file is damaged, or there is no session to want.
+        ParameterError: when no session from `yahoo.first` to `yahoo.last` has closed, or the calendar is unknown.
+        DataError: when the file is damaged, or the calendar does not reach so far.
     """
     days = wanted.sessions()["session"]
     if days.is_empty():
-        raise DataError(
+        raise ParameterError(
             f"{wanted.symbol}: no session of {wanted.calendar} from yahoo.first {wanted.first} to yahoo.last "
             f"{wanted.last or 'null'} has closed by {wanted.now:%Y-%m-%d %H:%M} UTC"
         )
-    kept = store.read(wanted.symbol, "prices")
-    if kept is None:
+    stored = store.read(wanted.symbol, "prices")
+    if stored is None:
         return f"nothing is stored; wanted are {len(days)} session(s) from {days[0]} to {days[-1]}"
-    return wanted.lack(kept["session"], store.entry(wanted.symbol, "prices") or {}, late)
+    return wanted.lack(stored["session"], store.entry(wanted.symbol, "prices") or {}, late)
 
 
 def lacks_news(store: YahooStore, wanted: Wanted) -> bool:
     """Whether news was not asked for since the last wanted session closed.
 
     Raises:
-        DataError: when the file is damaged.
+        DataError: when the file is damaged, or the calendar does not reach so far.
+        ParameterError: when the calendar is unknown.
     """
     store.read(wanted.symbol, "news")
     entry = store.entry(wanted.symbol, "news")

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,60 +9,41 @@ import polars as pl
 from flag_kedro.backtest.audit import CORRUPTIONS, audit_causality, choose_cuts
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.replay import Replay
-from flag_kedro.data.config import DataConfig
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError, LookAheadError
-from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.features.market_state import build_market_states
-from flag_kedro.pipelines.backtest.nodes import open_for, tables_of
-from flag_kedro.pipelines.backtest.strategies import FRESH_SESSIONS
+from flag_kedro.experiments.strategies import FRESH_SESSIONS, Strategies, join_replays
+from flag_kedro.features.market_tables import MarketTables
+from flag_kedro.names import UNTRAINED_LM
 from flag_kedro.pipelines.progress import progress_bar
-from flag_kedro.ppo.runtime import RuntimeConfig
 
-UNAUDITED = ("untrained_lm",)
+UNAUDITED = (UNTRAINED_LM,)
 """It decides as the trained one does, from the same prompts; replaying it as often would double the audit's time."""
 
 
 def audit_backtest(
     decisions: pl.DataFrame,
     equity: pl.DataFrame,
-    prices: pl.DataFrame,
-    news_table: pl.DataFrame,
-    company_names: dict[str, list[str]],
-    universe: pl.DataFrame,
-    market_states: dict[str, pl.DataFrame],
-    backbone: Path,
-    policy: Path,
-    text_baseline: Path,
-    sb3_baseline: Path | None,
-    trunk_cache: Path,
-    data: DataConfig,
-    features: FeaturesConfig,
-    env: EnvConfig,
+    tables: MarketTables,
+    split: MarketSplit,
+    strategies: Strategies,
     backtest: BacktestConfig,
-    runtime: RuntimeConfig,
     seed: int,
 ) -> dict[str, Any]:
     """Repeat the backtest on tables whose future is corrupted, and compare all that was decided before."""
-    opened = open_for(
-        market_states, backbone, policy, text_baseline, sb3_baseline, trunk_cache, data, env, runtime, seed
-    )
-    strategies = opened.without(*UNAUDITED)
-    decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in market_states.values())
+    decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in split.states.values())
     decided_at = decided_at.join(decisions.select("symbol", "session").unique(), on=["symbol", "session"], how="semi")
     cuts = choose_cuts(_auditable(decided_at), backtest.audit_times, seed)
 
     def play(prices: pl.DataFrame, news: pl.DataFrame, until: datetime | None) -> dict[str, Replay]:
-        states, _ = build_market_states(prices, news, names=company_names, universe=universe, **asdict(features))
-        return strategies.play(prices, states, until)
+        return strategies.play(prices, tables.build_states(prices, news), until=until, leave_out=UNAUDITED)
 
     with progress_bar("causality audit", 1 + len(cuts) * len(CORRUPTIONS)) as advance:
-        reference = play(prices, news_table, None)
+        reference = play(tables.prices, tables.news, None)
         audited = ~pl.col("strategy").is_in(UNAUDITED)
         _check_repeats(reference, decisions.filter(audited), equity.filter(audited))
         advance()
-        found = audit_causality(prices, news_table, decided_at, reference, play, cuts, seed, advance)
-    return found | {"asked_anew": FRESH_SESSIONS}
+        audit = audit_causality(tables.prices, tables.news, decided_at, reference, play, cuts, seed, advance)
+    return asdict(audit) | {"asked_anew": FRESH_SESSIONS}
 
 
 def refuse_leaks(causality_audit: dict[str, Any], backtest_report: str) -> None:
@@ -73,8 +53,8 @@ def refuse_leaks(causality_audit: dict[str, Any], backtest_report: str) -> None:
         LookAheadError: when the audit found a difference.
     """
     if not causality_audit["passed"]:
-        found = [difference for check in causality_audit["checks"] for difference in check["differences"]]
-        first = ", ".join(f"{name} {value}" for name, value in found[0].items())
+        differences = [difference for check in causality_audit["checks"] for difference in check["differences"]]
+        first = ", ".join(f"{name} {value}" for name, value in differences[0].items())
         raise LookAheadError(
             f"the causality audit failed: {sum(check['num_differences'] for check in causality_audit['checks'])} "
             f"difference(s), the first in {first}. The scores of this backtest mean nothing; look at "
@@ -94,7 +74,7 @@ def _check_repeats(reference: dict[str, Replay], decisions: pl.DataFrame, equity
     Raises:
         DataError: when it does not.
     """
-    for name, before, after in zip(("decisions", "equity"), (decisions, equity), tables_of(reference), strict=True):
+    for name, before, after in zip(("decisions", "equity"), (decisions, equity), join_replays(reference), strict=True):
         if not before.equals(after):
             raise DataError(
                 f"the backtest's {name} do not repeat from prices and news as they are now in 02_intermediate; "

@@ -1,176 +1,98 @@
-"""Nodes of the backtest pipeline. torch is imported inside, so that listing pipelines stays quick."""
+"""Nodes of the backtest pipeline that replay, score and compare."""
 
-import logging
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from flag_kedro.backtest.benchmark import add_intervals, compare_to_benchmark, draw_windows
+from flag_kedro.backtest.benchmark import TrialSharpes, add_intervals, compare_to_benchmark, draw_windows
 from flag_kedro.backtest.config import BacktestConfig, Convention
 from flag_kedro.backtest.counterfactual import shift_percentiles
-from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.scores import describe_convention, score_strategies
 from flag_kedro.backtest.sensitivity import sensitivity_of_targets
-from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.simulated import SimulatedConfig
-from flag_kedro.env.config import EnvConfig
-from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.pipelines.backtest.judged import evaluation_window
-from flag_kedro.pipelines.backtest.strategies import Strategies, open_strategies
-from flag_kedro.pipelines.backtest.trials import (
-    count_attempts,
-    count_trials,
-    sharpes_of,
-    spread_over_seeds,
-    this_trial,
-    tried_sharpes_of,
-    with_attempt,
-)
-from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
+from flag_kedro.backtest.trials import score_trial, scored_sharpes, spread_over_seeds, validated_sharpes
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.experiments.strategies import Strategies, join_replays
+from flag_kedro.names import POLICY
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.manifest import folder_hash
-from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
 from flag_kedro.tracking.scores import flatten_scores
-from flag_kedro.tracking.trials import record_trial
+from flag_kedro.tracking.trials import count_trials, count_validated, record_trial
 
-logger = logging.getLogger(__name__)
 CONVENTIONS: tuple[Convention, ...] = ("account", "investorbench")
 
 
 def replay_strategies(
-    prices: pl.DataFrame,
-    market_states: dict[str, pl.DataFrame],
-    found_facts: MarketFacts,
-    backbone: Path,
-    policy: Path,
-    text_baseline: Path,
-    sb3_baseline: Path | None,
-    trunk_cache: Path,
-    data: DataConfig,
-    news: NewsConfig,
-    simulated: SimulatedConfig,
-    features: FeaturesConfig,
-    env: EnvConfig,
-    runtime: RuntimeConfig,
-    seed: int,
+    prices: pl.DataFrame, split: MarketSplit, strategies: Strategies, policy: Path
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Replay the policy and the baselines over the test window."""
-    check_market(found_facts, market_facts(data, news, simulated, features))
-    strategies = open_for(
-        market_states, backbone, policy, text_baseline, sb3_baseline, trunk_cache, data, env, runtime, seed
-    )
-    set_tags({"data_hash": training_facts(market_states, data, env)["data_hash"]})
+    set_tags({"data_hash": split.data_hash})
     tag_training_run(folder_hash(policy))
-    sessions = int(evaluation_window(market_states, data, env).window.num_sessions.max())
-    with progress_bar("replaying", len(strategies) * sessions) as advance:
-        played = strategies.play(prices, market_states, on_step=advance)
-    return tables_of(played)
+    with progress_bar("replaying", len(strategies) * int(split.test.num_sessions.max())) as advance:
+        return join_replays(strategies.play(prices, split.states, on_step=advance))
 
 
 def score_backtest(
-    decisions: pl.DataFrame,
-    equity: pl.DataFrame,
-    market_states: dict[str, pl.DataFrame],
-    data: DataConfig,
-    env: EnvConfig,
-    backtest: BacktestConfig,
-    seed: int,
+    decisions: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit, backtest: BacktestConfig, seed: int
 ) -> dict[str, Any]:
     """Score all strategies in both conventions, with intervals; `results` holds the one asked for."""
-    judged = evaluation_window(market_states, data, env)
-    draws = draw_windows(equity, backtest.bootstrap_draws, seed, judged.cash_returns)
+    evaluation = split.evaluation
+    draws = draw_windows(equity, backtest.bootstrap_draws, seed, evaluation.cash_returns)
     scored: dict[str, dict[str, Any]] = {}
     for name in CONVENTIONS:
-        args = (decisions, equity, judged.marks, judged.calendars, name)
-        results = score_strategies(*args, judged.cash_returns, long_short=judged.long_short)
-        convention = describe_convention(
-            name,
-            judged.dates,
-            judged.window.fill,
-            env.cost_bps,
-            env.slippage_bps,
-            judged.calendars,
-            cash_rate=env.cash_rate,
-            positions=env.positions,
-            borrow_bps_year=env.borrow_bps_year,
-            max_participation=env.max_participation,
-        )
-        with_intervals = add_intervals(results, *args, draws, judged.cash_returns, long_short=judged.long_short)
+        args = (decisions, equity, evaluation.marks, evaluation.calendars, name)
+        results = score_strategies(*args, evaluation.cash_returns, long_short=evaluation.long_short)
+        convention = asdict(describe_convention(name, evaluation.dates, split.env, evaluation.calendars))
+        with_intervals = add_intervals(results, *args, draws, evaluation.cash_returns, long_short=evaluation.long_short)
         scored[name] = {"convention": convention, "results": with_intervals}
     other = "investorbench" if backtest.convention == "account" else "account"
     log_metrics(flatten_scores(scored[backtest.convention]["results"]), 0, int(time.time() * 1000))
     return {**scored[backtest.convention], "other_convention": scored[other]}
 
 
-def sensitivity_of_backtest(
-    decisions: pl.DataFrame,
-    market_states: dict[str, pl.DataFrame],
-    data: DataConfig,
-    env: EnvConfig,
-) -> dict[str, Any]:
+def sensitivity_of_backtest(decisions: pl.DataFrame, split: MarketSplit) -> dict[str, Any]:
     """Cost curve, one-session lag and capacity of every strategy."""
-    judged = evaluation_window(market_states, data, env)
-    return sensitivity_of_targets(judged.window, judged.env, judged.targets(decisions), judged.calendars)
+    evaluation = split.evaluation
+    targets = evaluation.targets(decisions)
+    return asdict(sensitivity_of_targets(evaluation.window, evaluation.env, targets, evaluation.calendars))
 
 
 def compare_backtest(
     decisions: pl.DataFrame,
     equity: pl.DataFrame,
-    market_states: dict[str, pl.DataFrame],
+    split: MarketSplit,
     policy: Path,
-    data: DataConfig,
-    env: EnvConfig,
     backtest: BacktestConfig,
     seed: int,
 ) -> dict[str, Any]:
     """Test every strategy against buy and hold, count the trials so far, and look for collapse."""
-    judged = evaluation_window(market_states, data, env)
-    window = " ".join(judged.dates)
-    trial = with_attempt(this_trial(policy, equity, judged), policy, market_states, judged.dates)
+    evaluation = split.evaluation
+    window = " ".join(evaluation.dates)
+    paths = equity.filter(pl.col("strategy") == POLICY).partition_by("symbol", as_dict=True)
+    log_returns = {str(symbol): path["log_return"].drop_nulls().to_numpy() for (symbol,), path in paths.items()}
+    description = json.loads((policy / "policy.json").read_text())
+    trial = score_trial(description, folder_hash(policy), log_returns, evaluation, split.states)
     trials = count_trials(trial, window)
-    attempts = count_attempts(market_states, judged.dates, trials)
-    inference = compare_to_benchmark(
+    validated = count_validated(split.states, evaluation.dates, trials)
+    comparison = compare_to_benchmark(
         decisions,
         equity,
-        judged.calendars,
-        draw_windows(equity, backtest.bootstrap_draws, seed, judged.cash_returns),
-        trial_sharpes=None if trials is None else sharpes_of(trials),
-        tried_sharpes=tried_sharpes_of(attempts),
-        shift_percentiles=shift_percentiles(judged.window, judged.env, judged.targets(decisions)),
-        cash_returns=judged.cash_returns,
-        long_short=judged.long_short,
+        evaluation.calendars,
+        draw_windows(equity, backtest.bootstrap_draws, seed, evaluation.cash_returns),
+        trials=None if trials is None else TrialSharpes(scored_sharpes(trials), validated_sharpes(validated)),
+        shift_percentiles=shift_percentiles(evaluation.window, evaluation.env, evaluation.targets(decisions)),
+        cash_returns=evaluation.cash_returns,
+        long_short=evaluation.long_short,
     )
+    inference = asdict(comparison)
     record_trial(trial, window)
-    tests = {symbol: {"flag_trader": rows["flag_trader"]} for symbol, rows in inference["symbols"].items()}
+    tests = {symbol: {POLICY: rows[POLICY]} for symbol, rows in inference["symbols"].items()}
     log_metrics(flatten_scores(tests), 0, int(time.time() * 1000))
-    seeds = spread_over_seeds(trial, trials or [trial], judged.calendars)
-    num_trials = None if trials is None else len(trials) + len(attempts)
+    num_trials = None if trials is None else len(trials) + len(validated)
+    spread = spread_over_seeds(trial, trials or [trial], evaluation.calendars)
+    seeds = {symbol: {name: asdict(summary) for name, summary in rows.items()} for symbol, rows in spread.items()}
     return inference | {"num_trials": num_trials, "seeds": seeds}
-
-
-def open_for(
-    market_states: dict[str, pl.DataFrame],
-    backbone: Path,
-    policy: Path,
-    text_baseline: Path,
-    sb3_baseline: Path | None,
-    trunk_cache: Path,
-    data: DataConfig,
-    env: EnvConfig,
-    runtime: RuntimeConfig,
-    seed: int,
-) -> Strategies:
-    """Open all policies for the run's windows and the fill that the data allow; see `open_strategies`."""
-    facts, windows = training_facts(market_states, data, env), windows_of(market_states, data)
-    actual = evaluation_window(market_states, data, env).env
-    return open_strategies(
-        policy, backbone, text_baseline, sb3_baseline, trunk_cache, facts, actual, windows, runtime, seed
-    )
-
-
-def tables_of(played: dict[str, Replay]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Decisions and equity of all strategies, one below the other."""
-    return pl.concat([part.decisions for part in played.values()]), pl.concat([part.equity for part in played.values()])

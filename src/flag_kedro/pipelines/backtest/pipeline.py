@@ -3,10 +3,10 @@
 from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.backtest import audit_nodes, nodes, report_nodes
+from flag_kedro.pipelines.shared import MARKET_SPLIT, MARKET_TABLES, STRATEGIES, params
 
-POLICIES = ["backbone", "policy", "text_baseline", "sb3_baseline", "trunk_cache"]
-JUDGED = ["decisions", "equity", "market_states"]
-FINDINGS = ["backtest_metrics", "backtest_inference", "backtest_sensitivity"]
+REPLAYED = ["decisions", "equity"]
+RESULTS = ["backtest_metrics", "backtest_inference", "backtest_sensitivity"]
 PLOTS = [
     "equity_plot",
     "drawdown_plot",
@@ -18,78 +18,66 @@ PLOTS = [
 ]
 
 
-def params(*groups: str) -> list[str]:
-    """Kedro's names of parameter groups."""
-    return [f"params:{group}" for group in groups]
-
-
 def create_pipeline() -> Pipeline:
     """The backtest pipeline."""
-    return Pipeline(
-        [
-            Node(
-                nodes.replay_strategies,
-                inputs=[
-                    "prices",
-                    "market_states",
-                    "market_facts",
-                    *POLICIES,
-                    *params("data", "news", "simulated", "features", "env", "runtime", "seed"),
-                ],
-                outputs=["decisions", "equity"],
-                name="replay_strategies",
-            ),
-            Node(
-                nodes.score_backtest,
-                inputs=[*JUDGED, *params("data", "env", "backtest", "seed")],
-                outputs="backtest_metrics",
-                name="score_backtest",
-            ),
-            Node(
-                nodes.sensitivity_of_backtest,
-                inputs=["decisions", "market_states", *params("data", "env")],
-                outputs="backtest_sensitivity",
-                name="sensitivity_of_backtest",
-            ),
-            Node(
-                nodes.compare_backtest,
-                inputs=[*JUDGED, "policy", *params("data", "env", "backtest", "seed")],
-                outputs="backtest_inference",
-                name="compare_backtest",
-            ),
-            Node(
-                audit_nodes.audit_backtest,
-                inputs=[
-                    "decisions",
-                    "equity",
-                    "prices",
-                    "news",
-                    "company_names",
-                    "universe",
-                    "market_states",
-                    *POLICIES,
-                    *params("data", "features", "env", "backtest", "runtime", "seed"),
-                ],
-                outputs="causality_audit",
-                name="audit_backtest",
-            ),
-            Node(
-                report_nodes.draw_plots,
-                inputs=["decisions", "equity", *FINDINGS, "market_states"],
-                outputs=PLOTS,
-                name="draw_plots",
-            ),
-            Node(
-                report_nodes.write_backtest_report,
-                inputs=["decisions", "equity", *FINDINGS, "causality_audit", "market_states", "policy", "data_report"],
-                outputs="backtest_report",
-                name="write_backtest_report",
-            ),
-            Node(
-                audit_nodes.refuse_leaks,
-                inputs=["causality_audit", "backtest_report"],
-                outputs=None,
-                name="refuse_leaks",
-            ),
-        ]
-    )
+    return Pipeline([MARKET_TABLES, MARKET_SPLIT, STRATEGIES, *_judging(), *_showing()])
+
+
+def _judging() -> list[Node]:
+    """Nodes that replay, score and test."""
+    return [
+        Node(
+            nodes.replay_strategies,
+            inputs=["prices", "market_split", "strategies", "policy"],
+            outputs=REPLAYED,
+            name="replay_strategies",
+        ),
+        Node(
+            nodes.score_backtest,
+            inputs=[*REPLAYED, "market_split", *params("backtest", "seed")],
+            outputs="backtest_metrics",
+            name="score_backtest",
+        ),
+        Node(
+            nodes.sensitivity_of_backtest,
+            inputs=["decisions", "market_split"],
+            outputs="backtest_sensitivity",
+            name="sensitivity_of_backtest",
+        ),
+        Node(
+            nodes.compare_backtest,
+            inputs=[*REPLAYED, "market_split", "policy", *params("backtest", "seed")],
+            outputs="backtest_inference",
+            name="compare_backtest",
+        ),
+        Node(
+            audit_nodes.audit_backtest,
+            inputs=[*REPLAYED, "market_tables", "market_split", "strategies", *params("backtest", "seed")],
+            outputs="causality_audit",
+            name="audit_backtest",
+        ),
+    ]
+
+
+def _showing() -> list[Node]:
+    """Nodes that draw and write, and at last refuse what the audit found."""
+    return [
+        Node(
+            report_nodes.draw_plots,
+            inputs=[*REPLAYED, *RESULTS, "market_states"],
+            outputs=PLOTS,
+            name="draw_plots",
+        ),
+        Node(
+            report_nodes.write_backtest_report,
+            inputs=[*REPLAYED, *RESULTS, "causality_audit", "market_states", "policy", "data_report"],
+            outputs="backtest_report",
+            name="write_backtest_report",
+        ),
+        Node(
+            audit_nodes.refuse_leaks,
+            inputs=["causality_audit", "backtest_report"],
+            outputs=None,
+            name="refuse_leaks",
+        ),
+    ]

@@ -3,7 +3,7 @@
 import logging
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.errors import ParameterError
+from flag_kedro.experiments.certificate import Certificate, CertificateRun
+from flag_kedro.experiments.certificate import certify as judge
 from flag_kedro.experiments.certificate_plot import plot_certificate
 from flag_kedro.experiments.config import CertifyConfig
 from flag_kedro.features.config import FeaturesConfig
@@ -33,8 +35,7 @@ def issue_certificate(
     runtime: RuntimeConfig,
 ) -> dict[str, Any]:
     """Train on every seed's market and on its twin without a signal, and judge both against the rule."""
-    from flag_kedro.experiments.certificate import certify as judge
-    from flag_kedro.experiments.certificate import run_markets
+    from flag_kedro.experiments.certificate_pool import run_markets
     from flag_kedro.experiments.certificate_run import CertificateSettings
 
     if simulated.signal == 0.0:
@@ -52,18 +53,19 @@ def issue_certificate(
         for row in found:
             rows.append(row)
             advance()
-            logger.info("seed %d %s", row["seed"], _said(row))
-            if not row["informative"]:
+            logger.info("seed %d %s", row.seed, _said(row))
+            if not row.informative:
                 continue
-            kind = "certify/share" if row["planted"] else "certify/twin_log_return"
-            value = row["share"] if row["planted"] else row["log_return"]
-            log_metrics({kind: value}, row["seed"], int(time.time() * 1000))
+            kind = "certify/share" if row.planted else "certify/twin_log_return"
+            value = row.share if row.planted else row.log_return
+            assert value is not None
+            log_metrics({kind: value}, row.seed, int(time.time() * 1000))
     certificate = judge(rows)
-    summary = {"oracle_share_median": certificate["oracle_share_median"], "clean_twins": certificate["clean_twins"]}
+    summary = {"oracle_share_median": certificate.oracle_share_median, "clean_twins": certificate.clean_twins}
     known = {f"certify/{name}": value for name, value in summary.items() if value is not None}
-    log_metrics(known | {"certify/passed": float(certificate["passed"])}, 0, int(time.time() * 1000))
-    set_tags({"certificate": "passed" if certificate["passed"] else "failed"})
-    return certificate
+    log_metrics(known | {"certify/passed": float(certificate.passed)}, 0, int(time.time() * 1000))
+    set_tags({"certificate": "passed" if certificate.passed else "failed"})
+    return asdict(certificate)
 
 
 def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
@@ -84,16 +86,16 @@ def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
 
 def draw_certificate(certificate: dict[str, Any]) -> go.Figure:
     """Learning curves and shares of all seeds."""
-    return plot_certificate(certificate)
+    return plot_certificate(Certificate.from_json(certificate))
 
 
-def _said(row: dict[str, Any]) -> str:
-    if not row["informative"]:
-        oracle, held = row["oracle_t"], row["buy_and_hold_share"]
+def _said(row: CertificateRun) -> str:
+    if not row.informative:
+        oracle, held = row.oracle_t, row.buy_and_hold_share
         return (
             f"says nothing and is left out: the oracle's t is {oracle:.1f}, buy and hold takes {held:.2f} of its return"
         )
-    if row["planted"]:
-        return f"takes {row['share']:.2f} of the oracle's log return of {row['oracle_log_return']:.2f}"
-    where = "its path never changes" if row["shift_percentile"] is None else f"percentile {row['shift_percentile']:.2f}"
-    return f"without a signal earns {row['log_return']:+.2f}; among shifts of its path: {where}"
+    if row.planted:
+        return f"takes {row.share:.2f} of the oracle's log return of {row.oracle_log_return:.2f}"
+    where = "its path never changes" if row.shift_percentile is None else f"percentile {row.shift_percentile:.2f}"
+    return f"without a signal earns {row.log_return:+.2f}; among shifts of its path: {where}"

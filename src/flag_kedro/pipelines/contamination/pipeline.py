@@ -2,41 +2,34 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.backtest.pipeline import POLICIES, params
 from flag_kedro.pipelines.contamination import nodes
+from flag_kedro.pipelines.shared import MARKET_SPLIT, MARKET_TABLES, STRATEGIES, params
 
 
 def create_pipeline() -> Pipeline:
     """The contamination pipeline."""
     return Pipeline(
         [
+            MARKET_TABLES,
+            MARKET_SPLIT,
+            STRATEGIES,
             Node(
                 nodes.check_policy,
-                inputs=[
-                    "market_states",
-                    "market_facts",
-                    "policy",
-                    *params("data", "news", "simulated", "features", "env"),
-                ],
+                inputs=["market_split", "policy"],
                 outputs="policy_description",
                 name="check_policy",
             ),
             Node(
                 nodes.compare_cutoff,
-                inputs=["policy_description", "market_states", *params("data", "contamination")],
+                inputs=["policy_description", "market_split", "params:contamination"],
                 outputs="knowledge",
                 name="compare_cutoff",
             ),
             Node(
                 nodes.probe_memory,
                 inputs=[
-                    "policy_description",
-                    "prices",
-                    "company_names",
-                    "market_states",
-                    "backbone",
-                    "policy",
-                    *params("data", "contamination", "runtime", "seed"),
+                    *("policy_description", "market_tables", "market_split", "backbone", "policy"),
+                    *params("contamination", "runtime", "seed"),
                 ],
                 outputs="memorisation",
                 name="probe_memory",
@@ -44,14 +37,8 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.replay_ablations,
                 inputs=[
-                    "policy_description",
-                    "prices",
-                    "news",
-                    "company_names",
-                    "universe",
-                    "market_states",
-                    *POLICIES,
-                    *params("data", "features", "env", "backtest", "runtime", "seed"),
+                    *("policy_description", "market_tables", "market_split", "strategies"),
+                    *params("backtest", "seed"),
                 ],
                 outputs="modalities",
                 name="replay_ablations",

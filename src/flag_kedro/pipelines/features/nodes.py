@@ -3,39 +3,39 @@
 import logging
 from dataclasses import asdict
 
-import polars as pl
-
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.features.ablation import unnamed
-from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.incremental import Record, StatesUpdate, update_market_states
-from flag_kedro.pipelines.facts import MarketFacts, check_market, check_tables, market_facts, tables_hash
+from flag_kedro.features.market_tables import MarketTables
+from flag_kedro.features.provenance import MarketFacts, check_market, check_tables, market_facts, tables_hash
 
 logger = logging.getLogger(__name__)
 
 
 def build_features(
-    prices: pl.DataFrame,
-    news: pl.DataFrame,
-    company_names: dict[str, list[str]],
-    universe: pl.DataFrame,
+    tables: MarketTables,
     earlier_market_states: dict[str, Record],
     ingest_facts: MarketFacts,
     data_config: DataConfig,
     news_config: NewsConfig,
     simulated: SimulatedConfig,
-    features: FeaturesConfig,
 ) -> tuple[StatesUpdate, MarketFacts]:
     """Write one text state per symbol and session where something changed, and note which parameters made them."""
+    features = tables.features
     check_market(ingest_facts, market_facts(data_config, news_config, simulated))
-    check_tables(ingest_facts, tables_hash(prices, news, universe, company_names))
+    check_tables(ingest_facts, tables_hash(tables.prices, tables.news, tables.universe, tables.names))
     update = update_market_states(
-        prices, news, names=company_names, universe=universe, earlier=earlier_market_states, **asdict(features)
+        tables.prices,
+        tables.news,
+        names=tables.names,
+        universe=tables.universe,
+        earlier=earlier_market_states,
+        **asdict(features),
     )
     report = update.report()
     logger.info("%d of %d symbols recomputed", len(update.tables), len(update.records))
-    if features.ablation == "mask_names" and (missing := unnamed(list(update.records), company_names)):
+    if features.ablation == "mask_names" and (missing := unnamed(list(update.records), tables.names)):
         logger.warning("mask_names masks the tickers of %s only: no name of theirs is known", " ".join(missing))
     logger.info("%d market states from %d articles", report.num_states, report.num_articles)
     logger.info(

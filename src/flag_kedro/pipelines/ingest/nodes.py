@@ -1,6 +1,7 @@
 """Nodes of the ingest pipeline."""
 
 import logging
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from flag_kedro.data.files import FilesConfig
 from flag_kedro.data.market import MarketConfig, load_market
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.yahoo import YahooConfig, download_market
-from flag_kedro.pipelines.facts import MarketFacts, market_facts, tables_hash
+from flag_kedro.features.provenance import MarketFacts, market_facts, tables_hash
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,10 @@ def ingest_market(
     market = load_market(MarketConfig(data, news, simulated, files, yahoo), yahoo_store, datetime.now(UTC))
     symbols = " ".join(market.prices["symbol"].unique(maintain_order=True))
     logger.info("%s: %s, %d prices, %d articles", data.source, symbols, market.prices.height, market.news.height)
-    for warning in market.report["warnings"]:
+    for warning in market.report.warnings:
         logger.warning("%s", warning)
     names = {symbol: list(found) for symbol, found in market.names.items()}
-    report = market.report | {"download": download_report}
+    report = asdict(market.report) | {"download": download_report}
     tables = {"sha256": tables_hash(market.prices, market.news, market.universe, names)}
     facts = market_facts(data, news, simulated) | {"tables": tables}
     return market.prices, market.news, market.universe, names, market.rejected, report, facts

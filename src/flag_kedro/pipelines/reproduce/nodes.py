@@ -43,10 +43,11 @@ def rebuild_published_rows(prices: dict[str, pl.DataFrame], skipped: dict[str, s
     metrics = {
         f"reproduce/{symbol}/{metric}": value
         for symbol, row in rows.items()
-        for metric, value in row["recomputed"].items()
+        for metric, value in row.recomputed.items()
+        if value is not None
     }
     log_metrics(metrics, 0, int(time.time() * 1000))
-    return {"source": SOURCE, "rows": rows, "skipped": skipped}
+    return {"source": SOURCE, "rows": {symbol: row.as_dict() for symbol, row in rows.items()}, "skipped": skipped}
 
 
 def audit_published_table(prices: dict[str, pl.DataFrame], published_rows: dict[str, Any]) -> dict[str, Any]:

@@ -2,28 +2,20 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.backtest.pipeline import POLICIES, params
 from flag_kedro.pipelines.robustness import nodes
-
-GROUPS = ("data", "news", "simulated", "features", "env", "robustness", "runtime", "seed")
+from flag_kedro.pipelines.shared import MARKET_SPLIT, MARKET_TABLES, STRATEGIES, params
 
 
 def create_pipeline() -> Pipeline:
     """The robustness pipeline."""
     return Pipeline(
         [
+            MARKET_TABLES,
+            MARKET_SPLIT,
+            STRATEGIES,
             Node(
                 nodes.try_headlines,
-                inputs=[
-                    "prices",
-                    "news",
-                    "company_names",
-                    "universe",
-                    "market_states",
-                    "market_facts",
-                    *POLICIES,
-                    *params(*GROUPS),
-                ],
+                inputs=["market_tables", "market_split", "strategies", *params("robustness", "seed")],
                 outputs="robustness",
                 name="try_headlines",
             ),

@@ -10,26 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.backtest.trials import ValidatedTrial, attempt_hash, hashes_before, outside_window
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.window import effective_fill
+from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.config import SweepConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.experiments.sweep import Combination, combinations, rank
-from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.pipelines.backtest.trials import attempt_hash, hashes_before, outside_window
-from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, state_facts, windows_of
-from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, do_all, open_experiment
-from flag_kedro.policy.config import TINY, PolicyConfig
+from flag_kedro.names import TINY
+from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, open_experiment, train_all
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics
 from flag_kedro.tracking.scores import flatten_scores
-from flag_kedro.tracking.trials import ValidatedTrial, record_attempt
+from flag_kedro.tracking.trials import record_attempt
 
 if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.runs import Shared
@@ -38,64 +34,52 @@ logger = logging.getLogger(__name__)
 
 
 def sweep(
-    market_states: dict[str, pl.DataFrame],
-    found_facts: MarketFacts,
+    split: MarketSplit,
     shared_backbone: Path,
     trunk_cache: Path,
     sweep_rows: Path,
     config: SweepConfig,
-    data: DataConfig,
-    news: NewsConfig,
-    simulated: SimulatedConfig,
-    features: FeaturesConfig,
-    env: EnvConfig,
-    policy: PolicyConfig,
-    ppo: PPOConfig,
-    runtime: RuntimeConfig,
+    base: RunSettings,
     seed: int,
     seeds: Any,
 ) -> dict[str, Any]:
     """Train every combination with every seed and rank them on validation; the test window is never read."""
-    check_market(found_facts, market_facts(data, news, simulated, features))
-    fold = _fold(market_states, data)
-    states = outside_window(market_states, _test(fold))
-    actual = replace(env, fill=effective_fill(env.fill, states))
-    tried = _combinations(config, actual, policy, ppo)
-    facts = state_facts(states, data)
-    told = facts | {"windows": fold.as_text(), "backbone": folder_hash(shared_backbone)}
-    base = RunSettings(actual, policy, ppo, runtime, facts["calendars"])
-    finished, shared = open_experiment(sweep_rows, told, shared_backbone, trunk_cache, base)
+    fold = _fold(split)
+    states = outside_window(split.states, _test(fold))
+    grid = _combinations(config, base.env, base.policy, base.ppo)
+    facts = split.with_states(states).state_facts
+    experiment_facts = facts | {"windows": fold.as_text(), "backbone": folder_hash(shared_backbone)}
+    finished, shared = open_experiment(sweep_rows, experiment_facts, shared_backbone, trunk_cache, base)
     chosen = chosen_seeds(seeds, seed)
-    jobs = []
-    for combination in tried:
+    trainings = []
+    for combination in grid:
         settings = replace(base, env=combination.env, policy=combination.policy, ppo=combination.ppo)
-        jobs += [
+        trainings += [
             QueuedTraining(
-                name=f"{combination.name}-{own}",
-                params={**combination.values, "seed": own},
+                name=f"{combination.name}-{chosen_seed}",
+                params={**combination.values, "seed": chosen_seed},
                 num_updates=combination.ppo.num_updates(len(states)),
-                work=partial(_validate, states, fold, own, settings, shared, facts),
+                work=partial(_validate, states, fold, chosen_seed, settings, shared, facts),
                 report=_report,
             )
-            for own in chosen
+            for chosen_seed in chosen
         ]
-    rows = do_all("sweep", jobs, finished)
-    ranked = rank([(each, rows[at * len(chosen) : (at + 1) * len(chosen)]) for at, each in enumerate(tried)])
-    best = ranked[0]["validation_log_return"]["median"]
-    log_metrics({"sweep/best_validation_log_return": best}, 0, int(time.time() * 1000))
+    rows = train_all("sweep", trainings, finished)
+    ranked = rank([(each, rows[at * len(chosen) : (at + 1) * len(chosen)]) for at, each in enumerate(grid)])
+    log_metrics({"sweep/best_validation_log_return": ranked[0].median}, 0, int(time.time() * 1000))
     return {
         "key": finished.key,
         "seeds": list(chosen),
         "windows": fold.as_text(),
-        "best": ranked[0]["params"],
-        "combinations": ranked,
+        "best": ranked[0].params,
+        "combinations": [asdict(each) for each in ranked],
         "rows": rows,
     }
 
 
-def _fold(market_states: Mapping[str, pl.DataFrame], data: DataConfig) -> Fold:
+def _fold(split: MarketSplit) -> Fold:
     """The run's own windows; of the test window only the dates are known."""
-    windows = windows_of(market_states, data)
+    windows = split.windows
     if windows.validation is None:
         raise ParameterError(
             "a sweep chooses by the validation window, and there is none; set data.windows.validation, and "

@@ -2,22 +2,22 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.shared_backbone import GROUPS_OF_TRAININGS, shared_backbone_node
+from flag_kedro.pipelines.shared import MARKET_SPLIT, SHARED_BACKBONE, TRAINING_SETTINGS, params
 from flag_kedro.pipelines.sweep.nodes import sweep
-
-GROUPS = ("sweep", *GROUPS_OF_TRAININGS, "seed", "seeds")
 
 
 def create_pipeline() -> Pipeline:
     """The sweep pipeline, from market states on."""
     return Pipeline(
         [
-            shared_backbone_node(),
+            MARKET_SPLIT,
+            TRAINING_SETTINGS,
+            SHARED_BACKBONE,
             Node(
                 sweep,
                 inputs=[
-                    *("market_states", "market_facts", "shared_backbone", "trunk_cache", "sweep_rows"),
-                    *(f"params:{group}" for group in GROUPS),
+                    *("market_split", "shared_backbone", "trunk_cache", "sweep_rows", "params:sweep"),
+                    *("training_settings", *params("seed", "seeds")),
                 ],
                 outputs="sweep_results",
                 name="sweep",

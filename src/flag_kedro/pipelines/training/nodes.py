@@ -1,25 +1,17 @@
 """Nodes of the training pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import logging
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import polars as pl
-
-from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import tokenizer_texts
-from flag_kedro.env.window import cut_window, effective_fill
-from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, training_facts, windows_of
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.pipelines.progress import progress_bar
-from flag_kedro.pipelines.training.progress import follow
+from flag_kedro.pipelines.training.progress import follow_training
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.history import wall_times, without_wall_times
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.interrupts import stop_if_asked
@@ -43,24 +35,9 @@ class Backbone:
         write_backbone(self.config, self.texts, self.seed, folder)
 
 
-def prepare_backbone(
-    market_states: dict[str, pl.DataFrame],
-    found_facts: MarketFacts,
-    data: DataConfig,
-    news: NewsConfig,
-    simulated: SimulatedConfig,
-    features: FeaturesConfig,
-    env: EnvConfig,
-    policy: PolicyConfig,
-    seed: int,
-) -> WritesFolder:
+def prepare_backbone(split: MarketSplit, policy: PolicyConfig, seed: int) -> WritesFolder:
     """Build or fetch the backbone; the tiny tokenizer learns from prompts of the training window alone."""
-    check_market(found_facts, market_facts(data, news, simulated, features))
-    fill = effective_fill(env.fill, market_states)
-    if fill != env.fill:
-        logger.warning("the source has symbols without opens: decisions fill at %s, not %s", fill, env.fill)
-    window = cut_window(market_states, windows_of(market_states, data).train, fill, positions=env.positions)
-    return Backbone(policy, tokenizer_texts(window.prefixes, env.positions), seed)
+    return Backbone(policy, tokenizer_texts(split.train.prefixes, split.env.positions), seed)
 
 
 @dataclass(frozen=True)
@@ -75,7 +52,7 @@ class TrunkRows:
 
     def write(self, folder: Path) -> None:
         """Add the rows that `folder` lacks."""
-        from flag_kedro.ppo.launch import start_encoding
+        from flag_kedro.ppo.encoding import start_encoding
 
         with progress_bar("reading prompts", len(self.prefixes)) as advance:
             rows = start_encoding(self.backbone, self.prefixes, self.env, self.policy, self.runtime, folder)
@@ -95,36 +72,22 @@ class NoRows:
         """Leave `folder` as it is."""
 
 
-def encode_trunk(
-    market_states: dict[str, pl.DataFrame],
-    backbone: Path,
-    data: DataConfig,
-    env: EnvConfig,
-    policy: PolicyConfig,
-    runtime: RuntimeConfig,
-) -> WritesFolder:
+def encode_trunk(split: MarketSplit, backbone: Path, policy: PolicyConfig, runtime: RuntimeConfig) -> WritesFolder:
     """Read every prompt of all windows once with all account texts, where `policy.trunk_cache` is `disk`."""
     if policy.trunk_cache != "disk":
         logger.info("policy.trunk_cache is %s: no prompt is read ahead", policy.trunk_cache)
         return NoRows()
-    fill = effective_fill(env.fill, market_states)
-    windows = windows_of(market_states, data)
-    spans = [span for span in (windows.train, windows.validation, windows.test) if span]
-    cut = [cut_window(market_states, span, fill, positions=env.positions) for span in spans]
-    prefixes = dict.fromkeys(text for window in cut for texts in window.prefixes for text in texts)
-    return TrunkRows(backbone, list(prefixes), env, policy, runtime)
+    windows = [window for window in (split.train, split.validation, split.test) if window is not None]
+    prefixes = dict.fromkeys(text for window in windows for texts in window.prefixes for text in texts)
+    return TrunkRows(backbone, list(prefixes), split.env, policy, runtime)
 
 
 def train_policy(
-    market_states: dict[str, pl.DataFrame],
+    split: MarketSplit,
     backbone: Path,
     trunk_cache: Path,
     checkpoints: Path,
-    data: DataConfig,
-    env: EnvConfig,
-    policy: PolicyConfig,
-    ppo: PPOConfig,
-    runtime: RuntimeConfig,
+    settings: RunSettings,
     seed: int,
 ) -> tuple[WritesFolder, list[dict[str, float]], list[dict[str, float]]]:
     """Train on the training window, or go on where the same training was stopped.
@@ -133,54 +96,41 @@ def train_policy(
         The bundle, and one row per update twice: its wall times, and its other metrics, which the same training
         always repeats.
     """
+    from flag_kedro.experiments.training import run_training
     from flag_kedro.policy.bundle import TrainedPolicy
-    from flag_kedro.ppo.launch import open_checkpoints, start_training
+    from flag_kedro.ppo.checkpoint_key import open_checkpoints
+    from flag_kedro.ppo.training_spec import TrainingSpec
 
-    facts = training_facts(market_states, data, env) | {"seed": seed}
-    set_tags({"data_hash": facts["data_hash"]})
-    windows = windows_of(market_states, data)
-    cut = partial(cut_window, market_states, fill=facts["env"]["fill"], positions=env.positions)
-    train = cut(windows.train)
-    validation = cut(windows.validation) if windows.validation else None
-    if validation is None:
+    facts = split.facts | {"seed": seed}
+    set_tags({"data_hash": split.data_hash})
+    if split.validation is None:
         logger.warning(
             "no validation window: the last weights are kept (set data.windows.validation to choose the best)"
         )
+    policy, ppo, runtime = settings.policy, settings.ppo, settings.runtime
     saved = open_checkpoints(checkpoints, facts, backbone, policy, ppo, runtime, run_id())
     try:
-        model, updates = start_training(
-            backbone, train, validation, env, policy, ppo, runtime, seed, trunk_cache, saved
+        spec = TrainingSpec(
+            backbone, trunk_cache, split.train, split.validation, settings.env, policy, ppo, runtime, seed
         )
-        with closing(updates):
-            rows = follow(updates, ppo.num_updates(len(train.symbols)))
+        with follow_training(ppo.num_updates(len(split.train.symbols))) as on_update:
+            model, history = run_training(spec, checkpoints=saved, on_update=on_update)
     finally:
-        saved.close()
         if saved.resumed_from is not None:
             set_tags({"resumed_from": saved.resumed_from})
     bundle = TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning()})
-    return bundle, [wall_times(row) for row in rows], [without_wall_times(row) for row in rows]
+    return bundle, [wall_times(row) for row in history], [without_wall_times(row) for row in history]
 
 
-def train_text_baseline(
-    market_states: dict[str, pl.DataFrame],
-    policy: Path,
-    data: DataConfig,
-    env: EnvConfig,
-    ppo: PPOConfig,
-    runtime: RuntimeConfig,
-    seed: int,
-) -> WritesFolder:
+def train_text_baseline(split: MarketSplit, policy: Path, settings: RunSettings, seed: int) -> WritesFolder:
     """Train the bag-of-words policy as `policy` was trained: same data, windows, budget and seed."""
     from flag_kedro.policy.bag_of_words import TrainedBagOfWords
     from flag_kedro.policy.bundle import check_facts, read_description
-    from flag_kedro.ppo.launch import start_bag_of_words
+    from flag_kedro.ppo.text_baseline import start_bag_of_words
 
-    facts = training_facts(market_states, data, env) | {"seed": seed}
+    facts = split.facts | {"seed": seed}
     check_facts(read_description(policy), facts)
-    windows = windows_of(market_states, data)
-    cut = partial(cut_window, market_states, fill=facts["env"]["fill"], positions=env.positions)
-    train, validation = cut(windows.train), cut(windows.validation) if windows.validation else None
-    model, updates = start_bag_of_words(train, validation, env, ppo, runtime, seed)
+    model, updates = start_bag_of_words(split.train, split.validation, split.env, settings.ppo, settings.runtime, seed)
     for _ in updates:  # its curves are not logged: they would mix with the language model's
         stop_if_asked()
     return TrainedBagOfWords(model, facts)

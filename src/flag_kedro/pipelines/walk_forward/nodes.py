@@ -2,84 +2,66 @@
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-import polars as pl
 
 from flag_kedro.backtest.config import BacktestConfig
-from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.simulated import SimulatedConfig
-from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.window import effective_fill
+from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.config import WalkForwardConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
+from flag_kedro.experiments.out_of_sample import concatenate_folds, mean_paths
 from flag_kedro.experiments.scoring import RunSettings
-from flag_kedro.experiments.walk_forward import concatenate_folds, mean_paths, summarise_folds
+from flag_kedro.experiments.walk_forward import summarise_folds
 from flag_kedro.experiments.walk_forward_plot import plot_walk_forward
-from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.pipelines.facts import MarketFacts, check_market, market_facts, state_facts
 from flag_kedro.pipelines.scored import log_scored, train_and_score
-from flag_kedro.pipelines.trainings import QueuedTraining, do_all, open_experiment
-from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.pipelines.trainings import QueuedTraining, open_experiment, train_all
 from flag_kedro.policy.manifest import folder_hash
-from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics, set_tags
 
 logger = logging.getLogger(__name__)
 
 
 def walk_forward(
-    market_states: dict[str, pl.DataFrame],
-    found_facts: MarketFacts,
+    split: MarketSplit,
     shared_backbone: Path,
     trunk_cache: Path,
     walk_forward_rows: Path,
     config: WalkForwardConfig,
-    data: DataConfig,
-    news: NewsConfig,
-    simulated: SimulatedConfig,
-    features: FeaturesConfig,
-    env: EnvConfig,
-    policy: PolicyConfig,
-    ppo: PPOConfig,
-    runtime: RuntimeConfig,
+    settings: RunSettings,
     backtest: BacktestConfig,
     seed: int,
     seeds: Any,
 ) -> dict[str, Any]:
-    """Train on every fold with every seed, trade each test window once, and judge the folds paths together."""
-    check_market(found_facts, market_facts(data, news, simulated, features))
+    """Train on every fold with every seed, trade each test window once, and score the folds one behind the other."""
     folds = roll_folds(
-        common_sessions(market_states), train=config.train_sessions, validation=config.validation_sessions,
+        common_sessions(split.states), train=config.train_sessions, validation=config.validation_sessions,
         test=config.test_sessions, folds=config.folds,
     )  # fmt: skip
-    facts = state_facts(market_states, data)
+    facts = split.state_facts
     set_tags({"data_hash": facts["data_hash"]})
-    actual = replace(env, fill=effective_fill(env.fill, market_states))
-    settings = RunSettings(actual, policy, ppo, runtime, facts["calendars"])
-    told = {"folds": [fold.as_text() for fold in folds], "backbone": folder_hash(shared_backbone), **facts}
-    finished, shared = open_experiment(walk_forward_rows, told, shared_backbone, trunk_cache, settings)
-    jobs = [
+    experiment_facts = {"folds": [fold.as_text() for fold in folds], "backbone": folder_hash(shared_backbone), **facts}
+    finished, shared = open_experiment(walk_forward_rows, experiment_facts, shared_backbone, trunk_cache, settings)
+    trainings = [
         QueuedTraining(
             name=f"{fold.name}-{chosen}",
             params=_params(fold, chosen),
-            num_updates=ppo.num_updates(len(market_states)),
-            work=partial(train_and_score, market_states, fold, chosen, settings, shared, facts),
+            num_updates=settings.ppo.num_updates(len(split.states)),
+            work=partial(train_and_score, split.states, fold, chosen, settings, shared, facts),
             report=log_scored,
         )
         for fold in folds
         for chosen in chosen_seeds(seeds, seed)
     ]
-    rows = do_all("walk forward", jobs, finished)
+    rows = train_all("walk forward", trainings, finished)
     paths = concatenate_folds(rows, facts["calendars"])
-    summary = summarise_folds(paths, backtest.bootstrap_draws, seed)
+    summary = {s: asdict(path) for s, path in summarise_folds(paths, backtest.bootstrap_draws, seed).items()}
     log_metrics(_flatten(summary), 0, int(time.time() * 1000))
-    return {"key": finished.key, "summary": summary, "paths": mean_paths(paths), "rows": rows}
+    means = {symbol: asdict(path) for symbol, path in mean_paths(paths).items()}
+    return {"key": finished.key, "summary": summary, "paths": means, "rows": rows}
 
 
 def draw_walk_forward(results: dict[str, Any]) -> go.Figure:

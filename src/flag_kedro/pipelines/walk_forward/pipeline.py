@@ -2,22 +2,22 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.shared_backbone import GROUPS_OF_TRAININGS, shared_backbone_node
+from flag_kedro.pipelines.shared import MARKET_SPLIT, SHARED_BACKBONE, TRAINING_SETTINGS, params
 from flag_kedro.pipelines.walk_forward.nodes import draw_walk_forward, walk_forward
-
-GROUPS = ("walk_forward", *GROUPS_OF_TRAININGS, "backtest", "seed", "seeds")
 
 
 def create_pipeline() -> Pipeline:
     """The walk_forward pipeline, from market states on."""
     return Pipeline(
         [
-            shared_backbone_node(),
+            MARKET_SPLIT,
+            TRAINING_SETTINGS,
+            SHARED_BACKBONE,
             Node(
                 walk_forward,
                 inputs=[
-                    *("market_states", "market_facts", "shared_backbone", "trunk_cache", "walk_forward_rows"),
-                    *(f"params:{group}" for group in GROUPS),
+                    *("market_split", "shared_backbone", "trunk_cache", "walk_forward_rows", "params:walk_forward"),
+                    *("training_settings", *params("backtest", "seed", "seeds")),
                 ],
                 outputs="walk_forward_results",
                 name="walk_forward",

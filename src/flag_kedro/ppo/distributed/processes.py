@@ -1,7 +1,7 @@
 """Training in several processes and machines: torchrun as a subprocess, followed as if it trained here.
 
-The launcher knows neither what is trained nor what follows it: a folder holds the job, process 0 leaves metrics and
-weights there, and every process that fails leaves its traceback.
+The launcher knows neither what is trained nor what follows it: a folder holds the training, process 0 leaves metrics
+and weights there, and every process that fails leaves its traceback.
 """
 
 import json
@@ -26,12 +26,14 @@ from flag_kedro.policy.interface import Policy
 from flag_kedro.policy.trainable import load_trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.config import PPOConfig
-from flag_kedro.ppo.distributed.training_spec import LOG, RESUMED, ROWS, WEIGHTS, TrainingSpec
-from flag_kedro.ppo.learner import Metrics
+from flag_kedro.ppo.distributed.spec_folder import LOG, RESUMED, ROWS, WEIGHTS, write_spec
+from flag_kedro.ppo.history import Metrics
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 logger = logging.getLogger(__name__)
 
 OUTPUT = "output.txt"
+FAILURES = "failure-*.json"
 GRACE = 20
 """Seconds in which processes that were asked to stop may write a last checkpoint."""
 JOINING = 600
@@ -41,39 +43,43 @@ TAIL = 40
 """Lines of output shown where nothing else tells what happened."""
 KINDS = {"data": DataError, "parameters": ParameterError, "training": TrainingError}
 """Errors of a process that are raised here as what they were."""
+ECHOES = ("peer", "stopped")
+"""Kinds of failures whose cause lies with another process."""
 DIED = re.compile(r"rank\s*:\s*(\d+) \(local_rank: \d+\)\s+exitcode\s*:\s*(-\d+)")
 """What torchrun says of a process that a signal ended."""
 
 
 def train_in_processes(
-    job: TrainingSpec, model: Policy, checkpoints: Checkpoints | None
+    spec: TrainingSpec, model: Policy, checkpoints: Checkpoints | None
 ) -> Generator[Metrics, None, None]:
-    """Do `job` in `ppo.num_processes` processes on each of `ppo.num_machines` machines, and put its weights in `model`.
+    """Train in `ppo.num_processes` processes on each of `ppo.num_machines` machines, and put the weights in `model`.
 
     Between machines gloo takes the network interface that this one's own name belongs to; the environment variable
     GLOO_SOCKET_IFNAME (NCCL_SOCKET_IFNAME on GPUs) names another.
 
     Args:
-        job: the training.
+        spec: the training.
         model: the same actor-critic untrained.
-        checkpoints: those of `job.saved_at`, whose lock the caller holds; learns what was resumed.
+        checkpoints: those of `spec.saved_at`, whose lock the caller holds; learns what was resumed.
 
     Yields:
         Metrics after each update, as `trainer.train` does, on the machine of process 0; none on the others.
 
     Raises:
-        DataError, ParameterError, TrainingError: those of a process, or an address that cannot be reached.
+        DataError: that of a process.
+        ParameterError: that of a process, or when `ppo.rendezvous` cannot be reached.
+        TrainingError: that of a process.
         WorkerError: when a process died of anything else; the message has its traceback.
         ResultElsewhereError: when the training ended well and process 0 is on another machine.
     """
-    if job.ppo.num_machines > 1:
-        logger.info("meeting %d machines at %s", job.ppo.num_machines, job.ppo.rendezvous)
+    if spec.ppo.num_machines > 1:
+        logger.info("meeting %d machines at %s", spec.ppo.num_machines, spec.ppo.rendezvous)
     with tempfile.TemporaryDirectory(prefix="flag_kedro-") as name:
         folder = Path(name)
-        job.write(folder)
+        write_spec(spec, folder)
         lines = _Lines(folder / LOG)
         try:
-            with _started(job, folder) as process:
+            with _started(spec, folder) as process:
                 yield from _follow(process, folder, lines)
         except BaseException:  # stopped from here: nobody else tells what process 0 made of it
             _log(lines)
@@ -119,12 +125,12 @@ def _own_address(rendezvous: str) -> str:
 
 
 @contextmanager
-def _started(job: TrainingSpec, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _started(spec: TrainingSpec, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Run torchrun; however the block is left, none of its processes stays."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(job.runtime.threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(spec.runtime.threads)}
     with (folder / OUTPUT).open("wb") as output:
         process = subprocess.Popen(
-            _command(job.ppo, folder), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
+            _command(spec.ppo, folder), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True, env=environment,
         )  # fmt: skip
     try:
@@ -173,9 +179,9 @@ def _log(lines: "_Lines") -> None:
 def _warn_of_failure(folder: Path) -> None:
     """Say what process 0 could not do before it ended, such as write a last checkpoint."""
     path = folder / "failure-0.json"
-    word = json.loads(path.read_text()) if path.exists() else {"kind": "stopped"}
-    if word["kind"] not in ("peer", "stopped"):
-        logger.warning("process 0 could not end as it should; its last updates may be lost:\n%s", word["traceback"])
+    failure = json.loads(path.read_text()) if path.exists() else {"kind": "stopped"}
+    if failure["kind"] not in ECHOES:
+        logger.warning("process 0 could not end as it should; its last updates may be lost:\n%s", failure["traceback"])
 
 
 class _Lines:
@@ -198,15 +204,15 @@ class _Lines:
 
 def _failure(folder: Path, code: int) -> Exception:
     """What to raise after the processes ended with `code`: the first error that is not the echo of another."""
-    told = {path.stem.removeprefix("failure-"): json.loads(path.read_text()) for path in folder.glob("failure-*.json")}
+    failures = {path.stem.removeprefix("failure-"): json.loads(path.read_text()) for path in folder.glob(FAILURES)}
     output = (folder / OUTPUT).read_text(errors="replace")
-    own = {rank: word for rank, word in told.items() if word["kind"] not in ("peer", "stopped")}
-    if own:
-        rank, word = min(own.items(), key=lambda item: item[1]["time"])
-        if word["kind"] in KINDS:
-            return KINDS[word["kind"]](word["message"])
-        return WorkerError(f"training process {rank} died:\n{word['traceback']}")
-    by_signal = [(int(rank), -int(number)) for rank, number in DIED.findall(output) if rank not in told]
+    causes = {rank: failure for rank, failure in failures.items() if failure["kind"] not in ECHOES}
+    if causes:
+        rank, failure = min(causes.items(), key=lambda item: item[1]["time"])
+        if failure["kind"] in KINDS:
+            return KINDS[failure["kind"]](failure["message"])
+        return WorkerError(f"training process {rank} died:\n{failure['traceback']}")
+    by_signal = [(int(rank), -int(number)) for rank, number in DIED.findall(output) if rank not in failures]
     killed = [(rank, number) for rank, number in by_signal if number != signal.SIGTERM]  # that is torchrun tidying up
     if killed:
         first, number = killed[-1]  # torchrun's summary ends with the first to die
@@ -214,9 +220,9 @@ def _failure(folder: Path, code: int) -> Exception:
             f"training process {first} was killed by {signal.Signals(number).name} and could leave no traceback; if "
             "nobody killed it, the machine may have run out of memory"
         )
-    if told:
-        first_word = min(told.values(), key=lambda word: word["time"])
-        if first_word["kind"] == "stopped":
+    if failures:
+        earliest = min(failures.values(), key=lambda failure: failure["time"])
+        if earliest["kind"] == "stopped":
             return WorkerError("the training processes were asked to stop from outside (SIGTERM)")
         return WorkerError(
             "a training process of another machine is gone, or does not answer; the reason is told there"

@@ -34,16 +34,16 @@ class PassSynchronizer:
         token = torch.zeros(1, 1, dtype=torch.long, device=self._trunk.embed.weight.device)
         self._idle = True
         while self._due(False):
-            self._trunk.read_stems(self._trunk.embed(token))
+            self._trunk.prefill(self._trunk.embed(token))
         self._idle = False
 
-    def _before_pass(self, layer: nn.Module, given: object) -> None:
+    def _before_pass(self, layer: nn.Module, arguments: object) -> None:
         if not self._idle:
             self._due(True)
 
-    def _due(self, own: bool) -> bool:
-        """Whether any process has a pass to do."""
-        due = torch.tensor([int(own)], device=self._trunk.embed.weight.device)
+    def _due(self, here: bool) -> bool:
+        """Whether any process has a pass to do, this one or another."""
+        due = torch.tensor([int(here)], device=self._trunk.embed.weight.device)
         all_reduce_sum(due)
         return bool(due)
 

@@ -2,7 +2,7 @@
 
 Every process builds the same model and the same environment, draws the same random numbers and takes the same
 optimizer steps. Only the reading of prompts is shared: all prompts of a prefix, that is whole (symbol, session) groups,
-go to one process, and the others are told what it found. In one process nothing here does anything.
+go to one process, and the others get its answers. In one process nothing here does anything.
 
 Shape legend: N = states, W = processes.
 """
@@ -36,12 +36,12 @@ class Shard:
         """The shard of this process."""
         return cls(int(accelerator.process_index), int(accelerator.num_processes), synchronizer)
 
-    def own(self, prefixes: Sequence[str]) -> Ints:
+    def rows_to_read(self, prefixes: Sequence[str]) -> Ints:
         """Which of N prompts this process reads: distinct prefixes are dealt out as they first appear."""
-        dealt = {prefix: place % self.world for place, prefix in enumerate(dict.fromkeys(prefixes))}
-        return np.array([at for at, prefix in enumerate(prefixes) if dealt[prefix] == self.rank], dtype=np.int64)
+        rank_of = {prefix: index % self.world for index, prefix in enumerate(dict.fromkeys(prefixes))}
+        return np.array([row for row, prefix in enumerate(prefixes) if rank_of[prefix] == self.rank], dtype=np.int64)
 
-    def combine(self, found: Tensor) -> Tensor:
+    def combine(self, tensor: Tensor) -> Tensor:
         """Fill a tensor of which each process has set its own elements and left all others 0; exact to the bit.
 
         Sums are over the bits as integers, so that the sign of a zero and infinities come through too. All reading of
@@ -50,11 +50,11 @@ class Shard:
         if self.synchronizer is not None:
             self.synchronizer.finish()
         if self.world > 1:
-            all_reduce_sum(found.view(torch.int32))
-        return found
+            all_reduce_sum(tensor.view(torch.int32))
+        return tensor
 
-    def add_gradients(self, weights: Iterable[nn.Parameter]) -> None:
-        """Add up the gradients of all processes in place; one that found none counts as 0."""
+    def all_reduce_gradients(self, weights: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its sum over all processes; where a process has none it counts as 0."""
         if self.world == 1:
             return
         learning = [weight for weight in weights if weight.requires_grad]
@@ -63,24 +63,24 @@ class Shard:
         for weight, gradient in zip(learning, torch.split(flat, [w.numel() for w in learning]), strict=True):
             weight.grad = gradient.view_as(weight)
 
-    def gather(self, number: int, device: torch.device) -> list[int]:
-        """The number that each process says, [W]; they must fit into 64 bits."""
+    def all_gather(self, number: int, device: torch.device) -> list[int]:
+        """The number of each process, [W]; they must fit into 64 bits."""
         numbers = torch.zeros(self.world, dtype=torch.int64, device=device)
         numbers[self.rank] = number
         if self.world > 1:
             all_reduce_sum(numbers)
-        told: list[int] = numbers.tolist()
-        return told
+        by_rank: list[int] = numbers.tolist()
+        return by_rank
 
-    def share(self, content: bytes, device: torch.device) -> bytes:
+    def broadcast(self, content: bytes, device: torch.device) -> bytes:
         """What process 0 holds; what the others hold does not matter."""
         if self.world == 1:
             return content
-        own = content if self.rank == 0 else b""
-        shared = torch.zeros(sum(self.gather(len(own), device)), dtype=torch.uint8, device=device)
-        shared[: len(own)] = torch.frombuffer(bytearray(own), dtype=torch.uint8) if own else 0
-        all_reduce_sum(shared)  # of which all but one are zeros
-        return shared.cpu().numpy().tobytes()
+        sent = content if self.rank == 0 else b""
+        received = torch.zeros(sum(self.all_gather(len(sent), device)), dtype=torch.uint8, device=device)
+        received[: len(sent)] = torch.frombuffer(bytearray(sent), dtype=torch.uint8) if sent else 0
+        all_reduce_sum(received)  # of which all but one are zeros
+        return received.cpu().numpy().tobytes()
 
     def spread(self, policy: Evaluator) -> Evaluator:
         """The same policy, asked by all processes together."""
@@ -106,10 +106,11 @@ class SpreadPolicy:
     def evaluate(self, states: States) -> Evaluation:
         """Evaluate N states, each in one process only."""
         answers = torch.zeros(len(states), NUM_ACTIONS + 1, device=self.device)
-        own = self.shard.own(states.prefix)
-        if own.size:
-            said, rows = self.policy.evaluate(take_states(states, own)), torch.from_numpy(own).to(self.device)
-            answers[rows] = torch.cat([said.log_probs, said.values[:, None]], dim=1)
+        rows = self.shard.rows_to_read(states.prefix)
+        if rows.size:
+            evaluation = self.policy.evaluate(take_states(states, rows))
+            columns = torch.cat([evaluation.log_probs, evaluation.values[:, None]], dim=1)
+            answers[torch.from_numpy(rows).to(self.device)] = columns
         self.shard.combine(answers)
         return Evaluation(log_probs=answers[:, :NUM_ACTIONS], values=answers[:, NUM_ACTIONS])
 

@@ -24,12 +24,14 @@ from flag_kedro.data.atomic import atomic_write
 from flag_kedro.errors import DataError, ParameterError, PeerLostError, TrainingError
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
+from flag_kedro.ppo.device import prepare_torch
 from flag_kedro.ppo.distributed.parent import end_with_parent
 from flag_kedro.ppo.distributed.sharded_trunk import shard_trunk
 from flag_kedro.ppo.distributed.sharding import Shard
-from flag_kedro.ppo.distributed.training_spec import LOG, RESUMED, ROWS, WEIGHTS, TrainingSpec, read_spec
-from flag_kedro.ppo.launch import build_model, prepare_torch
+from flag_kedro.ppo.distributed.spec_folder import LOG, RESUMED, ROWS, WEIGHTS, fingerprint, read_spec
 from flag_kedro.ppo.trainer import train
+from flag_kedro.ppo.training import build_model
+from flag_kedro.ppo.training_spec import TrainingSpec
 
 PATIENCE = timedelta(minutes=10)
 """Time after which a process that does not answer counts as gone, where its machine does not say so."""
@@ -40,7 +42,7 @@ class Stopped(BaseException):
 
 
 def main() -> None:
-    """Do this process's part of the job; an error is left in the job's folder."""
+    """Do this process's part of the training; an error is left in the training's folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", type=Path, required=True)
     folder: Path = parser.parse_args().job
@@ -59,40 +61,42 @@ def work(folder: Path, rank: int) -> None:
     """Train; process 0 leaves log lines and metrics as they come, and at last the weights.
 
     Raises:
-        ParameterError: when there are more or fewer processes than the job asks for, or machines have other jobs.
+        ParameterError: when there are more or fewer processes than the training asks for, machines have other
+            trainings, or CUDA is asked for and there is none.
+        TrainingError: when learning cannot go on, see `trainer.train`.
+        PeerLostError: when another process is gone.
     """
-    job, world = read_spec(folder)
+    spec, world = read_spec(folder)
     if rank == 0:
         logging.basicConfig(level=logging.INFO, handlers=[_LinesOfLog(folder / LOG)])
-    device = prepare_torch(job.runtime)
+    device = prepare_torch(spec.runtime)
     group = InitProcessGroupKwargs(backend="gloo" if device.type == "cpu" else "nccl", timeout=PATIENCE)
     accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[group])
-    torch.set_num_threads(job.runtime.threads)
+    torch.set_num_threads(spec.runtime.threads)
     shard = Shard.of(accelerator)
     if shard.world != world:
         raise ParameterError(
             f"the training is to run in {world} processes (ppo.num_processes x ppo.num_machines), but "
             f"{shard.world} were started; start it with kedro run, once on each machine"
         )
-    if job.ppo.num_machines > 1 and len(set(shard.gather(job.fingerprint(), accelerator.device))) > 1:
+    if spec.ppo.num_machines > 1 and len(set(shard.all_gather(fingerprint(spec), accelerator.device))) > 1:
         raise ParameterError(
             "the machines are not at the same training; give the same command, parameters, data, backbone and versions "
             "of packages on each of them"
         )
-    _train(job, folder, shard, accelerator)
+    _train(spec, folder, shard, accelerator)
     torch.distributed.destroy_process_group()
 
 
-def _train(job: TrainingSpec, folder: Path, shard: Shard, accelerator: Accelerator) -> None:
-    device, place = accelerator.device, torch.device("cpu") if job.ppo.fsdp else None
-    model = build_model(job.backbone, job.env, job.policy, job.seed, device, job.trunk_cache, place=place)
-    synchronizer = shard_trunk(model, device) if job.ppo.fsdp else None
+def _train(spec: TrainingSpec, folder: Path, shard: Shard, accelerator: Accelerator) -> None:
+    device = accelerator.device
+    model = build_model(spec, device, built_on=torch.device("cpu") if spec.ppo.fsdp else None)
+    synchronizer = shard_trunk(model, device) if spec.ppo.fsdp else None
     main, checkpoints = shard.rank == 0, None
-    if main and job.saved_at is not None:
-        at = job.saved_at
-        checkpoints = Checkpoints(Path(at.root), at.key, at.label, locked=True)
+    if main and spec.saved_at is not None:
+        checkpoints = Checkpoints(Path(spec.saved_at.root), spec.saved_at.key, spec.saved_at.label, locked=True)
     updates = train(
-        model, job.window, job.validation, job.env, job.ppo, job.seed, accelerator, checkpoints, synchronizer
+        model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints, synchronizer
     )
     with closing(updates):
         for row in updates:
@@ -128,12 +132,12 @@ def write_failure(path: Path, error: BaseException) -> None:
         ParameterError: "parameters",
         TrainingError: "training",
     }
-    kind = next((name for known, name in kinds.items() if isinstance(error, known)), "other")
+    kind = next((name for error_class, name in kinds.items() if isinstance(error, error_class)), "other")
     if kind == "other" and (isinstance(error, DistError) or (type(error) is RuntimeError and "gloo" in str(error))):
         kind = "peer"  # met while layers were gathered, which no code of ours asks for
-    told = {"time": time.time(), "kind": kind, "message": str(error), "traceback": traceback.format_exc()}
+    failure = {"time": time.time(), "kind": kind, "message": str(error), "traceback": traceback.format_exc()}
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(told))
+        temporary.write_text(json.dumps(failure))
 
 
 class _LinesOfLog(logging.Handler):

@@ -1,0 +1,70 @@
+"""A window on which strategies are evaluated, and what scoring needs of it.
+
+Shape legend: S = symbols, T = sessions of the longest, n = sessions of one symbol.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow
+
+
+def target_positions(actions: pl.Series, positions: pl.Series, *, long_short: bool = False) -> Ints:
+    """Position that each decision asks for: what `sell` and `buy` target, or the position kept by `hold`.
+
+    Args:
+        actions: names of `env.account.ACTION_NAMES`, [n].
+        positions: before each action, [n].
+        long_short: whether `sell` goes short (-1) rather than flat (0).
+    """
+    table = pl.DataFrame({"action": actions, "position": positions})
+    sold = -1 if long_short else 0
+    target = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
+    return table.select(target.otherwise("position").cast(pl.Int64).alias("target"))["target"].to_numpy()
+
+
+@dataclass(frozen=True)
+class EvaluationWindow:
+    """Sessions on which strategies are evaluated, and what scoring them needs."""
+
+    window: TradingWindow
+    env: EnvConfig
+    """With the fill that the data allow."""
+    dates: tuple[str, str]
+    """First and last session date, ISO."""
+    calendars: dict[str, str]
+    """Exchange calendar of each symbol."""
+
+    @property
+    def long_short(self) -> bool:
+        """Whether `sell` asks for a short position."""
+        return self.env.positions == "long_short"
+
+    @property
+    def marks(self) -> dict[str, Floats]:
+        """Closes of each symbol, [n]."""
+        return {s: self.window.mark_prices[i, : self.window.num_sessions[i]] for i, s in enumerate(self.window.symbols)}
+
+    @property
+    def cash_returns(self) -> dict[str, Floats]:
+        """Log return of cash over each return of a symbol, [n - 1]."""
+        rate, window = np.log1p(self.env.cash_rate), self.window
+        return {s: rate * window.years[i, 1 : window.num_sessions[i]] for i, s in enumerate(window.symbols)}
+
+    def targets(self, decisions: pl.DataFrame) -> dict[str, Ints]:
+        """Position that each decision of a strategy asks for, [S, T] by strategy; flat once it decides no more.
+
+        Args:
+            decisions: columns of `backtest.replay.DECISIONS`.
+        """
+        shape = self.window.mark_prices.shape
+        by_strategy: dict[str, Ints] = {}
+        for (strategy, symbol), rows in decisions.group_by("strategy", "symbol", maintain_order=True):
+            targets = target_positions(rows["action"], rows["position"], long_short=self.long_short)
+            row = self.window.symbols.index(str(symbol))
+            by_strategy.setdefault(str(strategy), np.zeros(shape, dtype=np.int64))[row, : len(targets)] = targets
+        return by_strategy

@@ -1,0 +1,103 @@
+"""A market split into training, validation and test window."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from flag_kedro.data.config import DataConfig
+from flag_kedro.data.market import symbol_calendar
+from flag_kedro.data.windows import Windows, resolve_windows
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.evaluation import EvaluationWindow
+from flag_kedro.env.window import TradingWindow, cut_window, effective_fill
+from flag_kedro.features.market_state import data_hash
+
+
+@dataclass(frozen=True)
+class MarketSplit:
+    """Market states and the windows that are cut from them, each when it is first asked for.
+
+    `walk_forward` and `sweep` never ask for the run's own windows, or for the test window: what is not asked for is not
+    read, and cannot be wrong.
+    """
+
+    states: Mapping[str, pl.DataFrame]
+    """Tables of `features.market_state`, one per symbol."""
+    data: DataConfig
+    env: EnvConfig
+    """With the fill that the data allow."""
+
+    @classmethod
+    def of(cls, states: Mapping[str, pl.DataFrame], data: DataConfig, env: EnvConfig) -> "MarketSplit":
+        """The split of `states`, with `env.fill` replaced by what the data allow.
+
+        Raises:
+            DataError: when a symbol has opens on some sessions only, see `env.window.effective_fill`.
+        """
+        return cls(states, data, replace(env, fill=effective_fill(env.fill, states)))
+
+    def with_states(self, states: Mapping[str, pl.DataFrame]) -> "MarketSplit":
+        """The same windows and environment over other states of the same sessions."""
+        return replace(self, states=states)
+
+    @cached_property
+    def windows(self) -> Windows:
+        """First and last session of each window.
+
+        Raises:
+            ParameterError, DataError: see `data.windows.resolve_windows`.
+        """
+        return resolve_windows(self.data, self.states)
+
+    @cached_property
+    def train(self) -> TradingWindow:
+        """Sessions to learn from."""
+        return self.cut(self.windows.train)
+
+    @cached_property
+    def validation(self) -> TradingWindow | None:
+        """Sessions that choose the weights; None where there are none."""
+        return None if self.windows.validation is None else self.cut(self.windows.validation)
+
+    @cached_property
+    def test(self) -> TradingWindow:
+        """Sessions that the backtest scores."""
+        return self.cut(self.windows.test)
+
+    @property
+    def evaluation(self) -> EvaluationWindow:
+        """The test window as scoring needs it."""
+        first, last = self.windows.test
+        return EvaluationWindow(self.test, self.env, (first.isoformat(), last.isoformat()), self.calendars)
+
+    @cached_property
+    def calendars(self) -> dict[str, str]:
+        """Exchange calendar of each symbol."""
+        return {symbol: symbol_calendar(symbol, self.data) for symbol in self.states}
+
+    @cached_property
+    def data_hash(self) -> str:
+        """Hash of all states."""
+        return data_hash(self.states)
+
+    @property
+    def state_facts(self) -> dict[str, Any]:
+        """Facts of the data alone, whatever windows are cut from them, fit for JSON."""
+        return {"symbols": list(self.states), "calendars": dict(self.calendars), "data_hash": self.data_hash}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts on which a trained policy and its reader must agree, fit for JSON."""
+        return {**self.state_facts, "windows": self.windows.as_text(), "env": asdict(self.env)}
+
+    def cut(self, span: tuple[date, date]) -> TradingWindow:
+        """The sessions from the first to the last date of `span`, see `env.window.cut_window`.
+
+        Raises:
+            LookAheadError, DataError: as there.
+        """
+        return cut_window(self.states, span, self.env.fill, positions=self.env.positions)

@@ -1,0 +1,53 @@
+"""A policy that reads prompts and nothing else, with a memory of its answers.
+
+Shape legend: N = states.
+"""
+
+import numpy as np
+
+from flag_kedro.env.account import Floats
+from flag_kedro.env.states import Decide, Decisions, States
+
+Key = tuple[str, str, bytes]
+"""Prefix, account and legal actions of a state."""
+
+
+class CachedPolicy:
+    """A decision rule and its answers so far.
+
+    A prompt's answer does not depend on its neighbours (canonical shapes), so memory gives the same bits. The
+    audit would otherwise spend its time on language models that are asked the same thing a dozen times.
+    """
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
+        self._answers: dict[Key, tuple[int, Floats, float]] = {}
+
+    def answer(self, states: States) -> Decisions:
+        """Ask the policy."""
+        decisions = self._decide(states)
+        assert decisions.probabilities is not None
+        assert decisions.values is not None
+        answers = zip(decisions.actions, decisions.probabilities, decisions.values, strict=True)
+        self._answers |= dict(zip(_keys(states), answers, strict=True))
+        return decisions
+
+    def answer_again(self, fresh: set[int]) -> Decide:
+        """A rule for one replay: known prompts come from memory, but for those of the sessions in `fresh`."""
+        session = -1
+
+        def decide(states: States) -> Decisions:
+            nonlocal session
+            session += 1
+            keys = _keys(states)
+            if session in fresh or not all(key in self._answers for key in keys):
+                return self.answer(states)
+            actions, probabilities, values = zip(*(self._answers[key] for key in keys), strict=True)
+            return Decisions(np.array(actions), np.stack(probabilities), np.array(values))
+
+        return decide
+
+
+def _keys(states: States) -> list[Key]:
+    masks = (mask.tobytes() for mask in states.action_mask)
+    return list(zip(states.prefix, states.account, masks, strict=True))

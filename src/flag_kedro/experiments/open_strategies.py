@@ -1,0 +1,150 @@
+"""Opening the strategies of a backtest: which trained policies there are, and whether they fit what is read now."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flag_kedro import names
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.errors import DataError
+from flag_kedro.experiments.cached_policy import CachedPolicy
+from flag_kedro.experiments.strategies import IndicatorAgent, Strategies
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+if TYPE_CHECKING:  # imports torch
+    from flag_kedro.policy.actor_critic import ActorCritic
+    from flag_kedro.policy.trunk_cache import TrunkCache
+
+logger = logging.getLogger(__name__)
+
+
+def open_strategies(
+    split: MarketSplit,
+    backbone: Path,
+    policy: Path,
+    text_baseline: Path,
+    sb3_baseline: Path | None,
+    trunk_cache: Path,
+    runtime: RuntimeConfig,
+    seed: int,
+) -> Strategies:
+    """Find the trained policies, each refused unless it was trained on the facts of `split`.
+
+    Args:
+        split: the market as it is read now.
+        backbone: folder of the backbone, unless the bundle brings its own.
+        policy: the bundle.
+        text_baseline: folder of the bag-of-words policy.
+        sb3_baseline: folder of the Stable-Baselines3 agent; left out with a warning where it does not fit.
+        trunk_cache: folder of what the trunk said, where `policy.trunk_cache` is `disk`.
+        runtime: device and threads.
+        seed: of the random baseline.
+
+    Raises:
+        DataError: when a policy is damaged or was trained on something else.
+        ParameterError: when the device that `runtime` asks for is not there.
+    """
+    from flag_kedro.policy.bag_of_words import FACTS, load_bag_of_words
+    from flag_kedro.policy.bundle import check_facts, read_description
+    from flag_kedro.ppo.device import prepare_torch
+
+    prepare_torch(runtime)
+    description = read_description(policy)
+    check_facts(description, split.facts)
+    check_facts(json.loads((text_baseline / FACTS).read_text()), split.facts, "06_models/text_baseline")
+    models = _LanguageModels(policy, backbone, trunk_cache, description, split.env, runtime)
+    return Strategies(
+        policies={
+            names.POLICY: _once(lambda: models.trained().decide),
+            names.UNTRAINED_LM: _once(lambda: models.untrained().decide),
+            names.TEXT_LINEAR_PPO: _once(lambda: load_bag_of_words(text_baseline).decide),
+        },
+        indicator_agent=None if sb3_baseline is None else _optional_agent(sb3_baseline, split.facts),
+        split=split,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _LanguageModels:
+    """The policy in a bundle, and the same model as it was before training; both share one trunk cache."""
+
+    policy: Path
+    backbone: Path
+    trunk_rows: Path
+    description: dict[str, Any]
+    """`policy.json` of the bundle."""
+    env: EnvConfig
+    runtime: RuntimeConfig
+
+    @property
+    def config(self) -> PolicyConfig:
+        """Parameters of the bundle's policy."""
+        return PolicyConfig(**self.description["policy"])
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the backbone."""
+        return self.policy / "backbone" if (self.policy / "backbone").is_dir() else self.backbone
+
+    @cached_property
+    def trunk_cache(self) -> "TrunkCache | None":
+        """What the trunk says, shared by both."""
+        from flag_kedro.policy.trunk import open_trunk_cache
+        from flag_kedro.ppo.device import prepare_torch
+
+        if self.config.trunk_cache == "disk" and not any(self.trunk_rows.iterdir()):
+            logger.warning(
+                "no prompt was read ahead into %s: give the training's trunk_cache_dir to save time", self.trunk_rows
+            )
+        return open_trunk_cache(self.folder, self.config, prepare_torch(self.runtime), self.trunk_rows)
+
+    def trained(self) -> "ActorCritic":
+        """The policy."""
+        from flag_kedro.policy.bundle import load_policy
+        from flag_kedro.ppo.device import prepare_torch
+
+        cache = self.trunk_cache
+        return self._with_rows(load_policy(self.policy, self.backbone, prepare_torch(self.runtime), cache))
+
+    def untrained(self) -> "ActorCritic":
+        """The policy before training."""
+        from flag_kedro.policy.actor_critic import build_actor_critic
+        from flag_kedro.ppo.device import prepare_torch
+
+        device, cache = prepare_torch(self.runtime), self.trunk_cache
+        return self._with_rows(build_actor_critic(self.folder, self.config, self.description["seed"], device, cache))
+
+    def _with_rows(self, model: "ActorCritic") -> "ActorCritic":
+        """Read every prompt with all account texts, where rows were kept so."""
+        from flag_kedro.ppo.encoding import closed_account_texts
+
+        if self.config.trunk_cache == "disk" and any(self.trunk_rows.iterdir()):
+            model.complete_rows(closed_account_texts(self.env))
+        return model
+
+
+def _once(opener: Callable[[], Any]) -> Callable[[], CachedPolicy]:
+    """Open a decision rule at the first call and give the same one ever after."""
+    return cache(lambda: CachedPolicy(opener()))
+
+
+def _optional_agent(folder: Path, facts: dict[str, Any]) -> IndicatorAgent | None:
+    """The Stable-Baselines3 agent in `folder`; None, with a warning, where it does not fit this run."""
+    from flag_kedro.experiments.sb3_agent import load_sb3
+    from flag_kedro.policy.bundle import check_facts
+
+    try:
+        agent = load_sb3(folder)
+        check_facts(agent.facts, facts, "06_models/sb3_baseline", train="sb3_baseline")
+    except DataError as error:
+        logger.warning("sb3_ppo is left out of this backtest: %s", error)
+        return None
+    decide: IndicatorAgent = agent.decide
+    return decide

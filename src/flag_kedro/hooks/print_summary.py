@@ -1,0 +1,70 @@
+"""What a run prints at its end, by what it made."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kedro.framework.hooks import hook_impl
+
+from flag_kedro.hooks.data_folder import data_folder
+from flag_kedro.hooks.summaries.backtest import print_backtest
+from flag_kedro.hooks.summaries.certificate import print_certificate
+from flag_kedro.hooks.summaries.data import print_data
+from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
+from flag_kedro.hooks.summaries.experiments import print_seeds, print_sweep, print_walk_forward
+from flag_kedro.hooks.summaries.published import print_reproduced
+from flag_kedro.hooks.summaries.training import print_trained
+
+Printer = Callable[..., None]
+
+
+class Summary(NamedTuple):
+    """A printer, which takes the contents of `reads` and the data folder."""
+
+    printer: Printer
+    reads: tuple[str, ...]
+
+
+SUMMARIES: dict[tuple[str, ...], Summary] = {
+    ("backtest_metrics", "backtest_inference", "causality_audit"): Summary(
+        print_backtest, ("backtest_metrics", "backtest_inference", "causality_audit", "data_report")
+    ),
+    ("certificate",): Summary(print_certificate, ("certificate",)),
+    ("walk_forward_results",): Summary(print_walk_forward, ("walk_forward_results",)),
+    ("sweep_results",): Summary(print_sweep, ("sweep_results",)),
+    ("contamination",): Summary(print_contamination, ("contamination",)),
+    ("robustness",): Summary(print_robustness, ("robustness",)),
+    ("policy",): Summary(print_trained, ()),
+    ("published_rows", "published_audit"): Summary(print_reproduced, ("published_rows", "published_audit")),
+    ("data_report",): Summary(print_data, ("data_report",)),
+}
+"""Summaries by the datasets that a run must have made for it; the first one that applies is printed."""
+
+APPENDED: dict[tuple[str, ...], Summary] = {("seed_results",): Summary(print_seeds, ("seed_results",))}
+"""Summaries that follow whichever was printed."""
+
+
+class PrintSummary:
+    """Prints what came out and where to look next."""
+
+    def __init__(self) -> None:
+        self._shown_folder = Path("data")
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Note how a user would write the data folder."""
+        self._shown_folder = data_folder(context).shown
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Print once the run is over."""
+        for printer, reads in summaries_of(pipeline.all_outputs()):
+            printer(*(catalog[name].load() for name in reads), self._shown_folder)
+
+
+def summaries_of(made: set[str]) -> list[Summary]:
+    """The summaries of a run that made these datasets."""
+    applying = [
+        [summary for needs, summary in table.items() if made.issuperset(needs)] for table in (SUMMARIES, APPENDED)
+    ]
+    return applying[0][:1] + applying[1]

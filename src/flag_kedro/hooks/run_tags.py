@@ -1,0 +1,59 @@
+"""What is noted at MLflow's run beside parameters and metrics: code, data folder, policy, error."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+
+from flag_kedro.hooks.data_folder import DataFolder, data_folder
+from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.tracking.log import set_tags, sweep_dead_runs
+
+
+class TagRun:
+    """Tags the run, and ends those that died on the same data folder."""
+
+    def __init__(self) -> None:
+        self._folder = DataFolder(Path(), Path("data"))
+        self._catalog: Any = None
+        self._is_tagged = True
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Note where code and data are."""
+        self._folder = data_folder(context)
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: Any) -> None:
+        """Expect a new run."""
+        self._catalog = catalog
+        self._is_tagged = False
+
+    @hook_impl(trylast=True)
+    def before_dataset_loaded(self) -> None:
+        """Tag the run once: kedro-mlflow has opened it by now, and an error here ends it."""
+        if not self._is_tagged:
+            self._is_tagged = True
+            set_tags({"git_commit": _git_commit(self._folder.project)})
+            sweep_dead_runs(self._folder.path)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Tag the run with the policy it trained, so that a later backtest finds it."""
+        if dataset_name == "policy":
+            set_tags({"trained": "true", "policy_hash": folder_hash(self._catalog["policy"].load())})
+
+    @hook_impl(tryfirst=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Leave the reason with the run, before kedro-mlflow ends it as failed."""
+        set_tags({"flag.error": f"{type(error).__name__}: {error}"[:500]})
+
+
+def _git_commit(project: Path) -> str:
+    """The checkout's commit, marked when files differ from it; `unknown` outside git."""
+    try:
+        run = ["git", "-C", str(project), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,108 @@
+"""What experiments of several trainings print at their end."""
+
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from flag_kedro.hooks.summaries.figures import figure, interval, percent
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
+
+
+def print_walk_forward(results: dict[str, Any], data_dir: Path) -> None:
+    """Print the out-of-sample path of every symbol beside buy and hold, and where everything is."""
+    console = Console()
+    seeds = sorted({row["seed"] for row in results["rows"]})
+    folds = list(results["summary"][ALL_SYMBOLS]["folds"])
+    table = Table(
+        title=f"Walk-forward: {len(folds)} fold(s), seed(s) {' '.join(map(str, seeds))}",
+        caption=(
+            "Folds strung together, mean over seeds of daily log returns, account after costs.\n"
+            "95 %: of the Sharpe ratio, by bootstrap. p: of no difference to buy and hold's.\n"
+            "seeds: range of their own Sharpe ratios."
+        ),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for column in ("symbol", "strategy"):
+        table.add_column(column, no_wrap=True)
+    for column in ("CR %", "Sharpe", "95 %", "MDD %", "p", "seeds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for symbol, row in results["summary"].items():
+        for strategy in (POLICY, BENCHMARK):
+            is_policy = strategy == POLICY
+            scores = row["strategies"][strategy]
+            table.add_row(
+                symbol if is_policy else "",
+                strategy,
+                percent(scores["cumulative_return"], 2),
+                figure(scores["sharpe_ratio"]),
+                interval(scores["sharpe_ratio_ci95"], 1),
+                percent(scores["max_drawdown"], 2),
+                figure(row["sharpe_difference"]["p_value"]) if is_policy else "",
+                _spread(row["seeds"]["sharpe_ratio"]) if is_policy else "",
+                style="bold" if is_policy else None,
+            )
+    console.print(table)
+    console.print(f"  all figures      {data_dir / '08_reporting' / 'walk_forward.json'}", highlight=False)
+    console.print("  each training    make ui         (kedro mlflow ui)")
+
+
+def _spread(seeds: dict[str, Any] | None) -> str:
+    return "-" if seeds is None else interval([seeds["min"], seeds["max"]], 1)
+
+
+def print_seeds(results: dict[str, Any], data_dir: Path) -> None:
+    """Print what the seeds of one configuration earned on the test window, beside buy and hold, if there were any."""
+    if not results:
+        return
+    console = Console()
+    table = Table(
+        title=f"Seeds {' '.join(map(str, results['seeds']))} on the test window",
+        caption="IQM: mean without the lowest and the highest quarter. Account after costs.",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("symbol", no_wrap=True)
+    table.add_column("score", no_wrap=True)
+    for column in ("median", "IQM", "range", "buy and hold"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for symbol, row in results["summary"].items():
+        for metric, label, factor in (("cumulative_return", "CR %", 100.0), ("sharpe_ratio", "Sharpe", 1.0)):
+            seeds, held = row[POLICY][metric], row[BENCHMARK][metric]
+            spread = ["-", "-", "-"]
+            if seeds is not None:
+                spread = [f"{factor * seeds[name]:.2f}" for name in ("median", "interquartile_mean")]
+                spread.append(interval([factor * seeds["min"], factor * seeds["max"]]))
+            table.add_row(symbol if label == "CR %" else "", label, *spread, figure(held, 2, factor))
+    console.print(table)
+    console.print(f"  all seeds        {data_dir / '08_reporting' / 'seeds.json'}", highlight=False)
+
+
+def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
+    """Print every combination, the best first, and the best one as parameters."""
+    console = Console()
+    first, last = results["windows"]["validation"]
+    table = Table(
+        title=f"Sweep: log return on validation, {first} to {last}, seed(s) {' '.join(map(str, results['seeds']))}",
+        caption="Sum over symbols, of each seed's best weights. The test window was not read.",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("parameters")
+    for column in ("median", "range"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for at, row in enumerate(results["combinations"]):
+        scores = row["validation_log_return"]
+        spread = interval([scores["min"], scores["max"]])
+        table.add_row(
+            row["params"].replace(",", " "), f"{scores['median']:+.3f}", spread, style="bold" if at == 0 else None
+        )
+    console.print(table)
+    console.print("[bold]Best[/bold], to be added to the parameters of a run:")
+    console.print(f'  .venv/bin/kedro run --params="{results["best"]}"', highlight=False, soft_wrap=True)
+    console.print(f"  all figures      {data_dir / '08_reporting' / 'sweep.json'}", highlight=False)

@@ -1,0 +1,138 @@
+"""Nodes that several pipelines begin with: what they make is in memory, made once a run and shared.
+
+Where a run begins behind them (`--from-nodes`), `datasets.rebuilt` calls them when their output is first loaded.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from kedro.pipeline import Node
+
+from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.datasets.folders import WritesFolder
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.experiments.open_strategies import open_strategies
+from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.experiments.strategies import Strategies
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.features.market_tables import MarketTables
+from flag_kedro.features.provenance import MarketFacts, check_market, market_facts
+from flag_kedro.names import TINY
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+logger = logging.getLogger(__name__)
+
+
+def params(*groups: str) -> list[str]:
+    """Kedro's names of parameter groups."""
+    return [f"params:{group}" for group in groups]
+
+
+def gather_market_tables(
+    prices: pl.DataFrame,
+    news: pl.DataFrame,
+    company_names: dict[str, list[str]],
+    universe: pl.DataFrame,
+    features: FeaturesConfig,
+) -> MarketTables:
+    """Put together what market states are built from."""
+    return MarketTables(prices, news, company_names, universe, features)
+
+
+def split_market(
+    market_states: dict[str, pl.DataFrame],
+    recorded_facts: MarketFacts,
+    data: DataConfig,
+    news: NewsConfig,
+    simulated: SimulatedConfig,
+    features: FeaturesConfig,
+    env: EnvConfig,
+) -> MarketSplit:
+    """Split the market states, refused where other parameters made them.
+
+    Raises:
+        DataError: naming the parameters.
+    """
+    check_market(recorded_facts, market_facts(data, news, simulated, features))
+    split = MarketSplit.of(market_states, data, env)
+    if split.env.fill != env.fill:
+        logger.warning("the source has symbols without opens: decisions fill at %s, not %s", split.env.fill, env.fill)
+    return split
+
+
+def choose_training_settings(
+    split: MarketSplit, policy: PolicyConfig, ppo: PPOConfig, runtime: RuntimeConfig
+) -> RunSettings:
+    """The parameters that all trainings of a run share."""
+    return RunSettings(split.env, policy, ppo, runtime, split.calendars)
+
+
+def gather_strategies(
+    split: MarketSplit,
+    backbone: Path,
+    policy: Path,
+    text_baseline: Path,
+    sb3_baseline: Path | None,
+    trunk_cache: Path,
+    runtime: RuntimeConfig,
+    seed: int,
+) -> Strategies:
+    """Find the trained policies and the rules that a backtest replays."""
+    return open_strategies(split, backbone, policy, text_baseline, sb3_baseline, trunk_cache, runtime, seed)
+
+
+@dataclass(frozen=True)
+class SharedBackbone:
+    """A backbone still to be fetched; nothing for `tiny`, which each training builds from its own prompts."""
+
+    config: PolicyConfig
+
+    def write(self, folder: Path) -> None:
+        """Fetch it into `folder`."""
+        from flag_kedro.policy.backbone import write_backbone
+
+        if self.config.backbone != TINY:
+            write_backbone(self.config, [], 0, folder)
+
+
+def prepare_shared_backbone(policy: PolicyConfig) -> WritesFolder:
+    """Fetch the backbone that folds and seeds share."""
+    return SharedBackbone(policy)
+
+
+MARKET_TABLES = Node(
+    gather_market_tables,
+    inputs=["prices", "news", "company_names", "universe", "params:features"],
+    outputs="market_tables",
+    name="gather_market_tables",
+)
+MARKET_SPLIT = Node(
+    split_market,
+    inputs=["market_states", "market_facts", *params("data", "news", "simulated", "features", "env")],
+    outputs="market_split",
+    name="split_market",
+)
+TRAINING_SETTINGS = Node(
+    choose_training_settings,
+    inputs=["market_split", *params("policy", "ppo", "runtime")],
+    outputs="training_settings",
+    name="choose_training_settings",
+)
+STRATEGIES = Node(
+    gather_strategies,
+    inputs=[
+        *("market_split", "backbone", "policy", "text_baseline", "sb3_baseline", "trunk_cache"),
+        *params("runtime", "seed"),
+    ],
+    outputs="strategies",
+    name="open_strategies",
+)
+SHARED_BACKBONE = Node(
+    prepare_shared_backbone, inputs="params:policy", outputs="shared_backbone", name="prepare_shared_backbone"
+)

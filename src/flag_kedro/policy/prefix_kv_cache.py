@@ -1,0 +1,64 @@
+"""A KV cache of prefixes, from which each suffix takes the keys and values of the prefix before it.
+
+Shape legend: B = rows of a batch, G = key-value heads, P = tokens of prefixes, L = tokens of suffixes, D = head size.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flag_kedro.policy.attention import KVCache
+from flag_kedro.policy.packing import Batch
+
+
+class PrefixKVCache:
+    """Keys and values of some prefixes, held by padded length; a prefix goes by its index in the caller's list."""
+
+    def __init__(self) -> None:
+        self.padded_length: dict[int, int] = {}
+        """P of each prefix."""
+        self._row: dict[int, int] = {}
+        self._num_rows: dict[int, int] = {}
+        self._batches: dict[int, list[KVCache]] = {}
+
+    def add(self, batch: Batch, cache: KVCache) -> None:
+        """Add the prefixes of a batch with their keys and values [B, G, P, D]; a batch of empty ones has none."""
+        first_row = self._num_rows.get(batch.length, 0)
+        for row, prefix in enumerate(batch.members):
+            self.padded_length[prefix], self._row[prefix] = batch.length, first_row + row
+        self._num_rows[batch.length] = first_row + batch.rows
+        self._batches.setdefault(batch.length, []).append(cache)
+
+    def take(self, prefixes: Sequence[int], length: int) -> KVCache:
+        """Keys and values of each of `prefixes`, all of the padded `length`; a prefix may be named several times."""
+        batches = self._batches[length]
+        if len(batches) > 1:
+            batches[:] = [_stack_batches(batches)]
+        rows = torch.tensor([self._row[prefix] for prefix in prefixes])
+        return {layer: (_take_rows(key, rows), _take_rows(value, rows)) for layer, (key, value) in batches[0].items()}
+
+
+def append_suffixes(past: KVCache, suffixes: KVCache) -> KVCache:
+    """Keys and values of suffixes behind those of their prefixes, [B, G, P + L, D], for the layers of `suffixes`."""
+    return {
+        layer: (torch.cat([past[layer][0], key], 2), torch.cat([past[layer][1], value], 2)) if past else (key, value)
+        for layer, (key, value) in suffixes.items()
+    }
+
+
+def prefix_length(past: KVCache) -> int:
+    """P of a cache; 0 where there are no prefixes."""
+    return next(iter(past.values()))[0].shape[2] if past else 0
+
+
+def _stack_batches(batches: Sequence[KVCache]) -> KVCache:
+    """One batch of all rows."""
+    return {
+        layer: (torch.cat([batch[layer][0] for batch in batches]), torch.cat([batch[layer][1] for batch in batches]))
+        for layer in batches[0]
+    }
+
+
+def _take_rows(tensor: Tensor, rows: Tensor) -> Tensor:
+    return tensor.index_select(0, rows.to(tensor.device))

@@ -1,0 +1,46 @@
+"""Reading prompts ahead of training: the trunk's hidden states of each, kept in a folder."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.errors import ParameterError
+from flag_kedro.policy.actor_critic import build_actor_critic
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.trunk import open_trunk_cache
+from flag_kedro.ppo.device import prepare_torch
+from flag_kedro.ppo.runtime import RuntimeConfig
+
+
+def start_encoding(
+    backbone: Path,
+    prefixes: Sequence[str],
+    env: EnvConfig,
+    policy: PolicyConfig,
+    runtime: RuntimeConfig,
+    trunk_cache: Path,
+) -> Iterator[int]:
+    """Fill the folder of the trunk cache with a row for each of `prefixes`, yielding how many are done.
+
+    Raises:
+        ParameterError: when account texts have no closed vocabulary, or CUDA is asked for and there is none.
+    """
+    device = prepare_torch(runtime)
+    model = build_actor_critic(backbone, policy, 0, device, open_trunk_cache(backbone, policy, device, trunk_cache))
+    model.complete_rows(closed_account_texts(env))
+    return model.encode(list(dict.fromkeys(prefixes)))
+
+
+def closed_account_texts(env: EnvConfig) -> list[str]:
+    """All texts that accounts can have.
+
+    Raises:
+        ParameterError: when they are endless.
+    """
+    if env.account_view != "compact":
+        raise ParameterError(
+            f"policy.trunk_cache=disk keeps every prompt with all account texts, but with env.account_view="
+            f"{env.account_view} they are endless; set env.account_view to compact, or policy.trunk_cache to ram"
+        )
+    return compact_account_texts(env.positions)

@@ -1,0 +1,70 @@
+"""Where learning stops with an error: a gradient that is no number, and the limits `ppo.max_kl` and `ppo.min_entropy`.
+
+Shape legend: M = states of a rollout.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from flag_kedro.errors import TrainingError
+from flag_kedro.policy.evaluation_cache import EvaluationCache
+from flag_kedro.policy.interface import Evaluator
+from flag_kedro.ppo import losses
+from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.rollout import Rollout
+
+
+def check_gradient(grad_norm: Tensor, update: int, epoch: int) -> float:
+    """The gradient's norm; a loss that is not finite shows here too.
+
+    Raises:
+        TrainingError: when it is not finite.
+    """
+    if not math.isfinite(float(grad_norm)):
+        raise TrainingError(
+            f"the gradient is {float(grad_norm)} at update {update + 1}, epoch {epoch + 1}: training stopped and no "
+            "policy was saved. Look at ppo/loss and ppo/grad_norm of the updates before; a lower ppo.learning_rate or "
+            "ppo.reward_scale keeps them small"
+        )
+    return float(grad_norm)
+
+
+def check_limits(policy: Evaluator, rollout: Rollout, entropy: float, config: PPOConfig, update: int) -> None:
+    """Stop where a limit that was asked for is crossed.
+
+    Args:
+        policy: the policy after the update's last step, asked by all processes together.
+        rollout: what the policy before the update collected.
+        entropy: mean over the update, nats.
+        config: the limits.
+        update: its number from 0.
+
+    Raises:
+        TrainingError: naming the limit.
+    """
+    kl = 0.0 if config.max_kl is None else policy_kl(policy, rollout)
+    if config.max_kl is not None and kl > config.max_kl:
+        raise TrainingError(
+            f"the policy moved by a KL divergence of {kl:.3g} in update {update + 1}, ppo.max_kl allows "
+            f"{config.max_kl:g}: training stopped and no policy was saved. Lower ppo.learning_rate or "
+            "ppo.update_epochs, or end epochs early with ppo.target_kl"
+        )
+    if config.min_entropy is not None and entropy < config.min_entropy:
+        raise TrainingError(
+            f"the policy's entropy fell to {entropy:.3g} in update {update + 1}, ppo.min_entropy asks for "
+            f"{config.min_entropy:g}: training stopped and no policy was saved. Raise ppo.ent_coef"
+        )
+
+
+@torch.no_grad()
+def policy_kl(policy: Evaluator, rollout: Rollout) -> float:
+    """Approximate KL between the policy that collected `rollout` and `policy`, a mean over M states.
+
+    `ppo/approx_kl` would not do: each minibatch is seen before its own step, so an update of a single step always
+    shows 0.
+    """
+    evaluation = EvaluationCache(policy).evaluate(rollout.states)
+    log_probs = evaluation.log_probs.gather(1, rollout.actions[:, None]).squeeze(1)
+    return float(losses.approximate_kl(log_probs - rollout.log_probs).mean())

@@ -1,0 +1,40 @@
+"""Which summary a run ends with."""
+
+import inspect
+
+import pytest
+
+from flag_kedro.hooks.print_summary import APPENDED, SUMMARIES, summaries_of
+from flag_kedro.pipeline_registry import register_pipelines
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "expected"),
+    [
+        ("ingest", ["print_data"]),
+        ("features", []),
+        ("training", ["print_trained", "print_seeds"]),
+        ("train", ["print_trained", "print_seeds"]),
+        ("backtest", ["print_backtest"]),
+        ("certify", ["print_certificate"]),
+        ("contamination", ["print_contamination"]),
+        ("robustness", ["print_robustness"]),
+        ("reproduce", ["print_reproduced"]),
+        ("sb3_baseline", []),
+        ("sweep", ["print_sweep"]),
+        ("walk_forward", ["print_walk_forward"]),
+        ("__default__", ["print_backtest", "print_seeds"]),
+    ],
+)
+def test_each_pipeline_ends_with_its_own(pipeline: str, expected: list[str]):
+    made = register_pipelines()[pipeline].all_outputs()
+    assert [summary.printer.__name__ for summary in summaries_of(made)] == expected
+
+
+def test_a_part_of_a_backtest_is_not_summed_up():
+    assert summaries_of({"backtest_metrics", "backtest_inference", "equity_plot"}) == []
+
+
+@pytest.mark.parametrize("summary", [*SUMMARIES.values(), *APPENDED.values()], ids=lambda summary: summary.printer)
+def test_printers_take_what_is_read_for_them_and_the_folder(summary):
+    assert len(inspect.signature(summary.printer).parameters) == len(summary.reads) + 1

@@ -1,0 +1,69 @@
+"""pyproject.toml declares what is imported, and nothing else."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PLUGINS = {"kedro-mlflow", "kedro-viz"}
+"""Needed though nothing imports them: Kedro finds both by entry points; the catalog names datasets of the first."""
+TOOLS = {"codespell", "import-linter", "ipykernel", "mypy", "pytest-xdist", "ruff"}
+"""Commands of development, and the kernel that the notebook's test starts."""
+MODULES = {
+    "beautifulsoup4": "bs4",
+    "empyrical-reloaded": "empyrical",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "ta-lib": "talib",
+}
+"""Modules that are not called as their package."""
+
+
+def packages(requirements: list[str]) -> set[str]:
+    """Names of packages, lower case with hyphens, without extras and versions; this project itself is left out."""
+    names = {re.split(r"[\[<>=~! ;]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+    return names - {"flag-kedro"}
+
+
+def modules(names: set[str]) -> set[str]:
+    """Top-level modules of packages."""
+    return {MODULES.get(name, name.replace("-", "_")) for name in names}
+
+
+def imported(*folders: str) -> set[str]:
+    """Top-level modules that any file in `folders` imports, wherever in it, but for Python's and the folders' own."""
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    names: set[str] = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(str(node.module).partition(".")[0])
+    return names - sys.stdlib_module_names - {"flag_kedro"} - {file.stem for file in files}
+
+
+def test_package_imports_exactly_what_it_declares() -> None:
+    optional = packages(EXTRAS["sb3"] + EXTRAS["huggingface"])
+    assert imported("src") == modules(packages(PROJECT["dependencies"]) - PLUGINS | optional)
+
+
+def test_tests_and_benchmarks_import_only_what_development_declares() -> None:
+    declared = {name for requirements in EXTRAS.values() for name in packages(requirements)}
+    runtime = packages(PROJECT["dependencies"])
+    assert imported("tests", "benchmarks") <= modules(declared | runtime)
+    assert modules(packages(EXTRAS["dev"]) - TOOLS) <= imported("tests", "benchmarks")
+    assert not packages(EXTRAS["dev"]) & runtime
+
+
+@pytest.mark.parametrize("group", ["runtime", *EXTRAS])
+def test_every_declared_package_is_pinned(group: str) -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = packages([line for line in lines if not line.startswith("#")])
+    assert packages(PROJECT["dependencies"] if group == "runtime" else EXTRAS[group]) <= pinned
