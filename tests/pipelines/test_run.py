@@ -1,6 +1,5 @@
 """A complete `kedro run`, as a user makes it: contracts of its files, its MLflow run, its failures."""
 
-import ast
 import html
 import json
 import os
@@ -283,23 +282,6 @@ def test_unknown_parameter_stops_before_mlflow_opens_a_run(kedro: Kedro, tmp_pat
     assert done.returncode != 0
     assert "did you mean ppo.learning_rate?" in done.stderr
     assert not (tmp_path / "mlflow.db").exists()
-
-
-def test_listing_pipelines_imports_no_torch():
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from kedro.framework.startup import bootstrap_project\n"
-        "bootstrap_project(Path.cwd())\n"
-        "from kedro.framework.project import pipelines\n"
-        "print(sorted(pipelines))\n"
-        "sys.exit('torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    names = {"__default__", "backtest", "certify", "features", "ingest", "reproduce", "sb3_baseline", "sweep"}
-    names |= {"train", "training", "walk_forward"}
-    assert names <= set(ast.literal_eval(done.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(
