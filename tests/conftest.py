@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+
+from kedro_server import KedroServer
 
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -32,10 +35,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SMALL_RUN = (
     "data.symbols=ALDR BRIX,simulated.first_session=2023-04-03,"
-    "ppo.total_timesteps=1280,ppo.validation_interval=5,runtime.threads=1,"
+    "ppo.total_timesteps=768,ppo.validation_interval=3,ppo.checkpoint_interval=2,runtime.threads=1,"
     "backtest.audit_times=1,backtest.bootstrap_draws=400"
 )
-"""Parameters of a complete run in seconds: two symbols, 189 sessions, ten updates."""
+"""Parameters of a complete run in seconds: two symbols, 189 sessions, six updates, three checkpoints."""
+OUTPUT = "output.txt"
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 Numbers = Sequence[float | None]
@@ -139,20 +143,33 @@ def small_window(small_states: Mapping[str, pl.DataFrame]) -> TradingWindow:
 
 
 @pytest.fixture(scope="session")
-def kedro() -> Kedro:
-    """Run a kedro command in the project with its own data folder and MLflow store, as a user would."""
+def kedro_server() -> Iterator[KedroServer]:
+    """Started by the first command that is forked from it."""
+    with KedroServer(ROOT) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kedro(request: pytest.FixtureRequest) -> Kedro:
+    """Run a kedro command in the project with its own data folder and MLflow store, as a user would.
+
+    It is forked from a process that has imported everything; a `cold` one is a new process, as from a shell.
+    """
 
     def run(
-        *arguments: str, data_dir: Path, params: str = "", check: bool = True
+        *arguments: str, data_dir: Path, params: str = "", check: bool = True, cold: bool = False
     ) -> "subprocess.CompletedProcess[str]":
         environment = os.environ | {
             "MLFLOW_TRACKING_URI": f"sqlite:///{data_dir / 'mlflow.db'}",
             "MLFLOW_ARTIFACT_LOCATION": str(data_dir / "mlartifacts"),
             "COLUMNS": "120",
         }
-        command = [sys.executable, "-m", "kedro", *arguments]
-        command.append(f"--params=data_dir={data_dir}" + (f",{params}" if params else ""))
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        arguments = (*arguments, f"--params=data_dir={data_dir}" + (f",{params}" if params else ""))
+        if cold:
+            command = [sys.executable, "-m", "kedro", *arguments]
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        else:
+            done = request.getfixturevalue("kedro_server").run(arguments, environment)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
@@ -168,8 +185,20 @@ def small_run() -> str:
 
 @pytest.fixture(scope="session")
 def finished_run(kedro: Kedro, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data folder of a small finished `kedro run`; its MLflow store lies inside. Tests must not change it."""
-    data_dir = tmp_path_factory.mktemp("finished")
-    done = kedro("run", data_dir=data_dir, params=SMALL_RUN)
-    (data_dir / "output.txt").write_text(done.stdout + done.stderr)
+    """Data folder of a small finished `kedro run`; its MLflow store lies inside. Tests must not change it.
+
+    Whichever of pytest's processes comes first makes it; the others wait for it and share it.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return run_small(kedro, tmp_path_factory.mktemp("finished"))
+    data_dir = tmp_path_factory.getbasetemp().parent / "finished"
+    with FileLock(f"{data_dir}.lock"):
+        return data_dir if (data_dir / OUTPUT).exists() else run_small(kedro, data_dir)
+
+
+def run_small(kedro: Kedro, data_dir: Path) -> Path:
+    """A complete run in `data_dir`; what it printed lies there once it is finished."""
+    data_dir.mkdir(exist_ok=True)
+    done = kedro("run", data_dir=data_dir, params=SMALL_RUN, cold=True)
+    (data_dir / OUTPUT).write_text(done.stdout + done.stderr)
     return data_dir

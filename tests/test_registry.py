@@ -1,8 +1,35 @@
 """The pipelines as a whole."""
 
+import ast
+import subprocess
+import sys
 import typing
+from pathlib import Path
 
 from flag_kedro.pipeline_registry import register_pipelines
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ["torch", "transformers", "mlflow", "pandera", "plotly.offline", "IPython", "sklearn", "scipy.stats"]
+HEAVY += ["exchange_calendars", "yfinance"]
+"""What takes long to import. kedro-mlflow's own commands import mlflow again, which this project cannot help."""
+
+
+def test_listing_pipelines_imports_no_heavy_library():
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from kedro.framework.startup import bootstrap_project\n"
+        "bootstrap_project(Path.cwd())\n"
+        "from kedro.framework.project import pipelines\n"
+        "print([sorted(pipelines), sorted(sys.modules)])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pipelines, modules = ast.literal_eval(done.stdout.splitlines()[-1])
+    names = {"__default__", "backtest", "certify", "features", "ingest", "reproduce", "sb3_baseline", "sweep"}
+    names |= {"train", "training", "walk_forward"}
+    assert names <= set(pipelines)
+    assert set(HEAVY) & set(modules) == set()
 
 
 def test_every_node_annotation_resolves_at_run_time():

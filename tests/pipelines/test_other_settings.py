@@ -15,7 +15,8 @@ def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
     kedro: Kedro, small_run: str, tmp_path: Path
 ) -> None:
     options = "env.positions=long_short,env.cash_rate=0.03,env.max_participation=0.05,env.fill=same_close"
-    kedro("run", data_dir=tmp_path, params=f"{small_run},{options},env.reward=differential_sharpe")
+    options += ",env.reward=differential_sharpe,ppo.total_timesteps=256,ppo.validation_interval=1"
+    kedro("run", data_dir=tmp_path, params=f"{small_run},{options}")
     equity = pl.read_parquet(tmp_path / "07_model_output" / "equity.parquet")
     assert set(equity.filter(strategy="momentum")["position"].unique()) >= {-1, 1}
     flat = equity.filter((pl.col("strategy") == "flat") & (pl.col("symbol") == "ALDR"))

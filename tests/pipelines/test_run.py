@@ -1,6 +1,5 @@
 """A complete `kedro run`, as a user makes it: contracts of its files, its MLflow run, its failures."""
 
-import ast
 import html
 import json
 import os
@@ -149,8 +148,8 @@ def test_report_tells_each_symbols_verdict(finished_run: Path):
 
 def test_history_has_one_row_per_update(finished_run: Path):
     history = json.loads((finished_run / "08_reporting" / "training_history.json").read_text())
-    assert [row["step"] for row in history] == [128.0 * update for update in range(1, 11)]
-    assert "env/validation_log_return" in history[4]
+    assert [row["step"] for row in history] == [128.0 * update for update in range(1, 7)]
+    assert "env/validation_log_return" in history[2]
 
 
 def test_summary_shows_the_table_and_what_to_do_next(finished_run: Path):
@@ -162,14 +161,14 @@ def test_summary_shows_the_table_and_what_to_do_next(finished_run: Path):
 def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_run: Path):
     (run,) = runs(finished_run)
     assert run.info.status == "FINISHED"
-    assert run.data.params["ppo.total_timesteps"] == "1280"
+    assert run.data.params["ppo.total_timesteps"] == "768"
     assert run.data.params["env.cost_bps"] == "5.0"
     assert not any("Config(" in value for value in run.data.params.values())
     assert {"git_commit", "data_hash", "policy_hash", "trained", "train_run_id"} <= run.data.tags.keys()
     assert run.data.tags["train_run_id"] == run.info.run_id
     assert "backtest/ALDR/buy_and_hold/sharpe_ratio" in run.data.metrics
     curve = client(finished_run).get_metric_history(run.info.run_id, "ppo/policy_loss")
-    assert [point.step for point in curve] == [128 * update for update in range(1, 11)]
+    assert [point.step for point in curve] == [128 * update for update in range(1, 7)]
     artifacts = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "policy")}
     assert {"policy/adapter_model.safetensors", "policy/heads.safetensors", "policy/policy.json"} <= artifacts
     reports = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "reports")}
@@ -279,27 +278,10 @@ def test_symbol_without_data_stops_and_writes_nothing(kedro: Kedro, tmp_path: Pa
 
 
 def test_unknown_parameter_stops_before_mlflow_opens_a_run(kedro: Kedro, tmp_path: Path):
-    done = kedro("run", data_dir=tmp_path, params="ppo.learning_rte=1", check=False)
+    done = kedro("run", data_dir=tmp_path, params="ppo.learning_rte=1", check=False, cold=True)
     assert done.returncode != 0
     assert "did you mean ppo.learning_rate?" in done.stderr
     assert not (tmp_path / "mlflow.db").exists()
-
-
-def test_listing_pipelines_imports_no_torch():
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from kedro.framework.startup import bootstrap_project\n"
-        "bootstrap_project(Path.cwd())\n"
-        "from kedro.framework.project import pipelines\n"
-        "print(sorted(pipelines))\n"
-        "sys.exit('torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    names = {"__default__", "backtest", "certify", "features", "ingest", "reproduce", "sb3_baseline", "sweep"}
-    names |= {"train", "training", "walk_forward"}
-    assert names <= set(ast.literal_eval(done.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(
@@ -335,7 +317,8 @@ def test_two_runs_in_one_process_are_two_finished_mlflow_runs(tmp_path: Path):
         "bootstrap_project(project)\n"
         "before = signal.getsignal(signal.SIGINT)\n"
         "params = dict(data_dir=sys.argv[1], seed=0, data={'symbols': 'ALDR'}, runtime={'threads': 1},\n"
-        "    simulated={'first_session': '2023-10-02'}, ppo={'total_timesteps': 128})\n"
+        "    simulated={'first_session': '2023-10-02'}, ppo={'total_timesteps': 128},\n"
+        "    backtest={'audit_times': 1, 'bootstrap_draws': 200})\n"
         "for seed in (0, 1):\n"
         "    with KedroSession.create(project, runtime_params=params | {'seed': seed}) as session:\n"
         "        session.run()\n"

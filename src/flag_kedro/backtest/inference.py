@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from flag_kedro.backtest.intervals import (
     Difference,
@@ -146,6 +145,8 @@ def win_rate_difference(strategy_returns: Floats, benchmark_returns: Floats, ind
 
 def interquartile_mean(values: Sequence[float]) -> float:
     """Mean of what remains without the lowest and the highest quarter (Agarwal et al. 2021, arXiv:2108.13264)."""
+    from scipy import stats  # takes long to import
+
     return float(stats.trim_mean(values, 0.25))
 
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import plotly.io
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from flag_kedro.backtest import report_terms
 from flag_kedro.backtest.plot_style import COLORS, OTHER_COLOR, in_order
@@ -75,6 +73,9 @@ def write_report(
     Raises:
         DataError: when a number is NaN or infinite.
     """
+    import plotly.io  # takes long to import, as the next
+    from plotly.offline import get_plotlyjs
+
     account, results = account_scores_of(backtest_metrics), backtest_metrics["results"]
     sections = []
     for symbol, scores in results.items():

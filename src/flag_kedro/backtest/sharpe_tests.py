@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from flag_kedro.backtest.intervals import LEVEL, Difference, refuse_not_finite, studentised_difference
 from flag_kedro.backtest.metrics import TINY_STD
@@ -128,6 +127,8 @@ def sessions_to_tell_apart(
     strategy: SharpeRatio, benchmark: SharpeRatio, power: float = 0.8, level: float = LEVEL
 ) -> int | None:
     """`sessions_needed` of measured ratios."""
+    from scipy import stats  # takes long to import
+
     difference = float(strategy.value - benchmark.value)
     if math.isnan(difference) or abs(difference) < TINY_RATIO:
         return None
@@ -152,6 +153,8 @@ def probabilistic_sharpe_ratio(returns: Floats, benchmark_sharpe: float = 0.0) -
     Raises:
         DataError: where a return is not finite.
     """
+    from scipy import stats  # takes long to import
+
     refuse_not_finite(returns)
     sharpe = float(measure_sharpe(returns).value)
     if math.isnan(sharpe):
@@ -177,6 +180,8 @@ def sharpe_probability(
     Returns:
         Probability, or None where the ratio has no variance (returns of two values can do that).
     """
+    from scipy import stats  # takes long to import
+
     variance = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     if variance < TINY_RATIO:
         return None
@@ -228,6 +233,8 @@ def expected_maximum_sharpe(num_trials: int, variance: float) -> float:
         num_trials: N.
         variance: V, of the trials' Sharpe ratios per session.
     """
+    from scipy import stats  # takes long to import
+
     if num_trials == 1:
         return 0.0
     first, second = stats.norm.ppf([1.0 - 1.0 / num_trials, 1.0 - 1.0 / (num_trials * math.e)])

@@ -6,11 +6,10 @@ V = words.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import Ridge
 
 from flag_kedro.backtest.rules import keep_between, place_in_window
 from flag_kedro.env.account import Floats, Ints
@@ -18,6 +17,9 @@ from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import DataError
 from flag_kedro.features.digest import NO_NEWS
 from flag_kedro.features.words import choose_words
+
+if TYPE_CHECKING:  # takes long to import
+    from sklearn.feature_extraction.text import CountVectorizer
 
 MIN_TEXTS, MAX_WORDS = 2, 5_000
 NGRAMS = (1, 2)
@@ -63,6 +65,9 @@ def fit_text_ridge(tables: Mapping[str, pl.DataFrame], window: TradingWindow, co
     Raises:
         DataError: when the window has no holding period that ends within it.
     """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import Ridge
+
     price, delay = HOLDING_PERIOD[window.fill]
     samples = pl.concat(
         _rows(tables[symbol], window, symbol).select(
@@ -109,7 +114,9 @@ def ridge_targets(
     return place_in_window(positions, rows, window)
 
 
-def _vectorizer(words: tuple[str, ...]) -> CountVectorizer:
+def _vectorizer(words: tuple[str, ...]) -> "CountVectorizer":
+    from sklearn.feature_extraction.text import CountVectorizer
+
     return CountVectorizer(binary=True, lowercase=True, ngram_range=NGRAMS, vocabulary=words)
 
 

@@ -2,13 +2,16 @@
 
 from datetime import date, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import exchange_calendars
-import pandas as pd
 import polars as pl
 
 from flag_kedro.data.schema import UTC, Schema
 from flag_kedro.errors import DataError, ParameterError
+
+if TYPE_CHECKING:  # both take long to import, and most commands need neither
+    import exchange_calendars
+    import pandas as pd
 
 MARGIN = timedelta(days=14)
 """Longer than any closure of an exchange, so that a next session is always inside."""
@@ -34,11 +37,13 @@ def exchange_sessions(calendar: str, first: date, last: date) -> pl.DataFrame:
         ParameterError: when exchange_calendars knows no such calendar, or cannot build it.
         DataError: when the calendar does not reach so far.
     """
+    import pandas as pd
+
     schedule = _exchange(calendar, first, last).schedule.loc[pd.Timestamp(first) : pd.Timestamp(last)]
     return _as_table(schedule)
 
 
-def _as_table(schedule: pd.DataFrame) -> pl.DataFrame:
+def _as_table(schedule: "pd.DataFrame") -> pl.DataFrame:
     """A schedule of exchange_calendars in the columns of `exchange_sessions`."""
     return pl.DataFrame(
         {
@@ -50,8 +55,11 @@ def _as_table(schedule: pd.DataFrame) -> pl.DataFrame:
     )
 
 
-def _exchange(calendar: str, first: date, last: date) -> exchange_calendars.ExchangeCalendar:
+def _exchange(calendar: str, first: date, last: date) -> "exchange_calendars.ExchangeCalendar":
     """The calendar from a margin before `first` to one after `last`, as far as it is known."""
+    import exchange_calendars
+    import pandas as pd
+
     try:
         return exchange_calendars.get_calendar(calendar, start=first - MARGIN, end=last + MARGIN)
     except exchange_calendars.errors.InvalidCalendarName as error:
@@ -68,8 +76,11 @@ def _exchange(calendar: str, first: date, last: date) -> exchange_calendars.Exch
         return exchange_calendars.get_calendar(calendar, start=start, end=end)
 
 
-def _bounds(calendar: str, error: Exception) -> tuple[pd.Timestamp, pd.Timestamp]:
+def _bounds(calendar: str, error: Exception) -> "tuple[pd.Timestamp, pd.Timestamp]":
     """First and last day that exchange_calendars knows of an exchange whose holidays it has for some years only."""
+    import exchange_calendars
+    import pandas as pd
+
     try:
         exchange = exchange_calendars.get_calendar(calendar)
     except (ValueError, NotImplementedError):
@@ -109,6 +120,8 @@ def exchange_zone(calendar: str) -> str:
     Raises:
         ParameterError: when exchange_calendars knows no such calendar.
     """
+    import exchange_calendars
+
     try:
         return str(exchange_calendars.get_calendar(calendar, start="2020-01-01", end="2020-02-01").tz)
     except exchange_calendars.errors.InvalidCalendarName as error:

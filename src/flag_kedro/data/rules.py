@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import pandera.polars as pa
 import polars as pl
 
-from flag_kedro.data.schema import NEWS, PRICES, UTC, Schema
+from flag_kedro.data.schema import NEWS, PRICES, Schema
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 VIOLATION: Schema = {
     "table": pl.String,
@@ -20,59 +23,8 @@ VIOLATION: Schema = {
 }
 """`row` counts from 0 in the table as it came; null where no single row is to blame. `at` is the session, or the time
 an article was published."""
-MAX_HEADLINE, MAX_BODY = 10_000, 1_000_000
-
 PRICE_KEYS = ("symbol", "session")
 NEWS_KEYS = ("symbol", "published_at")
-
-SYMBOL = pa.Check.str_matches(r"^[A-Z0-9^][A-Z0-9.^=&_-]*$", name="capitals, digits and .^=&_-")
-"""What a symbol is made of, and what is safe as a file's name."""
-FINITE = pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).is_finite()), name="finite")
-
-
-def _positive(*, nullable: bool) -> pa.Column:
-    return pa.Column(pl.Float64, [pa.Check.gt(0), FINITE], nullable=nullable)
-
-
-def _text(most: int) -> pa.Column:
-    return pa.Column(pl.String, pa.Check.str_length(max_value=most), nullable=True)
-
-
-PRICES_SCHEMA = pa.DataFrameSchema(
-    {
-        "symbol": pa.Column(pl.String, SYMBOL),
-        "session": pa.Column(pl.Date),
-        "open": _positive(nullable=True),
-        "high": _positive(nullable=True),
-        "low": _positive(nullable=True),
-        "close": _positive(nullable=False),
-        "volume": pa.Column(pl.Float64, [pa.Check.ge(0), FINITE], nullable=True),
-        "adj_close": _positive(nullable=False),
-        "available_at": pa.Column(UTC),
-    },
-    strict=True,
-)
-NEWS_SCHEMA = pa.DataFrameSchema(
-    {
-        "symbol": pa.Column(pl.String, SYMBOL),
-        "published_at": pa.Column(UTC),
-        "available_at": pa.Column(UTC),
-        "headline": pa.Column(
-            pl.String,
-            [
-                pa.Check(
-                    lambda data: data.lazyframe.select(pl.col(data.key).str.contains(r"[\p{L}\p{N}]")),
-                    name="a letter or a digit",
-                ),
-                pa.Check.str_length(max_value=MAX_HEADLINE),
-            ],
-        ),
-        "body": _text(MAX_BODY),
-        "source": _text(MAX_HEADLINE),
-        "url": _text(MAX_HEADLINE),
-    },
-    strict=True,
-)
 
 
 @dataclass(frozen=True)
@@ -98,6 +50,8 @@ def price_violations(prices: pl.DataFrame, rules: PriceRules) -> pl.DataFrame:
         ParameterError: as `rules.expect`.
         DataError: as `rules.expect`.
     """
+    from flag_kedro.data.columns import PRICES_SCHEMA  # imports pandera
+
     of_columns = _column_violations("prices", prices, PRICES_SCHEMA, PRICE_KEYS)
     if dict(prices.schema) != PRICES:
         return of_columns
@@ -126,6 +80,8 @@ def price_violations(prices: pl.DataFrame, rules: PriceRules) -> pl.DataFrame:
 
 def news_violations(news: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Every violation in a table of articles, in the columns of `VIOLATION`; no row if there is none."""
+    from flag_kedro.data.columns import NEWS_SCHEMA  # imports pandera
+
     of_columns = _column_violations("news", news, NEWS_SCHEMA, NEWS_KEYS)
     if dict(news.schema) != NEWS:
         return of_columns
@@ -139,9 +95,11 @@ def news_violations(news: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
 
 def _column_violations(
-    name: str, table: pl.DataFrame, schema: pa.DataFrameSchema, keys: tuple[str, ...]
+    name: str, table: pl.DataFrame, schema: "pa.DataFrameSchema", keys: tuple[str, ...]
 ) -> pl.DataFrame:
     """What pandera finds: missing and foreign columns, types, nulls and values out of range."""
+    import pandera.polars as pa
+
     try:
         schema.validate(table, lazy=True)
     except pa.errors.SchemaErrors as errors:

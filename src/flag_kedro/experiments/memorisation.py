@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from flag_kedro.env.account import Floats
 from flag_kedro.experiments.statements import DIRECTIONS, CloseStatement
@@ -199,6 +198,8 @@ def _probe_closes(statements: Sequence[CloseStatement], score: Score) -> CloseRe
 
 
 def _probe_directions(statements: Sequence[CloseStatement], score: Score) -> DirectionRecall | None:
+    from scipy import stats  # takes long to import
+
     asked = _one_each_session(statements)
     rose = np.array([bool(statement.rose) for statement in asked])
     if len(asked) < MIN_STATEMENTS or rose.all() or not rose.any():
@@ -225,6 +226,8 @@ def _one_each_session(statements: Iterable[CloseStatement]) -> list[CloseStateme
 
 def _above_half(percentiles: Floats) -> float:
     """One-sided p-value of percentiles no higher than chance, 1 where all of them are tied."""
+    from scipy import stats  # takes long to import
+
     if np.all(percentiles == 0.5):
         return 1.0
     return float(stats.wilcoxon(percentiles - 0.5, alternative="greater").pvalue)
@@ -232,6 +235,8 @@ def _above_half(percentiles: Floats) -> float:
 
 def _mean_interval(values: Floats) -> tuple[float, float]:
     """Student's interval of the mean at the level `LEVEL`."""
+    from scipy import stats  # takes long to import
+
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     width = float(stats.t.ppf(0.5 + LEVEL / 2.0, len(values) - 1)) * error
     return float(values.mean()) - width, float(values.mean()) + width

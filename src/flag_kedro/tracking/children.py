@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import mlflow
-
 from flag_kedro.tracking.log import muted, store_may_fail
 
 INHERITED = ("flag.host", "flag.data_dir", "git_commit")
@@ -18,6 +16,8 @@ def child_run(name: str, params: Mapping[str, object], tags: Mapping[str, str] |
     Without an active run nothing is opened. Where the store does not open one, a warning says so and nothing of the
     block is logged, so that children's curves never mix with their parent's.
     """
+    import mlflow
+
     parent = mlflow.active_run()
     if parent is None:
         yield
@@ -44,5 +44,7 @@ def child_run(name: str, params: Mapping[str, object], tags: Mapping[str, str] |
 
 
 def _log_params(name: str, params: Mapping[str, object]) -> None:
+    import mlflow
+
     with store_may_fail(f"parameters of {name} not logged"):
         mlflow.log_params(dict(params))

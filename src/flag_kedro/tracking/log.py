@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-
-import mlflow
-from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
+from typing import TYPE_CHECKING
 
 from flag_kedro.errors import RunInterrupted
+
+if TYPE_CHECKING:  # takes long to import, and what only lists pipelines does without
+    import mlflow
 
 logger = logging.getLogger(__name__)
 BATCH = 1000
@@ -34,8 +33,10 @@ def muted() -> Iterator[None]:
         _muted.reset(before)
 
 
-def active_run() -> mlflow.ActiveRun | None:
+def active_run() -> "mlflow.ActiveRun | None":
     """The run to log to; None without one, and where nothing should be logged."""
+    import mlflow
+
     return None if _muted.get() else mlflow.active_run()
 
 
@@ -46,6 +47,8 @@ def store_may_fail(what: str) -> Iterator[None]:
     Raises:
         RunInterrupted: when a signal came while the store was writing, which MLflow takes for its own failure.
     """
+    from mlflow.exceptions import MlflowException
+
     handled = _chain(sys.exception())  # a signal that is being handled already is no news
     try:
         yield
@@ -67,6 +70,9 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
     """Log `metrics` at `step` (environment steps) in one request."""
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
     run = active_run()
     if run is None:
         return
@@ -87,6 +93,9 @@ def sweep_dead_runs(data_dir: Path) -> None:
 
     To be called by the run that has the folder's lock: nobody else can be running on it.
     """
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
     run = mlflow.active_run()
     if run is None:
         return
@@ -106,6 +115,8 @@ def sweep_dead_runs(data_dir: Path) -> None:
 
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the active run."""
+    import mlflow
+
     if active_run() is not None:
         with store_may_fail(f"tags {', '.join(tags)} not logged"):
             mlflow.set_tags(dict(tags))
@@ -113,6 +124,8 @@ def set_tags(tags: Mapping[str, str]) -> None:
 
 def tag_training_run(policy_hash: str) -> None:
     """Tag the active run with the run that trained the policy of this hash, if this store knows it."""
+    import mlflow
+
     run = mlflow.active_run()
     if run is None:
         return

@@ -6,7 +6,6 @@ Whoever tries often enough finds a good window. The deflated Sharpe ratio needs 
 import logging
 from collections.abc import Mapping, Sequence
 
-import mlflow
 import polars as pl
 
 from flag_kedro.backtest.trials import ScoredTrial, ValidatedTrial, hashes_before
@@ -19,6 +18,8 @@ TRIED, BEFORE = "tried/", "before."
 
 def record_trial(trial: ScoredTrial, window: str) -> None:
     """Log `trial` to the active run, so that later backtests count it."""
+    import mlflow
+
     if active_run() is None:
         return
     flattened = {
@@ -47,6 +48,8 @@ def known_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
         One entry for each policy, `trial` first, cut to the symbols whose prices are the same; None when there is
         no run to ask with (tracking is off) or the store does not answer, which is logged.
     """
+    import mlflow
+
     run = mlflow.active_run()
     if run is None:
         return None
@@ -105,6 +108,8 @@ def _identity(trial: ScoredTrial) -> str:
 
 def record_attempt(attempt: ValidatedTrial, window: str) -> None:
     """Log `attempt` to the active run, so that later backtests on `window` count it as a trial."""
+    import mlflow
+
     if active_run() is None:
         return
     before = {f"{BEFORE}{symbol}": price_hash for symbol, price_hash in attempt.hashes_before.items()}
@@ -120,6 +125,8 @@ def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[st
         One entry for each, cut to the symbols whose prices before the window are the same; none where the store does
         not answer, which is logged.
     """
+    import mlflow
+
     run = mlflow.active_run()
     if run is None:
         return []

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from flag_kedro.backtest.plot_style import BUY_COLOR, COLUMNS, GRID, HOLD_COLOR, SELL_COLOR, SUBTITLE
+from flag_kedro.names import VALIDATION_LOG_RETURN
 from flag_kedro.ppo.history import (
     APPROX_KL,
     BUY_SHARE,
@@ -20,13 +21,12 @@ from flag_kedro.ppo.history import (
     SELL_SHARE,
     UPDATE_SECONDS,
     UPDATE_SPEED,
-    VALIDATION,
     VALIDATION_SECONDS,
 )
 
 ROLLOUT_COLOR, LEARNING_COLOR, VALIDATION_COLOR = "#009e73", "#cc79a7", "#e69f00"
 PANELS: dict[str, dict[str, tuple[str, str]]] = {
-    "log return on validation": {VALIDATION: ("validation", BUY_COLOR)},
+    "log return on validation": {VALIDATION_LOG_RETURN: ("validation", BUY_COLOR)},
     "reward a decision": {REWARD: ("reward", BUY_COLOR)},
     "entropy, nats": {ENTROPY: ("entropy", BUY_COLOR)},
     "approximate KL of an update": {APPROX_KL: ("KL", BUY_COLOR)},
