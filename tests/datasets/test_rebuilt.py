@@ -4,6 +4,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
+from kedro.runner.runner import _find_nodes_to_resume_from
 
 from flag_kedro.datasets.rebuilt import Rebuilt
 from flag_kedro.hooks import rebuilt
@@ -58,3 +59,18 @@ def test_released_value_is_held_no_longer(catalog: DataCatalog):
 def test_without_hooks_it_says_why_nothing_is_there():
     with pytest.raises(DatasetError, match="without the project's hooks"):
         Rebuilt().load()
+
+
+def test_value_that_is_not_kept_is_made_anew_for_each_that_loads_it(catalog: DataCatalog):
+    dataset, made = Rebuilt(keep=False), []
+    dataset.bind(lambda: made.append("anew") or [len(made)])
+    dataset.save([0])
+    assert [dataset.load(), dataset.load(), dataset.load()] == [[0], [1], [2]]
+    assert dataset.was_rebuilt
+
+
+def test_failed_run_is_suggested_to_go_on_at_the_node_that_failed(catalog: DataCatalog):
+    """Nodes before it are not: their outputs, a trained policy among them, are there."""
+    pipeline = rebuilt.pipelines["whole"]
+    unfinished = [node for node in pipeline.nodes if node.name == "add_one"]
+    assert _find_nodes_to_resume_from(pipeline, unfinished, catalog) == {"add_one"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flag_kedro.errors import DataError
+from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.folds import common_sessions, roll_folds
 
 DAYS = [date(2024, 1, 1) + timedelta(days=t) for t in range(400)]
@@ -37,7 +37,7 @@ def test_windows_of_a_fold_never_share_a_session_and_test_windows_touch(
     num: int, train: int, validation: int, test: int
 ):
     if num < train + validation + test:
-        with pytest.raises(DataError, match="need"):
+        with pytest.raises(ParameterError, match="need"):
             roll_folds(DAYS[:num], train=train, validation=validation, test=test)
         return
     folds = roll_folds(DAYS[:num], train=train, validation=validation, test=test)
@@ -54,9 +54,9 @@ def test_windows_of_a_fold_never_share_a_session_and_test_windows_touch(
 
 
 def test_too_few_sessions_say_how_many_there_are_and_are_needed():
-    with pytest.raises(DataError, match=r"3 fold\(s\) of 4 \+ 2 \+ 2 sessions need 12 sessions, .* have 11; lower"):
+    with pytest.raises(ParameterError, match=r"3 fold\(s\) of 4 \+ 2 \+ 2 .* need 12 sessions, .* have 11; lower"):
         roll_folds(DAYS[:11], train=4, validation=2, test=2, folds=3)
-    with pytest.raises(DataError, match=r"1 fold\(s\) of 4 \+ 2 \+ 2 sessions need 8 sessions, .* have 7"):
+    with pytest.raises(ParameterError, match=r"1 fold\(s\) of 4 \+ 2 \+ 2 sessions need 8 sessions, .* have 7"):
         roll_folds(DAYS[:7], train=4, validation=2, test=2)
 
 

@@ -72,7 +72,7 @@ def test_best_median_over_seeds_comes_first_and_equals_keep_their_order():
     ]
     ranked = rank(list(zip(tried, rows, strict=True)))
     assert [each.params for each in ranked] == ["ppo.gamma=0.2", "ppo.gamma=0.3", "ppo.gamma=0.1"]
-    assert ranked[2].validation_log_return["median"] == 0.2
+    assert ranked[2].validation_log_return.median == 0.2
     assert ranked[2].by_seed == {"0": 0.1, "1": 0.2, "2": 9.0}
 
 

@@ -65,9 +65,9 @@ def test_scores_of_the_path_seeds_and_folds():
     assert summary.strategies["buy_and_hold"]["max_drawdown"] == pytest.approx(1 - math.exp(-0.01))
     assert summary.num_returns == 4
     earned = summary.seeds["cumulative_return"]  # 0.04 and 0.08
-    assert (earned["median"], earned["min"], earned["max"]) == pytest.approx((0.06, 0.04, 0.08))
+    assert (earned.median, earned.min, earned.max) == pytest.approx((0.06, 0.04, 0.08))
     second = summary.folds["2"]
-    assert second.seeds["cumulative_return"]["median"] == pytest.approx(0.03)  # of 0.00 and 0.06
+    assert second.seeds["cumulative_return"].median == pytest.approx(0.03)  # of 0.00 and 0.06
     assert second.buy_and_hold["cumulative_return"] == pytest.approx(0.04)
 
 
@@ -123,7 +123,7 @@ def test_a_seed_that_lost_everything_takes_the_mean_with_it():
     assert summary.strategies["flag_trader"]["cumulative_return_ci95"] is None
     assert summary.strategies["buy_and_hold"]["cumulative_return"] == pytest.approx(0.01)
     assert summary.sharpe_difference == Difference(None, None, None)
-    assert summary.seeds["cumulative_return"]["num"] == 1
+    assert summary.seeds["cumulative_return"].num == 1
     assert mean_paths(paths)["A"].flag_trader == [pytest.approx(0.01), None]
 
 

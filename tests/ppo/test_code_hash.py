@@ -40,10 +40,10 @@ def test_a_copy_has_the_same_hash(package: Path):
     [
         ("ppo/losses.py", "Negative clipped surrogate", "The clipped surrogate"),
         ("ppo/losses.py", "    ratio = log_ratio.exp()\n", "    ratio = log_ratio.exp()  # of probabilities\n\n"),
-        ("ppo/config.py", "Discount factor.", "How much later rewards count."),
+        ("ppo/config.py", "Discount factor;", "How much later rewards count;"),
         ("backtest/plots.py", "import", "import os  # noqa\nimport"),
         ("experiments/certificate_plot.py", "import", "import os  # noqa\nimport"),
-        ("hooks/project.py", "import", "import os  # noqa\nimport"),
+        ("hooks/signals.py", "import", "import os  # noqa\nimport"),
     ],
     ids=["docstring", "comment", "field", "plot", "plot_of_an_experiment", "hook"],
 )

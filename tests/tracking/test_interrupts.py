@@ -10,7 +10,7 @@ import pytest
 from flag_kedro.errors import RunInterrupted
 from flag_kedro.hooks.signals import StopOnSignals
 from flag_kedro.pipelines.progress import progress_bar
-from flag_kedro.pipelines.training.progress import follow
+from flag_kedro.pipelines.training.progress import follow_training
 from flag_kedro.tracking.interrupts import forget_interrupt, stop_if_asked
 
 
@@ -53,8 +53,14 @@ def updates(given: list[int]) -> Iterator[dict[str, float]]:
 
 def test_logging_swallows_the_signal_and_the_next_update_stops_all_the_same(told: SignalledWhileWriting):
     given: list[int] = []
+
+    def train() -> None:
+        with follow_training(10) as on_update:
+            for row in updates(given):
+                on_update(row)
+
     with pytest.raises(RunInterrupted, match="stopped by SIGTERM"):
-        follow(updates(given), 10)
+        train()
     assert told.lines == 3  # the line was written, so the signal did not stop the run there
     assert given == [0, 1, 2, 3]
 

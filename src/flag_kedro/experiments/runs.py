@@ -127,6 +127,11 @@ def trained(
     train = cut(states, fold.train, settings.env)
     validation = cut(states, fold.validation, settings.env) if fold.validation else None
     with _backbone(train, seed, settings, shared) as backbone:
+        spec = TrainingSpec(
+            backbone, shared.trunk_rows, train, validation, settings.env, settings.policy, settings.ppo,
+            settings.runtime, seed,
+        )  # fmt: skip
+        cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
         training_facts = {**facts, "windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
         saved = None
         if shared.checkpoints is not None:
@@ -139,11 +144,6 @@ def trained(
                 settings.runtime,
                 shared.label,
             )
-        spec = TrainingSpec(
-            backbone, shared.trunk_rows, train, validation, settings.env, settings.policy, settings.ppo,
-            settings.runtime, seed,
-        )  # fmt: skip
-        cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
         model, history = run_training(spec, trunk_cache=cache, checkpoints=saved, on_update=on_update)
         yield Training(model, backbone, [without_wall_times(row) for row in history])
 

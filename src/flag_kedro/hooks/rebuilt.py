@@ -17,32 +17,32 @@ class RebuildDatasets:
 
     def __init__(self) -> None:
         self._catalog: Any = None
+        self._rebuilt: set[str] = set()
 
     @hook_impl
     def after_catalog_created(self, catalog: Any) -> None:
         """Bind every such dataset to the node that makes it."""
         self._catalog = catalog
-        for name, dataset in catalog.items():
-            if isinstance(dataset, Rebuilt):
-                dataset.bind(partial(_make, name, catalog))
+        self._rebuilt = {name for name, dataset in catalog.items() if isinstance(dataset, Rebuilt)}
+        for name in self._rebuilt:
+            catalog[name].bind(partial(_make, name, catalog))
 
     @hook_impl(tryfirst=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Show kedro-mlflow the parameters of inputs that no node of this run makes, so that they are logged too."""
-        for name in [name for name in inputs if self._is_remade(name)]:
-            for parameter in _parameters_behind(name):
+        """Show kedro-mlflow the parameters of inputs that no node of this run made, so that they are logged too."""
+        for name in [name for name in inputs if name in self._rebuilt and self._catalog[name].was_rebuilt]:
+            for parameter in self._parameters_behind(name):
                 value = self._catalog[parameter].load()
-                inputs.setdefault(
-                    parameter, asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-                )
+                typed = is_dataclass(value) and not isinstance(value, type)
+                inputs.setdefault(parameter, asdict(value) if typed else value)
 
-    @hook_impl
-    def before_pipeline_run(self, pipeline: Any) -> None:
-        """Remember what the run makes itself."""
-        self._made = pipeline.all_outputs()
-
-    def _is_remade(self, name: str) -> bool:
-        return name not in self._made and isinstance(self._catalog.get(name), Rebuilt)
+    def _parameters_behind(self, name: str) -> Iterator[str]:
+        """Parameters that went into a dataset in memory, those of others before it included."""
+        for source in producer(name).inputs:
+            if source.startswith("params:"):
+                yield source
+            elif source in self._rebuilt:
+                yield from self._parameters_behind(source)
 
 
 def producer(name: str) -> Node:
@@ -55,12 +55,3 @@ def _make(name: str, catalog: Any) -> Any:
     """Run the node that makes `name` on what the catalog has."""
     node = producer(name)
     return node.run({source: catalog.load(source) for source in node.inputs})[name]
-
-
-def _parameters_behind(name: str) -> Iterator[str]:
-    """Parameters that went into a dataset in memory, those of others before it included."""
-    for source in producer(name).inputs:
-        if source.startswith("params:"):
-            yield source
-        elif source in ("market_split", "market_tables", "training_settings", "strategies"):
-            yield from _parameters_behind(source)

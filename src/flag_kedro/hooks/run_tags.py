@@ -7,6 +7,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from flag_kedro.hooks.data_folder import DataFolder, data_folder
+from flag_kedro.hooks.user_errors import root_cause
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.tracking.log import set_tags, sweep_dead_runs
 
@@ -47,7 +48,8 @@ class TagRun:
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """Leave the reason with the run, before kedro-mlflow ends it as failed."""
-        set_tags({"flag.error": f"{type(error).__name__}: {error}"[:500]})
+        cause = root_cause(error)
+        set_tags({"flag.error": f"{type(cause).__name__}: {cause}"[:500]})
 
 
 def _git_commit(project: Path) -> str:

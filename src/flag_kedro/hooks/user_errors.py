@@ -21,10 +21,15 @@ class ShowUserErrors:
 
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print what a user can mend as a message; anything else with its traceback."""
-    cause: BaseException | None = error
-    while isinstance(cause, DatasetError) and cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = root_cause(error)
     if isinstance(cause, FlagError):
         print(f"\n{type(cause).__name__}: {cause}", file=sys.stderr)  # noqa: T201
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What went wrong while a dataset was loaded or saved; any other error is its own."""
+    while isinstance(error, DatasetError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -64,5 +64,5 @@ def start_bag_of_words(
         max_kl=None,
         min_entropy=None,
     )
-    accelerator = Accelerator(cpu=device.type == "cpu")
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     return model, train(model, window, validation, env, config, seed, accelerator)

@@ -58,7 +58,7 @@ def start_training(
         return model, train_in_processes(replace(spec, saved_at=saved_at), model, checkpoints)
     model = build_model(spec, device, opened_cache)
     _log_model_size(model, device, 1)
-    accelerator = Accelerator(cpu=device.type == "cpu")
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     return model, train(model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints)
 
 

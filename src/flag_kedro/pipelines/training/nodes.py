@@ -116,6 +116,7 @@ def train_policy(
         with follow_training(ppo.num_updates(len(split.train.symbols))) as on_update:
             model, history = run_training(spec, checkpoints=saved, on_update=on_update)
     finally:
+        saved.close()
         if saved.resumed_from is not None:
             set_tags({"resumed_from": saved.resumed_from})
     bundle = TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning()})

@@ -65,7 +65,7 @@ def walk_forward(
 
 
 def draw_walk_forward(results: dict[str, Any]) -> go.Figure:
-    """Equity of the folds paths together, and each fold's score by seed."""
+    """Equity over all folds, and each fold's score by seed."""
     return plot_walk_forward(results)
 
 

@@ -21,7 +21,14 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from flag_kedro.errors import DataError, ParameterError, ResultElsewhereError, TrainingError, WorkerError
+from flag_kedro.errors import (
+    CheckpointError,
+    DataError,
+    ParameterError,
+    ResultElsewhereError,
+    TrainingError,
+    WorkerError,
+)
 from flag_kedro.policy.interface import Policy
 from flag_kedro.policy.trainable import load_trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
@@ -41,7 +48,12 @@ JOINING = 600
 SLEEP = 0.1
 TAIL = 40
 """Lines of output shown where nothing else tells what happened."""
-KINDS = {"data": DataError, "parameters": ParameterError, "training": TrainingError}
+KINDS = {
+    "data": DataError,
+    "parameters": ParameterError,
+    "training": TrainingError,
+    "checkpoint": CheckpointError,
+}
 """Errors of a process that are raised here as what they were."""
 ECHOES = ("peer", "stopped")
 """Kinds of failures whose cause lies with another process."""

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch.distributed import DistError
 
 from flag_kedro.data.atomic import atomic_write
-from flag_kedro.errors import DataError, ParameterError, PeerLostError, TrainingError
+from flag_kedro.errors import CheckpointError, DataError, ParameterError, PeerLostError, TrainingError
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.device import prepare_torch
@@ -71,7 +71,7 @@ def work(folder: Path, rank: int) -> None:
         logging.basicConfig(level=logging.INFO, handlers=[_LinesOfLog(folder / LOG)])
     device = prepare_torch(spec.runtime)
     group = InitProcessGroupKwargs(backend="gloo" if device.type == "cpu" else "nccl", timeout=PATIENCE)
-    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[group])
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[group])
     torch.set_num_threads(spec.runtime.threads)
     shard = Shard.of(accelerator)
     if shard.world != world:
@@ -131,6 +131,7 @@ def write_failure(path: Path, error: BaseException) -> None:
         DataError: "data",
         ParameterError: "parameters",
         TrainingError: "training",
+        CheckpointError: "checkpoint",
     }
     kind = next((name for error_class, name in kinds.items() if isinstance(error, error_class)), "other")
     if kind == "other" and (isinstance(error, DistError) or (type(error) is RuntimeError and "gloo" in str(error))):
