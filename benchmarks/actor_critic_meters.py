@@ -19,6 +19,8 @@ ATTENTIONS = ["flash_attention_for_cpu", "flash_attention", "efficient_attention
 """torch's kernels behind scaled_dot_product_attention."""
 BACKWARD_PRODUCTS = 2.5
 """Matrix products of attention's backward pass, its recomputed scores included, by those of the forward pass."""
+LONG_ENOUGH = 0.1
+"""Seconds of a matrix product beside which starting it does not count."""
 
 Gradients = dict[str, Tensor]
 
@@ -63,8 +65,20 @@ def _high_water() -> int:
 
 
 def matrix_product_rate(dtype: torch.dtype, device: torch.device, repeats: int = 3) -> float:
-    """Floating-point operations a second of large square matrix products, the best of some."""
-    size = 8192 if device.type == "cuda" else 2048
+    """Floating-point operations a second of large square matrix products, the best of some.
+
+    Matrices grow until a product takes a tenth of a second, so that a processor without instructions for `dtype`, which
+    needs minutes for the largest, is measured in seconds.
+    """
+    largest = 8192 if device.type == "cuda" else 2048
+    size = 256
+    while (seconds := _matrix_product_seconds(size, dtype, device, repeats)) < LONG_ENOUGH and size < largest:
+        size *= 2
+    return 2 * size**3 / seconds
+
+
+def _matrix_product_seconds(size: int, dtype: torch.dtype, device: torch.device, repeats: int) -> float:
+    """Seconds of the fastest of some products of two square matrices."""
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     torch.mm(one, other)
     seconds = []
@@ -72,7 +86,7 @@ def matrix_product_rate(dtype: torch.dtype, device: torch.device, repeats: int =
         started = now(device)
         torch.mm(one, other)
         seconds.append(now(device) - started)
-    return 2 * size**3 / min(seconds)
+    return min(seconds)
 
 
 def count_flops(work: Callable[[], None]) -> int:
