@@ -48,7 +48,7 @@ def num_moving(market: SimulatedMarket) -> int:
 
 
 def reconstruct_effect(market: SimulatedMarket, symbol: str, signal: float, horizon: int) -> list[float]:
-    """The rule of SEMANTICS section 8, applied article by article to the published headlines."""
+    """The rule, applied article by article to the published headlines."""
     sessions = market.prices.filter(pl.col("symbol") == symbol)
     closes = sessions["available_at"].to_list()
     effect = [0.0] * len(closes)

@@ -98,7 +98,7 @@ class Step:
 
 @pytest.fixture(scope="session")
 def plain_account() -> Callable[..., list[Step]]:
-    """One account in plain Python, written from SEMANTICS sections 2 to 5, to compare the environment with."""
+    """One account in plain Python, written from the rules, to compare the environment with."""
     return _play
 
 

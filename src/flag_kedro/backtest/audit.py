@@ -1,7 +1,7 @@
 """The causality audit: does anything decided by a time depend on what became known after it?
 
 Everything that became known later is corrupted in the validated tables, features and decisions are made anew, and
-prompts, decisions and fills by that time are compared byte for byte (SEMANTICS section 9).
+prompts, decisions and fills by that time are compared byte for byte.
 """
 
 from collections.abc import Callable, Mapping, Sequence

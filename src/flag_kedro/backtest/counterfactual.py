@@ -77,7 +77,6 @@ def shift_percentiles(
 
     A shift keeps exposure and turnover (but for the seam) and breaks the timing, so a path that owes its
     return to being long or to trading much is no better than its shifts. Ties count half.
-    Source: SEMANTICS sections 8 and 10.
 
     Args:
         window: sessions traded.

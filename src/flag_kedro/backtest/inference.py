@@ -1,4 +1,4 @@
-"""Bootstrap of sessions, and what it says about scores; SEMANTICS section 10.
+"""Bootstrap of sessions, and what it says about scores.
 
 Shape legend: K = strategies, n = returns, B = bootstrap draws.
 """

@@ -1,4 +1,4 @@
-"""Formulas of the scores, each over the last axis; SEMANTICS section 7 says what every number means.
+"""Formulas of the scores, each over the last axis; docs/metrics.md says what every number means.
 
 Shape legend: n = returns (sessions after the first), ... = any leading axes, such as bootstrap draws. Returns are
 daily log returns as decimals, D = `days` is the number of sessions in a year. An undefined score is NaN.

@@ -129,7 +129,7 @@ def exchange_zone(calendar: str) -> str:
 
 
 def available_from_date(published: pl.Series, calendar: str, date_only: str) -> pl.Series:
-    """When articles that carry only a date become usable (SEMANTICS: `news.date_only`).
+    """When articles that carry only a date become usable (`news.date_only`).
 
     `next_session` is the open of the first session strictly after the date, `same_session` the open of
     the first session on or after it. Where sessions touch (24/7) an open *is* the close of the session

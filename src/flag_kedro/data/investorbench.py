@@ -108,8 +108,7 @@ def read_investorbench(
     """Read one symbol.
 
     The single price of a day is its adjusted close; open, high, low and volume are null. A day whose price is null is
-    left out, its articles stay. Articles carry no time, so `date_only` decides when they count as known (SEMANTICS
-    section 1).
+    left out, its articles stay. Articles carry no time, so `date_only` decides when they count as known.
 
     Args:
         folder: the benchmark's folder.

@@ -1,6 +1,6 @@
 """A market whose headlines move prices by a known rule, so that learning can be proven.
 
-The rule (SEMANTICS section 8): a good or bad headline adds plus or minus `signal` to the open-to-close
+The rule: a good or bad headline adds plus or minus `signal` to the open-to-close
 log returns of the `horizon` sessions after the first session whose decision may use it. Nothing else in
 the market can be predicted: volatility clusters (GARCH) and symbols share a common factor, but the sign
 of the noise is random.

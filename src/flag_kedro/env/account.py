@@ -109,7 +109,7 @@ class Accounts:
         A trade first closes what is held, then spends all equity on the new side: |shares| = equity /
         (price x (1 + cost)), so that the position is worth the equity that is left. From flat to long this is
         cash / (price x (1 + cost)); a sale brings shares x price x (1 - cost); a reversal pays both sides.
-        Source: SEMANTICS section 3, paper section 3 with costs.
+        Source: section 3 of arXiv:2502.11433, with costs.
 
         Args:
             actions: 0 sell, 1 hold, 2 buy.

@@ -12,7 +12,7 @@ BPS = 10_000.0
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class EnvConfig:
-    """The trading MDP (SEMANTICS sections 2 to 6)."""
+    """The trading MDP."""
 
     fill: Fill = "next_open"
     """Price at which a decision trades: the next session's open or close, or (for comparison with published

@@ -1,6 +1,6 @@
 """Prompts: task, actions, market, news, and the account last.
 
-A prompt's token ids are defined as encode(prefix) + encode(suffix) everywhere (SEMANTICS section 6): the
+A prompt's token ids are defined as encode(prefix) + encode(suffix) everywhere: the
 prefix is shared by all accounts of a symbol and session, the suffix describes one account.
 """
 

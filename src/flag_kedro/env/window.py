@@ -46,7 +46,7 @@ class TradingWindow:
 
 
 def effective_fill(fill: Fill, states: Mapping[str, pl.DataFrame]) -> Fill:
-    """`fill`, or `next_close` where a symbol has no opens at all to fill at (SEMANTICS section 1).
+    """`fill`, or `next_close` where a symbol has no opens at all to fill at.
 
     Args:
         fill: as `env.fill` asks.

@@ -1,7 +1,4 @@
-"""The learnability certificate: does the learner find a signal that is there, and none that is not?
-
-Source: SEMANTICS section 8.
-"""
+"""The learnability certificate: does the learner find a signal that is there, and none that is not?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -40,7 +40,7 @@ from flag_kedro.ppo.training_spec import TrainingSpec
 
 MIN_ORACLE_T = 5.0
 MAX_BUY_AND_HOLD_SHARE = 0.2
-"""Markets below the one, or above the other, say nothing (SEMANTICS section 8)."""
+"""Markets below the one, or above the other, say nothing."""
 
 
 @dataclass(frozen=True)

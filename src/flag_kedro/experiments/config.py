@@ -29,7 +29,7 @@ Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_tokens), Field(min_len
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class CertifyConfig:
-    """The learnability certificate (SEMANTICS section 8): fresh simulated markets, each with its no-signal twin."""
+    """The learnability certificate: fresh simulated markets, each with its no-signal twin."""
 
     seeds: Seeds = tuple(range(1, 9))
     """Of markets and trainings; fewer than five informative ones certify nothing. Of these eight, three say nothing."""

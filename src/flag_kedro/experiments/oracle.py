@@ -17,7 +17,7 @@ EARNED = {"next_open": "next_effect", "same_close": "next_effect", "next_close":
 def oracle_targets(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame) -> Ints:
     """Position that each decision asks for, [S, T]: long where the expected return of its session exceeds the cost.
 
-    It knows the rule and the headlines knowable at each decision, never tomorrow's (SEMANTICS section 8). The expected
+    It knows the rule and the headlines knowable at each decision, never tomorrow's. The expected
     return is that of the open-to-close log return that the decision's fill can earn; the cost is that of one trade.
 
     Args:

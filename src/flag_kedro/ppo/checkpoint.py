@@ -1,7 +1,7 @@
 """Checkpoints: the whole state of a training, written whole, verified when read.
 
 A training has a folder of its own, named by a hash of all that its bits depend on. An unfinished one goes on where
-it was when the same command is given again. Source: DESIGN section 3.
+it was when the same command is given again.
 """
 
 import json
