@@ -21,8 +21,8 @@ from flag_kedro.features.market_state import data_hash
 class MarketSplit:
     """Market states and the windows that are cut from them, each when it is first asked for.
 
-    `walk_forward` and `sweep` never ask for the run's own windows, or for the test window: what is not asked for is not
-    read, and cannot be wrong.
+    `walk_forward` never asks for the run's own windows, nor `sweep` for the test window: what is not asked for is not
+    cut, and cannot be wrong. Only where fills can happen is decided by the opens of all states.
     """
 
     states: Mapping[str, pl.DataFrame]

@@ -11,12 +11,11 @@ import torch
 
 from flag_kedro.data.atomic import atomic_write
 from flag_kedro.errors import DataError
+from flag_kedro.experiments.scoring import Row
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.checkpoint import remove_finished, training_key
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig, versions
-
-Row = dict[str, Any]
 
 
 def experiment_key(facts: Mapping[str, Any], policy: PolicyConfig, ppo: PPOConfig, runtime: RuntimeConfig) -> str:

@@ -17,7 +17,9 @@ from flag_kedro.experiments.strategies import IndicatorAgent, Strategies
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 
-if TYPE_CHECKING:  # imports torch
+if TYPE_CHECKING:
+    import torch
+
     from flag_kedro.policy.actor_critic import ActorCritic
     from flag_kedro.policy.trunk_cache import TrunkCache
 
@@ -54,11 +56,11 @@ def open_strategies(
     from flag_kedro.policy.bundle import check_facts, read_description
     from flag_kedro.ppo.device import prepare_torch
 
-    prepare_torch(runtime)
+    device = prepare_torch(runtime)
     description = read_description(policy)
     check_facts(description, split.facts)
     check_facts(json.loads((text_baseline / FACTS).read_text()), split.facts, "06_models/text_baseline")
-    models = _LanguageModels(policy, backbone, trunk_cache, description, split.env, runtime)
+    models = _LanguageModels(policy, backbone, trunk_cache, description, split.env, device)
     return Strategies(
         policies={
             names.POLICY: _once(lambda: models.trained().decide),
@@ -81,7 +83,7 @@ class _LanguageModels:
     description: dict[str, Any]
     """`policy.json` of the bundle."""
     env: EnvConfig
-    runtime: RuntimeConfig
+    device: "torch.device"
 
     @property
     def config(self) -> PolicyConfig:
@@ -94,38 +96,42 @@ class _LanguageModels:
         return self.policy / "backbone" if (self.policy / "backbone").is_dir() else self.backbone
 
     @cached_property
+    def rows_are_complete(self) -> bool:
+        """Whether prompts were read ahead, each with all account texts."""
+        if self.config.trunk_cache != "disk":
+            return False
+        if any(self.trunk_rows.iterdir()):
+            return True
+        logger.warning(
+            "no prompt was read ahead into %s: give the training's trunk_cache_dir to save time", self.trunk_rows
+        )
+        return False
+
+    @cached_property
     def trunk_cache(self) -> "TrunkCache | None":
         """What the trunk says, shared by both."""
         from flag_kedro.policy.trunk import open_trunk_cache
-        from flag_kedro.ppo.device import prepare_torch
 
-        if self.config.trunk_cache == "disk" and not any(self.trunk_rows.iterdir()):
-            logger.warning(
-                "no prompt was read ahead into %s: give the training's trunk_cache_dir to save time", self.trunk_rows
-            )
-        return open_trunk_cache(self.folder, self.config, prepare_torch(self.runtime), self.trunk_rows)
+        return open_trunk_cache(self.folder, self.config, self.device, self.trunk_rows)
 
     def trained(self) -> "ActorCritic":
         """The policy."""
         from flag_kedro.policy.bundle import load_policy
-        from flag_kedro.ppo.device import prepare_torch
 
-        cache = self.trunk_cache
-        return self._with_rows(load_policy(self.policy, self.backbone, prepare_torch(self.runtime), cache))
+        return self._with_rows(load_policy(self.policy, self.backbone, self.device, self.trunk_cache))
 
     def untrained(self) -> "ActorCritic":
         """The policy before training."""
         from flag_kedro.policy.actor_critic import build_actor_critic
-        from flag_kedro.ppo.device import prepare_torch
 
-        device, cache = prepare_torch(self.runtime), self.trunk_cache
-        return self._with_rows(build_actor_critic(self.folder, self.config, self.description["seed"], device, cache))
+        seed = self.description["seed"]
+        return self._with_rows(build_actor_critic(self.folder, self.config, seed, self.device, self.trunk_cache))
 
     def _with_rows(self, model: "ActorCritic") -> "ActorCritic":
         """Read every prompt with all account texts, where rows were kept so."""
         from flag_kedro.ppo.encoding import closed_account_texts
 
-        if self.config.trunk_cache == "disk" and any(self.trunk_rows.iterdir()):
+        if self.rows_are_complete:
             model.complete_rows(closed_account_texts(self.env))
         return model
 

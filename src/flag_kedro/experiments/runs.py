@@ -1,15 +1,16 @@
-"""One training on the windows of a fold, evaluation once on its test window.
+"""One training on the windows of a fold, evaluated once on its test window.
 
 Shape legend: n = returns of a symbol's window.
 """
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.replay import replay
@@ -22,10 +23,11 @@ from flag_kedro.experiments.scoring import (
     ScoredRun,
     cut,
     fold_evaluation,
+    log_returns,
     score_replays,
     score_run,
 )
-from flag_kedro.experiments.training import OnUpdate, run_training
+from flag_kedro.experiments.training import run_training
 from flag_kedro.names import POLICY, TINY
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
@@ -34,9 +36,10 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import write_manifest
 from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.policy.trunk_cache import TrunkCache
+from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.checkpoint_key import open_checkpoints
 from flag_kedro.ppo.device import prepare_torch
-from flag_kedro.ppo.history import best_validation, without_wall_times
+from flag_kedro.ppo.history import OnUpdate, best_validation, without_wall_times
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.ppo.training_spec import TrainingSpec
 
@@ -133,18 +136,8 @@ def trained(
         )  # fmt: skip
         cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
         training_facts = {**facts, "windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
-        saved = None
-        if shared.checkpoints is not None:
-            saved = open_checkpoints(
-                shared.checkpoints,
-                training_facts,
-                backbone,
-                settings.policy,
-                settings.ppo,
-                settings.runtime,
-                shared.label,
-            )
-        model, history = run_training(spec, trunk_cache=cache, checkpoints=saved, on_update=on_update)
+        with _checkpoints(training_facts, backbone, settings, shared) as saved:
+            model, history = run_training(spec, trunk_cache=cache, checkpoints=saved, on_update=on_update)
         yield Training(model, backbone, [without_wall_times(row) for row in history])
 
 
@@ -205,10 +198,7 @@ def run_validation(
     with trained(states, fold, seed, settings, shared, facts, on_update) as training:
         evaluation = fold_evaluation(states, fold.validation, settings)
         replays = {POLICY: replay(POLICY, evaluation.window, evaluation.env, training.model.decide)}
-    returns = {
-        str(symbol): path["log_return"][1:].to_numpy()
-        for (symbol,), path in replays[POLICY].equity.group_by("symbol", maintain_order=True)
-    }
+    returns = {symbol: np.array(values) for symbol, values in log_returns(replays[POLICY]).items()}
     return ValidatedRun(
         seed=seed,
         windows=fold.as_text(),
@@ -217,6 +207,19 @@ def run_validation(
         validation_sharpes={s: session_sharpe(returns[s], cash) for s, cash in evaluation.cash_returns.items()},
         history=training.history,
     )
+
+
+@contextmanager
+def _checkpoints(
+    facts: Mapping[str, Any], backbone: Path, settings: RunSettings, shared: Shared
+) -> Iterator[Checkpoints | None]:
+    """The checkpoints of a training, closed when the block ends; None where nothing is kept."""
+    if shared.checkpoints is None:
+        yield None
+        return
+    policy, ppo, runtime = settings.policy, settings.ppo, settings.runtime
+    with closing(open_checkpoints(shared.checkpoints, facts, backbone, policy, ppo, runtime, shared.label)) as saved:
+        yield saved
 
 
 @contextmanager

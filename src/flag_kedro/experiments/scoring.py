@@ -5,6 +5,7 @@ Shape legend: n = returns of a symbol's window.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -21,6 +22,9 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.history import best_validation
 from flag_kedro.ppo.runtime import RuntimeConfig
+
+Row = dict[str, Any]
+"""What is stored of a finished training: a `ScoredRun` or `runs.ValidatedRun` as JSON has it, and its trial."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,14 @@ def score_run(
         validation_log_return=best_validation(history),
         scores=score_replays(replays, evaluation),
         sessions={symbol: [day.isoformat() for day in sessions[1:]] for symbol, sessions in dates},
-        log_returns={name: _log_returns(replayed) for name, replayed in replays.items()},
+        log_returns={name: log_returns(replayed) for name, replayed in replays.items()},
         cash_returns={symbol: values.tolist() for symbol, values in evaluation.cash_returns.items()},
         history=history,
     )
 
 
-def _log_returns(replayed: Replay) -> dict[str, list[float]]:
-    """Log returns of each symbol, without the first session's, which has none."""
+def log_returns(replayed: Replay) -> dict[str, list[float]]:
+    """Log returns of each symbol, [n], without the first session's, which has none."""
     by_symbol = replayed.equity.group_by("symbol", maintain_order=True)
     return {str(symbol): path["log_return"][1:].to_list() for (symbol,), path in by_symbol}
 

@@ -1,16 +1,13 @@
 """Training one language-model policy: whoever trains one, node, fold, seed or certificate, does it here."""
 
-from collections.abc import Callable, Mapping
 from contextlib import closing
 
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.trunk_cache import TrunkCache
 from flag_kedro.ppo.checkpoint import Checkpoints
+from flag_kedro.ppo.history import OnUpdate
 from flag_kedro.ppo.training import start_training
 from flag_kedro.ppo.training_spec import TrainingSpec
-
-OnUpdate = Callable[[Mapping[str, float]], None]
-"""Called with the metrics of each update, wall times included."""
 
 
 def run_training(
@@ -25,7 +22,7 @@ def run_training(
     Args:
         spec: what to train, from which windows.
         trunk_cache: one that other trainings have filled; then `spec.trunk_cache` is not read.
-        checkpoints: of this training, closed at its end, however it ends; None keeps nothing.
+        checkpoints: of this training, for the caller to close; None keeps nothing.
         on_update: called after each update.
 
     Returns:
@@ -35,15 +32,11 @@ def run_training(
         TrainingError: when learning cannot go on, see `ppo.trainer.train`.
         ParameterError: when the device or processes asked for are not there.
     """
-    try:
-        model, updates = start_training(spec, checkpoints, trunk_cache)
-        history = []
-        with closing(updates):
-            for row in updates:
-                history.append(row)
-                if on_update is not None:
-                    on_update(row)
-    finally:
-        if checkpoints is not None:
-            checkpoints.close()
+    model, updates = start_training(spec, checkpoints, trunk_cache)
+    history = []
+    with closing(updates):
+        for row in updates:
+            history.append(row)
+            if on_update is not None:
+                on_update(row)
     return model, history

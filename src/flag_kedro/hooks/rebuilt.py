@@ -1,7 +1,6 @@
 """What is in memory only is made anew where a run begins behind the node that makes it."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any
 
@@ -29,12 +28,13 @@ class RebuildDatasets:
 
     @hook_impl(tryfirst=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Show kedro-mlflow the parameters of inputs that no node of this run made, so that they are logged too."""
+        """Show kedro-mlflow the parameters of inputs that no node of this run made, so that they are logged too.
+
+        `ShowTypedParameters`, which stands before this class in `settings.HOOKS` and so comes later, flattens them.
+        """
         for name in [name for name in inputs if name in self._rebuilt and self._catalog[name].was_rebuilt]:
             for parameter in self._parameters_behind(name):
-                value = self._catalog[parameter].load()
-                typed = is_dataclass(value) and not isinstance(value, type)
-                inputs.setdefault(parameter, asdict(value) if typed else value)
+                inputs.setdefault(parameter, self._catalog[parameter].load())
 
     def _parameters_behind(self, name: str) -> Iterator[str]:
         """Parameters that went into a dataset in memory, those of others before it included."""

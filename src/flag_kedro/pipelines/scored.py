@@ -15,10 +15,10 @@ import polars as pl
 
 from flag_kedro.backtest.trials import ScoredTrial, score_trial
 from flag_kedro.experiments.folds import Fold
-from flag_kedro.experiments.scoring import RunSettings, ScoredRun, fold_evaluation
+from flag_kedro.experiments.scoring import Row, RunSettings, ScoredRun, fold_evaluation
 from flag_kedro.names import BENCHMARK, BEST_VALIDATION_LOG_RETURN, POLICY
-from flag_kedro.pipelines.trainings import OnUpdate, Row
 from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.ppo.history import OnUpdate
 from flag_kedro.tracking.log import log_metrics
 from flag_kedro.tracking.scores import flatten_scores
 from flag_kedro.tracking.trials import record_trial

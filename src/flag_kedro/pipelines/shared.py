@@ -17,7 +17,6 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.open_strategies import open_strategies
 from flag_kedro.experiments.scoring import RunSettings
-from flag_kedro.experiments.strategies import Strategies
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.features.provenance import MarketFacts, check_market, market_facts
@@ -73,20 +72,6 @@ def choose_training_settings(
     return RunSettings(split.env, policy, ppo, runtime, split.calendars)
 
 
-def gather_strategies(
-    split: MarketSplit,
-    backbone: Path,
-    policy: Path,
-    text_baseline: Path,
-    sb3_baseline: Path | None,
-    trunk_cache: Path,
-    runtime: RuntimeConfig,
-    seed: int,
-) -> Strategies:
-    """Find the trained policies and the rules that a backtest replays."""
-    return open_strategies(split, backbone, policy, text_baseline, sb3_baseline, trunk_cache, runtime, seed)
-
-
 @dataclass(frozen=True)
 class SharedBackbone:
     """A backbone still to be fetched; nothing for `tiny`, which each training builds from its own prompts."""
@@ -125,7 +110,7 @@ TRAINING_SETTINGS = Node(
     name="choose_training_settings",
 )
 STRATEGIES = Node(
-    gather_strategies,
+    open_strategies,
     inputs=[
         *("market_split", "backbone", "policy", "text_baseline", "sb3_baseline", "trunk_cache"),
         *params("runtime", "seed"),

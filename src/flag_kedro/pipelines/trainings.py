@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.experiments.scoring import Row, RunSettings
 from flag_kedro.pipelines.progress import log_update, progress_bar
+from flag_kedro.ppo.history import OnUpdate
 from flag_kedro.tracking.children import child_run
 from flag_kedro.tracking.log import run_id
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.runs import Shared
 
 logger = logging.getLogger(__name__)
-Row = dict[str, Any]
-"""What is stored of a finished training: a `ScoredRun` or `ValidatedRun` as JSON has it, and its trial."""
-OnUpdate = Callable[[Mapping[str, float]], None]
 
 
 def open_experiment(

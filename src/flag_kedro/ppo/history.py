@@ -1,11 +1,13 @@
 """Metrics of an update: their names, which of them repeat, and what validation said at best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flag_kedro.names import VALIDATION_LOG_RETURN
 
 Metrics = dict[str, float]
 """Metrics of one update by their names in MLflow, which docs/metrics.md explains."""
+OnUpdate = Callable[[Mapping[str, float]], None]
+"""Called with the metrics of each update, wall times included."""
 
 STEP = "step"
 """Account-decisions taken so far."""

@@ -16,13 +16,14 @@ from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.config import SweepConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold
-from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.experiments.scoring import Row, RunSettings
 from flag_kedro.experiments.sweep import Combination, combinations, rank
 from flag_kedro.names import BEST_VALIDATION_LOG_RETURN, TINY
-from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, open_experiment, train_all
+from flag_kedro.pipelines.trainings import QueuedTraining, open_experiment, train_all
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.history import OnUpdate
 from flag_kedro.tracking.log import log_metrics
 from flag_kedro.tracking.scores import flatten_scores
 from flag_kedro.tracking.trials import record_attempt

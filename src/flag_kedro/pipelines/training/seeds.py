@@ -12,12 +12,13 @@ from flag_kedro.backtest.trials import without_speed
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.config import chosen_seeds
 from flag_kedro.experiments.folds import Fold
-from flag_kedro.experiments.scoring import RunSettings, score_run
+from flag_kedro.experiments.scoring import Row, RunSettings, score_run
 from flag_kedro.experiments.seeds import summarise_rows
 from flag_kedro.names import TINY
 from flag_kedro.pipelines.scored import as_trial, log_scored, train_and_score
-from flag_kedro.pipelines.trainings import OnUpdate, QueuedTraining, Row, open_experiment, train_all
+from flag_kedro.pipelines.trainings import QueuedTraining, open_experiment, train_all
 from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.ppo.history import OnUpdate
 
 if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.runs import Shared
