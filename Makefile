@@ -29,6 +29,8 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=thorough tests/env/test_env_properties.py \
+	  tests/env/test_env_against_plain_account.py tests/data/test_parsers.py
 
 # A hundred kills of a training at random moments; a quarter of an hour.
 chaos: install

@@ -1,9 +1,11 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from kedro_server import KedroServer
+from kedro_server import KedroServer, StartedCommand
 
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -28,20 +30,23 @@ from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.features.market_state import build_market_states
 
-settings.register_profile("project", deadline=None)  # the machine may be busy
+settings.register_profile("project", max_examples=40, deadline=None)  # the machine may be busy
+settings.register_profile("thorough", max_examples=1_000, deadline=None)  # by --hypothesis-profile=thorough
 settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SMALL_RUN = (
     "data.symbols=ALDR BRIX,simulated.first_session=2023-04-03,"
-    "ppo.total_timesteps=768,ppo.validation_interval=3,ppo.checkpoint_interval=2,runtime.threads=1,"
-    "backtest.audit_times=1,backtest.bootstrap_draws=400"
+    "ppo.total_timesteps=512,ppo.validation_interval=2,ppo.checkpoint_interval=1,runtime.threads=1,"
+    "backtest.audit_times=1,backtest.bootstrap_draws=200"
 )
-"""Parameters of a complete run in seconds: two symbols, 189 sessions, six updates, three checkpoints."""
+"""Parameters of a complete run in seconds: two symbols, 189 sessions, four updates, a checkpoint after each."""
 OUTPUT = "output.txt"
+MADE = ".made"
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+StartKedro = Callable[..., AbstractContextManager[StartedCommand]]
 Numbers = Sequence[float | None]
 
 
@@ -149,32 +154,84 @@ def kedro_server() -> Iterator[KedroServer]:
         yield server
 
 
+def shared_by_workers(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that whichever of pytest's processes comes first makes; the others wait for it and share it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = factory.mktemp(name)
+        make(folder)
+        return folder
+    folder = factory.getbasetemp().parent / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / MADE).exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / MADE).touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs, whose tables take seconds to make; to be copied."""
+
+    def make(folder: Path) -> None:
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlartifacts")).engine.dispose()
+
+    return shared_by_workers(tmp_path_factory, "store", make) / "mlflow.db"
+
+
+def kedro_arguments(arguments: Sequence[str], data_dir: Path, params: str) -> tuple[list[str], dict[str, str]]:
+    """A command that reads and writes in `data_dir`, and its environment, with an MLflow store there."""
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{data_dir / 'mlflow.db'}",
+        "MLFLOW_ARTIFACT_LOCATION": str(data_dir / "mlartifacts"),
+        "COLUMNS": "120",
+    }
+    return [*arguments, f"--params=data_dir={data_dir}" + (f",{params}" if params else "")], environment
+
+
+def give_store(empty_store: Path, data_dir: Path) -> None:
+    """Copy the empty store into a folder that has none."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if not (data_dir / "mlflow.db").exists():
+        shutil.copy(empty_store, data_dir / "mlflow.db")
+
+
 @pytest.fixture(scope="session")
 def kedro(request: pytest.FixtureRequest) -> Kedro:
     """Run a kedro command in the project with its own data folder and MLflow store, as a user would.
 
-    It is forked from a process that has imported everything; a `cold` one is a new process, as from a shell.
+    It is forked from a process that has imported everything, and finds the tables of an empty store; a `cold` one is a
+    new process, as from a shell, and makes them itself.
     """
 
     def run(
         *arguments: str, data_dir: Path, params: str = "", check: bool = True, cold: bool = False
     ) -> "subprocess.CompletedProcess[str]":
-        environment = os.environ | {
-            "MLFLOW_TRACKING_URI": f"sqlite:///{data_dir / 'mlflow.db'}",
-            "MLFLOW_ARTIFACT_LOCATION": str(data_dir / "mlartifacts"),
-            "COLUMNS": "120",
-        }
-        arguments = (*arguments, f"--params=data_dir={data_dir}" + (f",{params}" if params else ""))
+        given, environment = kedro_arguments(arguments, data_dir, params)
         if cold:
-            command = [sys.executable, "-m", "kedro", *arguments]
+            command = [sys.executable, "-m", "kedro", *given]
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         else:
-            done = request.getfixturevalue("kedro_server").run(arguments, environment)
+            give_store(request.getfixturevalue("empty_store"), data_dir)
+            done = request.getfixturevalue("kedro_server").run(given, environment)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def start_kedro(kedro_server: KedroServer, empty_store: Path) -> StartKedro:
+    """Start a kedro command as `kedro` does; it is in progress in a block and killed at its end."""
+
+    def start(*arguments: str, data_dir: Path, params: str) -> AbstractContextManager[StartedCommand]:
+        give_store(empty_store, data_dir)
+        return kedro_server.started(*kedro_arguments(arguments, data_dir, params))
+
+    return start
 
 
 @pytest.fixture(scope="session")
@@ -185,20 +242,39 @@ def small_run() -> str:
 
 @pytest.fixture(scope="session")
 def finished_run(kedro: Kedro, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data folder of a small finished `kedro run`; its MLflow store lies inside. Tests must not change it.
+    """Data folder of a small finished `kedro run`; its MLflow store lies inside. Tests must not change it."""
 
-    Whichever of pytest's processes comes first makes it; the others wait for it and share it.
-    """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return run_small(kedro, tmp_path_factory.mktemp("finished"))
-    data_dir = tmp_path_factory.getbasetemp().parent / "finished"
-    with FileLock(f"{data_dir}.lock"):
-        return data_dir if (data_dir / OUTPUT).exists() else run_small(kedro, data_dir)
+    def make(data_dir: Path) -> None:
+        done = kedro("run", data_dir=data_dir, params=SMALL_RUN)
+        (data_dir / OUTPUT).write_text(done.stdout + done.stderr)
+
+    return shared_by_workers(tmp_path_factory, "finished", make)
 
 
-def run_small(kedro: Kedro, data_dir: Path) -> Path:
-    """A complete run in `data_dir`; what it printed lies there once it is finished."""
-    data_dir.mkdir(exist_ok=True)
-    done = kedro("run", data_dir=data_dir, params=SMALL_RUN, cold=True)
-    (data_dir / OUTPUT).write_text(done.stdout + done.stderr)
-    return data_dir
+@pytest.fixture(scope="session")
+def copy_run(finished_run: Path, empty_store: Path) -> Callable[..., Path]:
+    """Copy the finished run, with an empty MLflow store of its own; `trained=False` leaves out all behind features."""
+
+    def copy(folder: Path, *, trained: bool = True) -> Path:
+        later = () if trained else ("05_model_input", "06_models", "07_model_output", "08_reporting")
+        left_out = shutil.ignore_patterns("mlflow.db", "mlartifacts", ".run.lock", *later)
+        shutil.copytree(finished_run, folder, ignore=left_out)
+        if not trained:
+            (folder / "08_reporting").mkdir()
+            shutil.copy(finished_run / "08_reporting" / "data_report.json", folder / "08_reporting")
+        give_store(empty_store, folder)
+        return folder
+
+    return copy
+
+
+@pytest.fixture
+def copied_run(copy_run: Callable[..., Path], tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change."""
+    return copy_run(tmp_path / "copy")
+
+
+@pytest.fixture
+def untrained_run(copy_run: Callable[..., Path], tmp_path: Path) -> Path:
+    """A copy of the finished run's data and market states: what `--pipeline=training` begins with."""
+    return copy_run(tmp_path / "copy", trained=False)

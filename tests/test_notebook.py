@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from kedro.utils import find_kedro_project
 from mlflow.tracking import MlflowClient
 from nbclient import NotebookClient
 
@@ -24,7 +25,12 @@ def test_quickstart_is_kept_without_outputs(notebook: nbformat.NotebookNode) -> 
     assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+def test_project_is_found_from_both_folders() -> None:
+    """By what the quickstart calls; behind that, it is the same from wherever it was started."""
+    assert [find_kedro_project(folder) for folder in FOLDERS.values()] == [ROOT, ROOT]
+
+
+@pytest.mark.parametrize("folder", [pytest.param("root", marks=pytest.mark.slow), "notebooks"])
 def test_quickstart_reads_a_finished_run(
     folder: str, notebook: nbformat.NotebookNode, finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

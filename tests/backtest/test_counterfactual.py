@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.backtest.counterfactual import (
@@ -43,7 +43,6 @@ def test_shorter_symbol_ends_at_its_own_last_session(cut_prices: CutPrices) -> N
     assert np.exp(cumulative_log_returns(equity, window))[:, 0] == pytest.approx([4.0, 3.0])
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     closes=st.lists(PRICES, min_size=1, max_size=3),
     seed=st.integers(0, 10_000),

@@ -1,8 +1,9 @@
 """Every corrupt input gives its named error, quickly, and leaves what was there before as it was."""
 
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import mlflow
 import pytest
 from corrupt_inputs import CASES, Case, bench, days
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from kedro.runner import SequentialRunner
 
 from flag_kedro.errors import DataError, ParameterError
+from flag_kedro.hooks.parameters import check_parameters
+from flag_kedro.pipelines.ingest.pipeline import GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5.0
@@ -44,32 +49,46 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
+def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what is given in its place, group by group."""
+    groups = {name: merged(base[name], value) for name, value in given.items() if isinstance(value, dict)}
+    return {**base, **given, **groups}
+
+
 @pytest.fixture(scope="module")
-def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., None]]:
-    """Run the ingest pipeline as the command does, in this process; MLflow is left as it was found."""
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the outputs of a sound ingest, once `ingest` has been asked for."""
+    return tmp_path_factory.mktemp("earlier")
+
+
+@pytest.fixture(scope="module")
+def ingest(
+    empty_store: Path, earlier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], None]]:
+    """Check parameters and run the ingest pipeline in `earlier`, with the project's catalog; MLflow is left as found.
+
+    Kedro reads its settings once for all, which takes it longer than an ingest.
+    """
     bootstrap_project(ROOT)
-    store = tmp_path_factory.mktemp("store") / "mlflow.db"
-
-    def run(parameters: str, data_dir: Path) -> None:
-        given = as_parameters(f"{parameters},data_dir={data_dir}")
-        with KedroSession.create(project_path=ROOT, runtime_params=given) as session:
-            session.run(pipeline_names=["ingest"])
-
+    store = shutil.copy(empty_store, tmp_path_factory.mktemp("store"))
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
         patch.setenv("MLFLOW_EXPERIMENT_ID", "")
         patch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+        with KedroSession.create(project_path=ROOT, runtime_params={"data_dir": str(earlier)}) as session:
+            context = session.load_context()
+            catalog, base = context.catalog, context.config_loader["parameters"]
+
+        def run(parameters: str) -> None:
+            settings = check_parameters(merged(base, as_parameters(parameters)))
+            for group in GROUPS:
+                catalog[f"params:{group}"] = getattr(settings, group)
+            SequentialRunner().run(pipelines["ingest"], catalog)
+
+        run(bench(tmp_path_factory.mktemp("sound"), days()))
         yield run
     mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture(scope="module")
-def earlier(ingest: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the outputs of a sound ingest."""
-    data_dir, source = tmp_path_factory.mktemp("earlier"), tmp_path_factory.mktemp("sound")
-    ingest(bench(source, days()), data_dir)
-    return data_dir
 
 
 def test_there_are_forty_kinds_and_more():
@@ -78,13 +97,14 @@ def test_there_are_forty_kinds_and_more():
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_corrupt_input_is_named_and_loses_nothing(
-    case: Case, ingest: Callable[..., None], earlier: Path, tmp_path: Path
+    case: Case, ingest: Callable[[str], None], earlier: Path, tmp_path: Path
 ):
     before = content(earlier)
+    assert "02_intermediate/prices.parquet" in before
     parameters = case.write(tmp_path)
     start = time.perf_counter()
     with pytest.raises((DataError, ParameterError, DatasetError)) as caught:
-        ingest(parameters, earlier)
+        ingest(parameters)
     assert time.perf_counter() - start < SECONDS
     error = caught.value if isinstance(caught.value, DataError | ParameterError) else caught.value.__cause__
     assert isinstance(error, DataError | ParameterError)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -175,7 +175,6 @@ ARTICLES = st.lists(st.tuples(st.integers(0, 40).map(lambda n: n / 4), st.sample
 
 
 @given(ARTICLES, st.integers(0, 40), st.integers(1, 4))
-@settings(max_examples=60)
 def test_later_articles_decide_nothing(articles, end, within):
     news = table(*articles)
     until = news.filter(pl.col("available_at") <= MONDAY + timedelta(days=end / 4))
@@ -187,7 +186,6 @@ def test_later_articles_decide_nothing(articles, end, within):
 
 
 @given(ARTICLES, st.integers(0, 2**32))
-@settings(max_examples=40)
 def test_order_of_rows_decides_nothing(articles, seed):
     news = table(*articles)
     order = list(range(news.height))

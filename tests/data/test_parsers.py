@@ -19,8 +19,8 @@ from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.validation import REJECTED
 from flag_kedro.errors import DataError
 
-QUICK = settings(max_examples=30, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=1000, suppress_health_check=list(HealthCheck))
+SLOW = settings(suppress_health_check=list(HealthCheck))
+"""As many examples as the profile says; some are slow to draw."""
 
 GOOD: dict[str, st.SearchStrategy[str]] = {
     "symbol": st.sampled_from(["A", "file", "B"]),
@@ -183,21 +183,14 @@ CASES: dict[str, tuple[st.SearchStrategy[bytes], Callable[[bytes], None]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_any_content_is_read_or_refused(case):
     contents, read = CASES[case]
-    QUICK(given(contents)(read))()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_any_content_is_read_or_refused_many_times(case):
-    contents, read = CASES[case]
-    LONG(given(contents)(read))()
+    SLOW(given(contents)(read))()
 
 
 NAMES = [*GOOD, "other"]
 
 
 @given(st.dictionaries(st.sampled_from([*NAMES, "open"]), st.sampled_from(NAMES), max_size=3))
-@settings(QUICK)
+@settings(SLOW)
 def test_any_mapping_is_used_or_refused(columns):
     row = {"symbol": "A", "session": "2020-11-25", "close": "1", "adj_close": "1", "volume": "1"}
     row |= {"published_at": "2020-11-25", "headline": "text", "body": "text"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.env.config import EnvConfig
@@ -38,7 +38,6 @@ def _choose(mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return np.array([np.flatnonzero(legal)[int(draw * legal.sum())] for legal, draw in zip(mask, draws, strict=True)])
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS, num_symbols=st.integers(1, 2))
 def test_every_number_is_that_of_a_plain_account(
     seed: int,
@@ -78,7 +77,6 @@ def test_every_number_is_that_of_a_plain_account(
                 assert env.accounts.shares[s] == pytest.approx(step.shares, rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS, view=st.sampled_from(["compact", "paper"]))
 def test_accounts_go_together_bit_for_bit_as_each_goes_alone(
     seed: int, fields: dict[str, Any], view: str, random_window: MakeWindow, make_config: MakeConfig

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.env.account import BUY, HOLD, SELL, Floats, Ints
@@ -82,7 +82,6 @@ def _earned_overnight(cash: Floats, shares: Floats, marks: Floats, years: Floats
 # Money
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS)
 def test_equity_changes_by_what_shares_gain_less_costs_and_fees_plus_interest(
     seed: int, fields: dict[str, Any], make_env: MakeEnv
@@ -105,7 +104,6 @@ def test_equity_changes_by_what_shares_gain_less_costs_and_fees_plus_interest(
         assert env.equity()[going].tolist() == info["equity"][going].tolist()
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS)
 def test_whoever_is_not_short_owes_nothing(seed: int, fields: dict[str, Any], make_env: MakeEnv) -> None:
     env, rng = make_env(seed, fields), np.random.default_rng([seed, 1])
@@ -122,7 +120,6 @@ def test_whoever_is_not_short_owes_nothing(seed: int, fields: dict[str, Any], ma
             assert (accounts.cash[accounts.position > 0] == 0.0).all()
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS)
 def test_log_return_rewards_add_up_to_the_log_of_the_equity_change(
     seed: int, fields: dict[str, Any], make_env: MakeEnv
@@ -136,7 +133,6 @@ def test_log_return_rewards_add_up_to_the_log_of_the_equity_change(
         total[terminated | truncated] = 0.0
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS)
 def test_no_fill_takes_more_than_its_share_of_the_volume(seed: int, fields: dict[str, Any], make_env: MakeEnv) -> None:
     env, rng = make_env(seed, fields | {"max_participation": 0.3}), np.random.default_rng([seed, 1])
@@ -149,7 +145,6 @@ def test_no_fill_takes_more_than_its_share_of_the_volume(seed: int, fields: dict
         assert (np.abs(env.accounts.shares - shares)[going] <= (most * (1 + 1e-12) + 1e-12)[going]).all()
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS)
 def test_uncapped_fill_leaves_a_position_worth_plus_or_minus_the_equity(
     seed: int, fields: dict[str, Any], make_env: MakeEnv
@@ -166,7 +161,6 @@ def test_uncapped_fill_leaves_a_position_worth_plus_or_minus_the_equity(
         assert np.allclose(worth[filled], (sides * equity)[filled], rtol=1e-11, atol=0.0)
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fill=FILLS, sessions=st.integers(3, 6))
 def test_long_and_short_without_costs_gain_the_opposite_from_the_same_prices(
     seed: int, fill: str, sessions: int, make_window: MakeWindow
@@ -182,7 +176,6 @@ def test_long_and_short_without_costs_gain_the_opposite_from_the_same_prices(
         assert long - 1_000.0 == pytest.approx(1_000.0 - short, rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS, scale=st.sampled_from([0.25, 8.0, 1024.0]))
 def test_money_scales_with_the_initial_cash_and_log_returns_do_not(
     seed: int, fields: dict[str, Any], scale: float, make_env: MakeEnv
@@ -200,7 +193,6 @@ def test_money_scales_with_the_initial_cash_and_log_returns_do_not(
 # Legal actions and resets
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS, single=st.booleans())
 def test_random_agent_never_takes_a_masked_action(
     seed: int, fields: dict[str, Any], single: bool, make_env: MakeEnv
@@ -231,7 +223,6 @@ _BY_SYMBOL = (
 )
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS, num_steps=st.integers(0, 6), which=st.integers(0, 3))
 def test_masked_action_is_refused_and_leaves_everything_as_it_was(
     seed: int, fields: dict[str, Any], num_steps: int, which: int, make_env: MakeEnv
@@ -248,7 +239,6 @@ def test_masked_action_is_refused_and_leaves_everything_as_it_was(
     assert _played(env, 3, seed) == _played(untouched, 3, seed)
 
 
-@settings(max_examples=1_000)
 @given(
     seed=SEEDS,
     fields=CONFIGS,
@@ -297,7 +287,6 @@ def _poisoned(states: pl.DataFrame, fill: str, seed: int) -> tuple[pl.DataFrame,
     return pl.concat([before, inside.drop("t").select(states.columns), after]), (first, last)
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS, reward=st.sampled_from(["log_return", "differential_sharpe"]))
 def test_nothing_outside_the_window_and_no_price_before_the_first_decision_is_read(
     seed: int,
@@ -318,7 +307,6 @@ def test_nothing_outside_the_window_and_no_price_before_the_first_decision_is_re
     assert _played(TradingVectorEnv(other, config, 3), NUM_STEPS, seed) == expected
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS)
 def test_padding_and_the_first_sessions_fill_are_never_read(
     seed: int, fields: dict[str, Any], make_env: MakeEnv
@@ -342,7 +330,6 @@ def test_padding_and_the_first_sessions_fill_are_never_read(
     assert _played(TradingVectorEnv(spoilt, env.config, 2), NUM_STEPS, seed) == _played(env, NUM_STEPS, seed)
 
 
-@settings(max_examples=1_000)
 @given(seed=SEEDS, fields=CONFIGS, when=st.integers(1, 5), view=st.sampled_from(["compact", "paper"]))
 def test_what_comes_after_a_session_changes_nothing_up_to_it(
     seed: int,

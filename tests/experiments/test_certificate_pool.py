@@ -83,7 +83,12 @@ def test_a_stopped_certificate_does_not_wait_for_its_trainings(alarm: None):
 
 
 DIE = """
-import os, signal, time
+import os, signal, sys, time
+from types import SimpleNamespace
+# Both processes do without what trains, which takes seconds to import.
+sys.modules["flag_kedro.experiments.certificate_run"] = SimpleNamespace(
+    CertificateSettings=None, run_certificate_market=None
+)
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from flag_kedro.experiments.certificate_pool import _end_with_parent

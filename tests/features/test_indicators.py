@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.features.indicators import WARM_UP, adjusted_prices, compute_indicators
@@ -166,7 +166,6 @@ def test_adjusted_prices_are_null_where_the_source_has_none():
     assert adjusted_prices(bare)["adj_open"].null_count() == WALK.height
 
 
-@settings(max_examples=40)
 @given(t=st.integers(0, 138), factor=st.sampled_from([10.0, 0.1, 3.7]), flip=st.booleans())
 def test_changing_prices_after_a_session_leaves_its_indicators_byte_identical(t, factor, flip):
     later = WALK.slice(t + 1).with_columns(pl.col([*PRICE_COLUMNS, "volume"]) * factor)

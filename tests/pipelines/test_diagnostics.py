@@ -1,7 +1,6 @@
 """The reports that doubt a trained policy, as commands on the folder of a finished run."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +10,6 @@ import pytest
 from flag_kedro.features.ablation import ABLATIONS
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def copied_run(finished_run: Path, tmp_path: Path) -> Path:
-    """A copy of a finished run with an MLflow store of its own."""
-    copy = tmp_path / "copy"
-    shutil.copytree(finished_run, copy, ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts", ".run.lock"))
-    return copy
 
 
 def test_contamination_reports_knowledge_recall_and_every_ablation(copied_run: Path, small_run: str, kedro: Kedro):

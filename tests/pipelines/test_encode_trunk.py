@@ -18,10 +18,14 @@ RESULTS = (
 
 
 @pytest.fixture(scope="module")
-def read_ahead(kedro: Kedro, small_run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run whose trunk rows lie in a folder of their own."""
+def read_ahead(
+    kedro: Kedro, small_run: str, copy_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Training and replay of a small run whose trunk rows lie in a folder of their own."""
     folder = tmp_path_factory.mktemp("ahead")
-    kedro("run", data_dir=folder / "data", params=f"{small_run},policy.trunk_cache=disk,trunk_cache_dir={folder}/rows")
+    params = f"{small_run},policy.trunk_cache=disk,trunk_cache_dir={folder}/rows"
+    asked = "--pipelines=training,backtest", "--to-outputs=decisions,equity"
+    kedro("run", *asked, data_dir=copy_run(folder / "data", trained=False), params=params)
     return folder
 
 
@@ -53,10 +57,10 @@ def test_another_run_finds_all_rows_in_the_shared_folder(
     assert {path: path.stat().st_mtime_ns for path in (read_ahead / "rows").rglob("*.safetensors")} == before
 
 
-def test_endless_account_texts_stop_the_run_before_training(kedro: Kedro, small_run: str, tmp_path: Path):
+def test_endless_account_texts_stop_the_run_before_training(kedro: Kedro, small_run: str, untrained_run: Path):
     params = f"{small_run},policy.trunk_cache=disk,env.account_view=paper"
-    done = kedro("run", "--pipeline=train", data_dir=tmp_path, params=params, check=False)
+    done = kedro("run", "--pipeline=training", data_dir=untrained_run, params=params, check=False)
     assert done.returncode != 0
     assert "env.account_view=paper they are endless" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert not (tmp_path / "06_models" / "policy").exists()
+    assert not (untrained_run / "06_models" / "policy").exists()

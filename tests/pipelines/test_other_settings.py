@@ -12,17 +12,17 @@ Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
-    kedro: Kedro, small_run: str, tmp_path: Path
+    kedro: Kedro, small_run: str, untrained_run: Path
 ) -> None:
     options = "env.positions=long_short,env.cash_rate=0.03,env.max_participation=0.05,env.fill=same_close"
-    options += ",env.reward=differential_sharpe,ppo.total_timesteps=256,ppo.validation_interval=1"
-    kedro("run", data_dir=tmp_path, params=f"{small_run},{options}")
-    equity = pl.read_parquet(tmp_path / "07_model_output" / "equity.parquet")
+    options += ",env.reward=differential_sharpe,ppo.total_timesteps=128,ppo.validation_interval=1"
+    kedro("run", "--pipelines=training,backtest", data_dir=untrained_run, params=f"{small_run},{options}")
+    equity = pl.read_parquet(untrained_run / "07_model_output" / "equity.parquet")
     assert set(equity.filter(strategy="momentum")["position"].unique()) >= {-1, 1}
     flat = equity.filter((pl.col("strategy") == "flat") & (pl.col("symbol") == "ALDR"))
     days = (flat["session"][-1] - flat["session"][0]).days
     assert flat["equity"][-1] / flat["equity"][0] == pytest.approx(1.03 ** (days / 365), rel=1e-4)  # an early close
-    metrics = json.loads((tmp_path / "08_reporting" / "backtest_metrics.json").read_text())
+    metrics = json.loads((untrained_run / "08_reporting" / "backtest_metrics.json").read_text())
     assert metrics["convention"]["fill"] == "same_close"
     assert metrics["results"]["ALDR"]["flat"]["sharpe_ratio"] is None
-    assert json.loads((tmp_path / "08_reporting" / "causality_audit.json").read_text())["passed"]
+    assert json.loads((untrained_run / "08_reporting" / "causality_audit.json").read_text())["passed"]

@@ -17,7 +17,7 @@ def test_investorbench_run_reproduces_the_published_buy_and_hold_row(kedro: Kedr
     params = (
         f"data.source=investorbench,data.path={investorbench},data.symbols=MSFT,"
         "data.windows.test=2020-10-01 2021-05-05,backtest.convention=investorbench,"
-        "ppo.total_timesteps=256,runtime.threads=1,backtest.audit_times=1,backtest.bootstrap_draws=200"
+        "ppo.total_timesteps=64,runtime.threads=1,backtest.audit_times=1,backtest.bootstrap_draws=200"
     )
     done = kedro("run", data_dir=tmp_path, params=params)
     assert "decisions fill at" in done.stdout + done.stderr  # next_close, since the source has no opens
@@ -48,12 +48,13 @@ def smollm2_folder(smollm2: Path, tmp_path: Path) -> Path:
 def test_local_folder_trains_and_backtests_through_the_same_command(kedro: Kedro, smollm2_folder: Path, tmp_path: Path):
     params = (
         f"policy.backbone={smollm2_folder},policy.frozen_layers=2,"
-        "data.symbols=ALDR,simulated.first_session=2023-10-02,ppo.total_timesteps=128,runtime.threads=1,"
+        "data.symbols=ALDR,simulated.first_session=2023-10-02,ppo.total_timesteps=64,runtime.threads=1,"
         "backtest.audit_times=1,backtest.bootstrap_draws=200"
     )
     data_dir = tmp_path / "data"
     data_dir.mkdir()
-    kedro("run", data_dir=data_dir, params=params)
+    kedro("run", "--to-outputs=backtest_metrics", data_dir=data_dir, params=params)
+    assert (data_dir / "08_reporting" / "backtest_metrics.json").exists()
     policy = json.loads((data_dir / "06_models" / "policy" / "policy.json").read_text())
     assert policy["policy"]["backbone"] == "SmolLM2-shrunken"
     assert str(tmp_path) not in (data_dir / "06_models" / "policy" / "adapter_config.json").read_text()

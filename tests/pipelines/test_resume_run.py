@@ -1,60 +1,27 @@
 """`kedro run` that was killed or stopped goes on when the same command is given again."""
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mlflow
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from kedro_server import StartedCommand
+
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
-TIMEOUT = 240
+StartKedro = Callable[..., AbstractContextManager[StartedCommand]]
 CHAOS_KILLS = 100
-
-
-def command(data_dir: Path, params: str, pipeline: str) -> tuple[list[str], dict[str, str]]:
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{data_dir / 'mlflow.db'}",
-        "MLFLOW_ARTIFACT_LOCATION": str(data_dir / "mlartifacts"),
-    }
-    arguments = ["run", f"--pipeline={pipeline}", f"--params=data_dir={data_dir},{params}"]
-    return [sys.executable, "-m", "kedro", *arguments], environment
-
-
-@contextmanager
-def started(data_dir: Path, params: str, pipeline: str = "train") -> Iterator["subprocess.Popen[str]"]:
-    arguments, environment = command(data_dir, params, pipeline)
-    process = subprocess.Popen(
-        arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def newest_update(data_dir: Path) -> int:
     found = (data_dir / "06_models" / "checkpoints").glob("*/update-*")
     return max((int(path.name.removeprefix("update-")) for path in found), default=0)
-
-
-def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    end = time.monotonic() + TIMEOUT
-    while not reached():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def runs(data_dir: Path) -> list[mlflow.entities.Run]:
@@ -82,43 +49,47 @@ def bare_metrics(run: mlflow.entities.Run) -> dict[str, float]:
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
-    kedro: Kedro, small_run: str, finished_run: Path, tmp_path: Path
+    start_kedro: StartKedro, kedro: Kedro, small_run: str, finished_run: Path, untrained_run: Path
 ):
-    with started(tmp_path, small_run) as process:
-        wait_until(lambda: newest_update(tmp_path) >= 4, process)
-    again = kedro("run", "--pipeline=training", data_dir=tmp_path, params=small_run)
+    training = "run", "--pipeline=training"
+    with start_kedro(*training, data_dir=untrained_run, params=small_run) as first:
+        first.wait_until(lambda: newest_update(untrained_run) >= 2)
+        first.send_signal(signal.SIGKILL)
+        assert first.wait() == -signal.SIGKILL
+    again = kedro(*training, data_dir=untrained_run, params=small_run)
     assert "going on after update" in again.stdout + again.stderr
-    assert outcome(tmp_path) == outcome(finished_run)
-    killed, resumed = runs(tmp_path)
+    assert outcome(untrained_run) == outcome(finished_run)
+    killed, resumed = runs(untrained_run)
     assert (killed.info.status, resumed.info.status) == ("KILLED", "FINISHED")
     assert resumed.data.tags["resumed_from"] == killed.info.run_id
     (plain,) = runs(finished_run)
     assert bare_metrics(resumed) == bare_metrics(plain)
-    assert curve(tmp_path, resumed, "ppo/loss") == curve(finished_run, plain, "ppo/loss")
-    assert list((tmp_path / "06_models" / "checkpoints").iterdir()) == []  # so that the same command trains anew
+    assert curve(untrained_run, resumed, "ppo/loss") == curve(finished_run, plain, "ppo/loss")
+    assert list((untrained_run / "06_models" / "checkpoints").iterdir()) == []  # so that the same command trains anew
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_stopped_run_leaves_a_last_checkpoint_and_says_so(
-    number: signal.Signals, kedro: Kedro, small_run: str, finished_run: Path, tmp_path: Path
+    number: signal.Signals,
+    start_kedro: StartKedro,
+    kedro: Kedro,
+    small_run: str,
+    finished_run: Path,
+    untrained_run: Path,
 ):
-    seldom = small_run.replace("checkpoint_interval=2", "checkpoint_interval=1000")
-    lines: list[str] = []
-    with started(tmp_path, seldom) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if "update 3 of 6" in line:
-                process.send_signal(number)
-                break
-        output = "".join(lines) + process.communicate(timeout=60)[0]
-        assert process.returncode != 0
-    assert newest_update(tmp_path) >= 3, output
+    seldom = small_run.replace("checkpoint_interval=1", "checkpoint_interval=1000")
+    assert seldom != small_run
+    with start_kedro("run", "--pipeline=training", data_dir=untrained_run, params=seldom) as first:
+        first.wait_until(lambda: "update 2 of 4" in first.output())
+        first.send_signal(number)
+        assert first.wait(60) != 0
+        output = first.output()
+    assert newest_update(untrained_run) >= 2, output
     assert "the same command goes on there" in " ".join(output.split())
-    assert runs(tmp_path)[0].info.status == "FAILED"
-    kedro("run", "--pipeline=training", data_dir=tmp_path, params=seldom)
-    assert outcome(tmp_path)[1] == outcome(finished_run)[1]
-    assert runs(tmp_path)[1].data.tags["resumed_from"] == runs(tmp_path)[0].info.run_id
+    assert runs(untrained_run)[0].info.status == "FAILED"
+    kedro("run", "--pipeline=training", data_dir=untrained_run, params=seldom)
+    assert outcome(untrained_run)[1] == outcome(finished_run)[1]
+    assert runs(untrained_run)[1].data.tags["resumed_from"] == runs(untrained_run)[0].info.run_id
 
 
 ROLL = "walk_forward.train_sessions=60,walk_forward.validation_sessions=20,walk_forward.test_sessions=50"
@@ -131,13 +102,13 @@ def rows_done(data_dir: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_walk_forward_goes_on_and_ends_with_the_same_results(
-    number: signal.Signals, kedro: Kedro, small_run: str, tmp_path: Path
+    number: signal.Signals, start_kedro: StartKedro, kedro: Kedro, small_run: str, tmp_path: Path
 ):
     """Two folds x two seeds, stopped in the second training; its parent and the child in progress end as told."""
     params = f"{small_run},{ROLL},seeds=1 2"
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     kedro("run", "--pipeline=walk_forward", data_dir=whole, params=params)
-    with started(stopped, params, "walk_forward") as process:
+    with start_kedro("run", "--pipeline=walk_forward", data_dir=stopped, params=params) as command:
         firsts: set[str] = set()
 
         def second_has_begun() -> bool:
@@ -146,9 +117,9 @@ def test_a_stopped_walk_forward_goes_on_and_ends_with_the_same_results(
                 firsts.update(trainings)
             return rows_done(stopped) == 1 and bool(trainings - firsts)
 
-        wait_until(second_has_begun, process)
-        process.send_signal(number)
-        process.wait(TIMEOUT)
+        command.wait_until(second_has_begun)
+        command.send_signal(number)
+        command.wait()
     again = kedro("run", "--pipeline=walk_forward", data_dir=stopped, params=params)
     output = " ".join((again.stdout + again.stderr).split())
     assert "1-1 (known already)" in output
@@ -181,31 +152,26 @@ def test_seeds_and_a_sweep_are_counted_by_the_backtest(kedro: Kedro, small_run: 
 
 
 @pytest.mark.slow
-def test_chaos(small_run: str, finished_run: Path, tmp_path: Path, kedro: Kedro):
+def test_chaos(small_run: str, finished_run: Path, tmp_path: Path, kedro: Kedro, start_kedro: StartKedro):
     """A hundred kills at random moments, also inside a save; the last start finishes with the uninterrupted bits."""
-    often = small_run.replace("checkpoint_interval=2", "checkpoint_interval=1")
-    kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=often)
-    kedro("run", "--pipeline=features", data_dir=tmp_path, params=often)
+    kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=small_run)
+    kedro("run", "--pipeline=features", data_dir=tmp_path, params=small_run)
     rng, kills, finished = random.Random(0), 0, 0
     while kills < CHAOS_KILLS:
-        with started(tmp_path, often, "training") as process:
-            assert process.stdout is not None
+        with start_kedro("run", "--pipeline=training", data_dir=tmp_path, params=small_run) as training:
             if rng.random() < 0.75:  # else at any moment from the start on
-                for line in process.stdout:
-                    if "weights learn" in line:
-                        break
+                training.wait_until(lambda: "weights learn" in training.output() or training.poll() is not None)
             end = time.monotonic() + rng.uniform(0.0, 5.0)
-            while process.poll() is None and time.monotonic() < end:
+            while training.poll() is None and time.monotonic() < end:
                 time.sleep(0.002)
-            if process.poll() is None:
-                process.kill()
+            training.send_signal(signal.SIGKILL)
+            if training.wait() == -signal.SIGKILL:
                 kills += 1
                 continue
-            output = process.communicate()[0]
-            assert process.returncode == 0, output
+            assert training.returncode == 0, training.output()
             finished += 1
             assert outcome(tmp_path) == outcome(finished_run)
-    kedro("run", "--pipeline=training", data_dir=tmp_path, params=often)
+    kedro("run", "--pipeline=training", data_dir=tmp_path, params=small_run)
     assert outcome(tmp_path) == outcome(finished_run)
     assert finished >= 3
     assert all(run.info.status in ("KILLED", "FINISHED") for run in runs(tmp_path))

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import plotly.io
@@ -17,9 +18,11 @@ import pytest
 from filelock import FileLock
 
 from flag_kedro.pipelines.training.plot import PANELS
+from kedro_server import StartedCommand
 
 ROOT = Path(__file__).resolve().parents[2]
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+StartKedro = Callable[..., AbstractContextManager[StartedCommand]]
 STRATEGIES = [
     "flag_trader",
     "buy_and_hold",
@@ -148,8 +151,8 @@ def test_report_tells_each_symbols_verdict(finished_run: Path):
 
 def test_history_has_one_row_per_update(finished_run: Path):
     history = json.loads((finished_run / "08_reporting" / "training_history.json").read_text())
-    assert [row["step"] for row in history] == [128.0 * update for update in range(1, 7)]
-    assert "env/validation_log_return" in history[2]
+    assert [row["step"] for row in history] == [128.0 * update for update in range(1, 5)]
+    assert "env/validation_log_return" in history[1]
 
 
 def test_summary_shows_the_table_and_what_to_do_next(finished_run: Path):
@@ -161,14 +164,14 @@ def test_summary_shows_the_table_and_what_to_do_next(finished_run: Path):
 def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_run: Path):
     (run,) = runs(finished_run)
     assert run.info.status == "FINISHED"
-    assert run.data.params["ppo.total_timesteps"] == "768"
+    assert run.data.params["ppo.total_timesteps"] == "512"
     assert run.data.params["env.cost_bps"] == "5.0"
     assert not any("Config(" in value for value in run.data.params.values())
     assert {"git_commit", "data_hash", "policy_hash", "trained", "train_run_id"} <= run.data.tags.keys()
     assert run.data.tags["train_run_id"] == run.info.run_id
     assert "backtest/ALDR/buy_and_hold/sharpe_ratio" in run.data.metrics
     curve = client(finished_run).get_metric_history(run.info.run_id, "ppo/policy_loss")
-    assert [point.step for point in curve] == [128 * update for update in range(1, 7)]
+    assert [point.step for point in curve] == [128 * update for update in range(1, 5)]
     artifacts = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "policy")}
     assert {"policy/adapter_model.safetensors", "policy/heads.safetensors", "policy/policy.json"} <= artifacts
     reports = {file.path for file in client(finished_run).list_artifacts(run.info.run_id, "reports")}
@@ -178,15 +181,58 @@ def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_r
     assert {"config_hash", "test_window", "scored"} <= run.data.tags.keys()
 
 
+TWO_RUNS = """
+import json, shutil, signal, sys
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+params, first = json.loads(sys.argv[1]), sys.argv[2]
+project = Path.cwd()
+bootstrap_project(project)
+before = signal.getsignal(signal.SIGINT)
+with KedroSession.create(project, runtime_params=params) as session:
+    session.run()
+shutil.copytree(params["data_dir"], first)
+params["backtest"]["bootstrap_draws"] = 300
+with KedroSession.create(project, runtime_params=params) as session:
+    session.run(pipeline_names=["backtest"])
+assert signal.getsignal(signal.SIGINT) is before
+"""
+"""As in a notebook: all that `kedro run` does, then the backtest alone with other draws, in one process."""
+
+
+def as_parameters(text: str) -> dict[str, Any]:
+    """`a.b=1,c=d` as `kedro run --params` reads it."""
+    parameters: dict[str, Any] = {}
+    for pair in text.split(","):
+        path, value = pair.split("=", 1)
+        *groups, last = path.split(".")
+        level = parameters
+        for group in groups:
+            level = level.setdefault(group, {})
+        level[last] = int(value) if value.isdecimal() else value
+    return parameters
+
+
 @pytest.fixture(scope="module")
-def second_run(small_run: str, kedro: Kedro, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same command in another empty folder."""
-    data_dir = tmp_path_factory.mktemp("second")
-    kedro("run", data_dir=data_dir, params=small_run)
-    return data_dir
+def run_twice(small_run: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of `TWO_RUNS`, a new process in an empty folder: after the first run, and after both."""
+    folder = tmp_path_factory.mktemp("twice")
+    first, data_dir = folder / "first", folder / "data"
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{data_dir / 'mlflow.db'}",
+        "MLFLOW_ARTIFACT_LOCATION": str(data_dir / "mlartifacts"),
+    }
+    data_dir.mkdir()
+    params = as_parameters(small_run) | {"data_dir": str(data_dir)}
+    command = [sys.executable, "-c", TWO_RUNS, json.dumps(params), str(first)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return first, data_dir
 
 
-def test_same_command_in_another_folder_gives_the_same_bytes(finished_run: Path, second_run: Path):
+def test_same_command_in_another_folder_gives_the_same_bytes(finished_run: Path, run_twice: tuple[Path, Path]):
     names = [
         "06_models/policy/MANIFEST.json",  # the hash of every file of the bundle
         "06_models/backbone/MANIFEST.json",
@@ -198,18 +244,28 @@ def test_same_command_in_another_folder_gives_the_same_bytes(finished_run: Path,
         "08_reporting/backtest_report.html",
         "07_model_output/decisions.parquet",
     ]
+    first, _ = run_twice
     for name in names:
-        assert (finished_run / name).read_bytes() == (second_run / name).read_bytes(), name
+        assert (finished_run / name).read_bytes() == (first / name).read_bytes(), name
 
 
-def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(small_run: str, kedro: Kedro, second_run: Path):
-    before = (second_run / "07_model_output" / "decisions.parquet").read_bytes()
-    (trained,) = runs(second_run)
-    kedro("run", "--pipeline=backtest", data_dir=second_run, params=small_run)
-    assert (second_run / "07_model_output" / "decisions.parquet").read_bytes() == before
-    newest = runs(second_run)[0]
+def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(run_twice: tuple[Path, Path]):
+    first, both = run_twice
+    written = [folder / "07_model_output" / "decisions.parquet" for folder in run_twice]
+    assert written[0].read_bytes() == written[1].read_bytes()
+    assert written[0].stat().st_mtime_ns < written[1].stat().st_mtime_ns
+    (trained,) = runs(first)
+    newest = runs(both)[0]
     assert newest.info.run_name == "backtest"
     assert newest.data.tags["train_run_id"] == trained.info.run_id
+
+
+def test_two_runs_in_one_process_are_two_finished_mlflow_runs(run_twice: tuple[Path, Path]):
+    """The first run must not stay open; that the signals come back, the program itself asserts."""
+    found = runs(run_twice[1])
+    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
+    assert [run.data.params["backtest.bootstrap_draws"] for run in found] == ["300", "200"]
+    assert all("git_commit" in run.data.tags for run in found)
 
 
 @pytest.mark.parametrize(
@@ -220,16 +276,16 @@ def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(small_ru
     ],
 )
 def test_backtest_refuses_a_policy_trained_on_something_else(
-    small_run: str, kedro: Kedro, second_run: Path, change: str, named: str
+    small_run: str, kedro: Kedro, copied_run: Path, change: str, named: str
 ):
-    before = (second_run / "08_reporting" / "backtest_metrics.json").read_bytes()
+    before = (copied_run / "08_reporting" / "backtest_metrics.json").read_bytes()
     params = f"{small_run},{change}"
-    done = kedro("run", "--pipeline=backtest", data_dir=second_run, params=params, check=False)
+    done = kedro("run", "--pipeline=backtest", data_dir=copied_run, params=params, check=False)
     assert done.returncode != 0
     assert named in done.stderr
     assert "Traceback" not in done.stderr
-    assert (second_run / "08_reporting" / "backtest_metrics.json").read_bytes() == before
-    assert runs(second_run)[0].info.status == "FAILED"
+    assert (copied_run / "08_reporting" / "backtest_metrics.json").read_bytes() == before
+    assert runs(copied_run)[0].info.status == "FAILED"
 
 
 def test_second_run_in_a_busy_folder_is_refused(small_run: str, kedro: Kedro, tmp_path: Path):
@@ -242,31 +298,18 @@ def test_second_run_in_a_busy_folder_is_refused(small_run: str, kedro: Kedro, tm
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_training_ends_failed_and_leaves_nothing_half_written(
-    small_run: str, tmp_path: Path, number: signal.Signals
+    small_run: str, start_kedro: StartKedro, untrained_run: Path, number: signal.Signals
 ):
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
-        "MLFLOW_ARTIFACT_LOCATION": str(tmp_path / "mlartifacts"),
-    }
-    params = f"data_dir={tmp_path},{small_run},ppo.total_timesteps=1000000"
-    command = [sys.executable, "-m", "kedro", "run", f"--params={params}"]
-    child = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 90
-    while not (tmp_path / "06_models" / "backbone").exists():
-        assert child.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(3)
-    child.send_signal(number)
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode not in (0, None)
-    assert f"stopped by {number.name}" in errors
-    (run,) = runs(tmp_path)
+    params = f"{small_run},ppo.total_timesteps=1000000"
+    with start_kedro("run", "--pipeline=training", data_dir=untrained_run, params=params) as training:
+        training.wait_until(lambda: any((untrained_run / "06_models").glob("checkpoints/*/update-*")))
+        training.send_signal(number)
+        assert training.wait(60) != 0
+        assert f"stopped by {number.name}" in training.output()
+    (run,) = runs(untrained_run)
     assert run.info.status == "FAILED"
     assert run.data.tags["flag.error"].startswith("RunInterrupted")
-    assert sorted(path.name for path in (tmp_path / "06_models").iterdir()) == ["backbone", "checkpoints"]
+    assert sorted(path.name for path in (untrained_run / "06_models").iterdir()) == ["backbone", "checkpoints"]
 
 
 def test_symbol_without_data_stops_and_writes_nothing(kedro: Kedro, tmp_path: Path):
@@ -299,49 +342,18 @@ def test_unknown_parameter_stops_before_mlflow_opens_a_run(kedro: Kedro, tmp_pat
     ],
 )
 def test_stage_alone_refuses_data_made_with_other_parameters(
-    small_run: str, kedro: Kedro, second_run: Path, pipeline: str, change: str, named: str
+    small_run: str, kedro: Kedro, copied_run: Path, pipeline: str, change: str, named: str
 ):
-    done = kedro("run", f"--pipeline={pipeline}", data_dir=second_run, params=f"{small_run},{change}", check=False)
+    done = kedro("run", f"--pipeline={pipeline}", data_dir=copied_run, params=f"{small_run},{change}", check=False)
     assert done.returncode != 0
     assert named in done.stderr
 
 
-def test_two_runs_in_one_process_are_two_finished_mlflow_runs(tmp_path: Path):
-    """As in a notebook: the first run must not stay open, and the signals must come back."""
-    program = (
-        "import signal, sys\n"
-        "from pathlib import Path\n"
-        "from kedro.framework.session import KedroSession\n"
-        "from kedro.framework.startup import bootstrap_project\n"
-        "project = Path.cwd()\n"
-        "bootstrap_project(project)\n"
-        "before = signal.getsignal(signal.SIGINT)\n"
-        "params = dict(data_dir=sys.argv[1], seed=0, data={'symbols': 'ALDR'}, runtime={'threads': 1},\n"
-        "    simulated={'first_session': '2023-10-02'}, ppo={'total_timesteps': 128},\n"
-        "    backtest={'audit_times': 1, 'bootstrap_draws': 200})\n"
-        "for seed in (0, 1):\n"
-        "    with KedroSession.create(project, runtime_params=params | {'seed': seed}) as session:\n"
-        "        session.run()\n"
-        "assert signal.getsignal(signal.SIGINT) is before\n"
-    )
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
-        "MLFLOW_ARTIFACT_LOCATION": str(tmp_path / "mlartifacts"),
-    }
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = runs(tmp_path)
-    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
-    assert {run.data.params["seed"] for run in found} == {"0", "1"}
-    assert all("git_commit" in run.data.tags for run in found)
-
-
 @pytest.mark.slow
-def test_interrupted_retraining_leaves_the_old_policy_usable(small_run: str, kedro: Kedro, second_run: Path):
+def test_interrupted_retraining_leaves_the_old_policy_usable(small_run: str, kedro: Kedro, copied_run: Path):
     """The bundle brings its own tiny backbone, so a new one beside it does no harm."""
-    before = (second_run / "07_model_output" / "decisions.parquet").read_bytes()
+    before = (copied_run / "07_model_output" / "decisions.parquet").read_bytes()
     other = f"{small_run},seed=5"
-    kedro("run", "--nodes=prepare_backbone", data_dir=second_run, params=other)
-    kedro("run", "--pipeline=backtest", data_dir=second_run, params=small_run)
-    assert (second_run / "07_model_output" / "decisions.parquet").read_bytes() == before
+    kedro("run", "--nodes=prepare_backbone", data_dir=copied_run, params=other)
+    kedro("run", "--pipeline=backtest", data_dir=copied_run, params=small_run)
+    assert (copied_run / "07_model_output" / "decisions.parquet").read_bytes() == before

@@ -1,6 +1,7 @@
 """The nodes of walk_forward, seeds and sweep, in process, on a market of two symbols and 63 sessions."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from flag_kedro.tracking.trials import count_validated, known_trials
 States = dict[str, pl.DataFrame]
 Result = dict[str, Any]
 PPO = PPOConfig(
-    total_timesteps=64, num_envs=1, num_steps=16, minibatch_size=None, validation_interval=1, kl_coef=0.0,
+    total_timesteps=32, num_envs=1, num_steps=8, minibatch_size=None, validation_interval=1, kl_coef=0.0,
     learning_rate=5e-4, gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True, ent_coef=0.05,
     gradient_accumulation_steps=8, stagger_starts=False, reward_scale=1.0,
 )  # fmt: skip
@@ -48,9 +49,9 @@ class StoppedError(Exception):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store'))}")
     yield
     mlflow.set_tracking_uri(before)
 

@@ -55,7 +55,7 @@ def test_bfloat16_gradients_are_summed_in_float32(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         folder = save_backbone(LlamaModel(LlamaConfig(**geometry, num_attention_heads=4, bos_token_id=0)))
-    states = states_of([(prefix, account) for prefix in range(14) for account in range(31)])
+    states = states_of([(prefix, account) for prefix in (0, 3, 6, 8, 9, 11, 13) for account in range(31)])
 
     def gradients(dtype: str, **batches: object) -> torch.Tensor:
         model = build(

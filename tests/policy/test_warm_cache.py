@@ -130,7 +130,7 @@ def test_rows_of_another_process_give_the_bits_of_a_cold_cache(
     build: Build, llama_backbone: Path, states: States, tmp_path: Path
 ):
     configs = [replace(NEVER, dtype=dtype, trunk_cache="disk") for dtype in ("float32", "bfloat16")]
-    other = multiprocessing.get_context("spawn").Process(
+    other = multiprocessing.get_context("fork").Process(
         target=evaluate_and_persist, args=(llama_backbone, configs, tmp_path, states)
     )
     other.start()

@@ -1,13 +1,26 @@
 """Code on which a result depends is known by a hash: what it does counts, how it is explained does not."""
 
+import ast
 import shutil
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from flag_kedro.ppo.code_hash import PACKAGE, code_hash, imported_modules
 
 LEARNING, SCORING = ("ppo",), ("ppo", "experiments")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def equal_files_once() -> Iterator[None]:
+    """Files of equal content are parsed and written back once for all tests: nearly all the time of a hash."""
+    with pytest.MonkeyPatch.context() as patch:
+        remembering = vars(ast) | {"parse": cache(ast.parse), "unparse": cache(ast.unparse)}
+        patch.setattr("flag_kedro.ppo.code_hash.ast", SimpleNamespace(**remembering))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Filling the trunk cache ahead of training: whole rows, continued where it stopped, used by training."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,8 @@ from flag_kedro.ppo.training_spec import TrainingSpec
 CPU = RuntimeConfig(device="cpu", threads=1)
 DISK, RAM, NEVER = (PolicyConfig(trunk_cache=kind) for kind in ("disk", "ram", "never"))
 PPO = PPOConfig(
-    total_timesteps=192, num_envs=4, num_steps=8, minibatch_size=32, kl_coef=0.05, update_epochs=2, learning_rate=5e-4,
-    gamma=0.95, gae_lambda=0.98, clip_vloss=True, ent_coef=0.05, gradient_accumulation_steps=8, stagger_starts=False,
+    total_timesteps=64, num_envs=4, num_steps=4, minibatch_size=16, kl_coef=0.05, update_epochs=2, learning_rate=5e-4,
+    gamma=0.95, gae_lambda=0.98, clip_vloss=True, ent_coef=0.05, gradient_accumulation_steps=4, stagger_starts=False,
     reward_scale=1.0, validation_interval=10,
 )  # fmt: skip
 
@@ -50,15 +51,21 @@ def files(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.fixture(scope="module")
+def encoded(backbone: Path, small_window: TradingWindow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of all prompts, written by one encoding. Tests must not add to them."""
+    folder = tmp_path_factory.mktemp("encoded")
+    assert encode(backbone, small_window, folder)[-1] == len(set(prefixes(small_window)))
+    return folder
+
+
 def test_every_prompt_becomes_one_file_and_a_second_time_writes_none(
-    backbone: Path, small_window: TradingWindow, tmp_path: Path
+    backbone: Path, small_window: TradingWindow, encoded: Path
 ):
-    num = len(set(prefixes(small_window)))
-    assert encode(backbone, small_window, tmp_path)[-1] == num
-    before = files(tmp_path)
+    num, before = len(set(prefixes(small_window))), files(encoded)
     assert len(before) == num
-    assert encode(backbone, small_window, tmp_path) == [num]
-    assert files(tmp_path) == before
+    assert encode(backbone, small_window, encoded) == [num]
+    assert files(encoded) == before
 
 
 def test_what_was_interrupted_goes_on_where_it_stopped(backbone: Path, small_window: TradingWindow, tmp_path: Path):
@@ -78,31 +85,39 @@ def start(
     return start_training(TrainingSpec(backbone, folder, window, None, env, policy, ppo, CPU, 0))
 
 
-def trained(backbone: Path, window: TradingWindow, policy: PolicyConfig, folder: Path) -> tuple[ActorCritic, Tensor]:
-    model, updates = start(backbone, window, EnvConfig(), policy, PPO, folder)
-    assert len(list(updates)) == 3
+def trained(
+    backbone: Path, window: TradingWindow, policy: PolicyConfig, folder: Path, env: EnvConfig | None = None
+) -> tuple[ActorCritic, Tensor]:
+    model, updates = start(backbone, window, env or EnvConfig(), policy, PPO, folder)
+    assert len(list(updates)) == 2
     return model, torch.cat([weight.flatten() for weight in trainable_state(model).values()])
 
 
+@pytest.fixture(scope="module")
+def from_ram(backbone: Path, small_window: TradingWindow, tmp_path_factory: pytest.TempPathFactory) -> Tensor:
+    """Weights of a training that keeps its rows in memory."""
+    return trained(backbone, small_window, RAM, tmp_path_factory.mktemp("ram"))[1]
+
+
 def test_training_on_encoded_rows_never_misses_and_has_the_bits_of_training_without(
-    backbone: Path, small_window: TradingWindow, tmp_path: Path
+    backbone: Path, small_window: TradingWindow, encoded: Path, from_ram: Tensor, tmp_path: Path
 ):
-    encode(backbone, small_window, tmp_path)
-    model, from_disk = trained(backbone, small_window, DISK, tmp_path)
+    shutil.copytree(encoded, tmp_path / "rows")
+    model, from_disk = trained(backbone, small_window, DISK, tmp_path / "rows")
     cache = model.trunk.cache
     assert cache is not None
     assert cache.misses <= 4  # the prompts that check the backbone
     assert cache.disk_hits > 0
-    for policy in (RAM, NEVER):
-        assert torch.equal(trained(backbone, small_window, policy, tmp_path)[1], from_disk)
+    assert torch.equal(from_ram, from_disk)
+    assert torch.equal(trained(backbone, small_window, NEVER, tmp_path)[1], from_disk)
 
 
 def test_rows_that_were_not_encoded_are_written_by_training(
-    backbone: Path, small_window: TradingWindow, tmp_path: Path
+    backbone: Path, small_window: TradingWindow, from_ram: Tensor, tmp_path: Path
 ):
-    _, cold = trained(backbone, small_window, DISK, tmp_path / "cold")
-    assert len(files(tmp_path / "cold")) > 0
-    assert torch.equal(trained(backbone, small_window, RAM, tmp_path)[1], cold)
+    _, cold = trained(backbone, small_window, DISK, tmp_path)
+    assert len(files(tmp_path)) > 0
+    assert torch.equal(from_ram, cold)
 
 
 def test_endless_account_texts_are_refused(backbone: Path, small_window: TradingWindow, tmp_path: Path):
@@ -122,19 +137,15 @@ def test_rows_on_disk_need_packing_and_a_trunk(change: dict[str, object]):
 def test_paper_account_view_trains_to_the_same_bits_with_and_without_the_cache(
     backbone: Path, small_window: TradingWindow, tmp_path: Path
 ):
-    weights: list[Tensor] = []
-    for policy in (RAM, NEVER):
-        paper = EnvConfig(account_view="paper")
-        model, updates = start(backbone, small_window, paper, policy, PPO, tmp_path)
-        assert len(list(updates)) == 3
-        weights.append(torch.cat([weight.flatten() for weight in trainable_state(model).values()]))
-    assert torch.equal(*weights)
+    paper = EnvConfig(account_view="paper")
+    assert torch.equal(*(trained(backbone, small_window, policy, tmp_path, paper)[1] for policy in (RAM, NEVER)))
 
 
 def test_rollouts_evaluate_each_distinct_state_once(
     backbone: Path, small_window: TradingWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model, updates = start(backbone, small_window, EnvConfig(), NEVER, replace(PPO, kl_coef=0.0), tmp_path)
+    ppo = replace(PPO, kl_coef=0.0, num_steps=8, total_timesteps=64)
+    model, updates = start(backbone, small_window, EnvConfig(), NEVER, ppo, tmp_path)
     asked: list[tuple[str, str]] = []
     evaluate: Callable[..., object] = model.evaluate
 
@@ -151,6 +162,7 @@ def test_rollouts_evaluate_each_distinct_state_once(
 def test_a_folder_that_takes_no_rows_stops_encoding_and_costs_a_training_only_the_saving(
     backbone: Path,
     small_window: TradingWindow,
+    from_ram: Tensor,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -158,15 +170,9 @@ def test_a_folder_that_takes_no_rows_stops_encoding_and_costs_a_training_only_th
     def full(path: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device", str(path))
 
-    def learn(policy: PolicyConfig) -> list[Tensor]:
-        _, updates = trained = start(backbone, small_window, EnvConfig(), policy, PPO, tmp_path)
-        list(updates)
-        return list(trainable_state(trained[0]).values())
-
-    expected = learn(RAM)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         encode(backbone, small_window, tmp_path)
-    from_disk = learn(DISK)
+    _, from_disk = trained(backbone, small_window, DISK, tmp_path)
     assert caplog.text.count("their folder does not take them") == 1
-    assert all(torch.equal(one, other) for one, other in zip(from_disk, expected, strict=True))
+    assert torch.equal(from_disk, from_ram)

@@ -20,7 +20,7 @@ from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.trainer import train
 
 CPU = torch.device("cpu")
-NUM_ENVS, NUM_STEPS = 4, 10
+NUM_ENVS, NUM_STEPS = 4, 6
 NUM_STATES = NUM_ENVS * NUM_STEPS * 2
 """Two symbols."""
 WHOLE = PPOConfig(

@@ -2,11 +2,14 @@
 
 import multiprocessing
 import random
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +31,12 @@ from flag_kedro.ppo.history import Metrics
 from flag_kedro.ppo.trainer import train
 
 SMALL = PPOConfig(
-    total_timesteps=256, num_envs=2, num_steps=8, gradient_accumulation_steps=1, minibatch_size=16, kl_coef=0.1,
+    total_timesteps=112, num_envs=2, num_steps=4, gradient_accumulation_steps=1, minibatch_size=8, kl_coef=0.1,
     learning_rate=3e-3, reward_scale=100.0, validation_interval=3, checkpoint_interval=2, stagger_starts=True,
     gamma=0.95, gae_lambda=0.98, update_epochs=1, clip_vloss=True, ent_coef=0.05,
 )  # fmt: skip
-UPDATES = 8
-KILLS = 10
+STEPS = 16
+"""Decisions of an update: two symbols, two accounts, four sessions."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def make_job(
 ) -> Callable[..., Job]:
     backbone = tmp_path_factory.mktemp("backbone")
     write_backbone(PolicyConfig(), [text for texts in small_window.prefixes for text in texts], 0, backbone)
-    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 15)), "next_open")
+    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 4)), "next_open")
 
     def make(env: EnvConfig | None = None, **changes: object) -> Job:
         return Job(backbone, small_window, validation, env or EnvConfig(), replace(SMALL, **changes))
@@ -75,18 +78,20 @@ def make_job(
 
 
 @pytest.mark.parametrize(
-    "env",
+    ("env", "stops"),
     [
-        EnvConfig(),
-        EnvConfig(reward="sharpe_increment", account_view="paper", max_episode_steps=5),
-        EnvConfig(reward="differential_sharpe"),
+        (EnvConfig(), (1, 3, 4)),
+        (EnvConfig(reward="sharpe_increment", account_view="paper", max_episode_steps=5), (3,)),
+        (EnvConfig(reward="differential_sharpe"), (3,)),
     ],
     ids=["log_return", "paper", "differential"],
 )
-def test_resumed_equals_uninterrupted_to_the_bit(make_job: Callable[..., Job], tmp_path: Path, env: EnvConfig):
+def test_resumed_equals_uninterrupted_to_the_bit(
+    make_job: Callable[..., Job], tmp_path: Path, env: EnvConfig, stops: tuple[int, ...]
+):
     job = make_job(env)
     expected = job.finish(None)
-    for stop in (1, 3, 4):
+    for stop in stops:
         _, updates = job.start(tmp_path / str(stop))
         with closing(updates):
             assert len(list(islice(updates, stop))) == stop
@@ -133,7 +138,7 @@ def test_stopped_in_the_middle_of_an_update_loses_that_update_only(
     _, again = job.start(tmp_path)
     with closing(again):
         rows = list(islice(again, 3))
-    assert [row["step"] for row in rows] == [32, 64, 96]
+    assert [row["step"] for row in rows] == [STEPS, 2 * STEPS, 3 * STEPS]
     assert job.finish(tmp_path) == expected
 
 
@@ -161,25 +166,36 @@ def work(job: Job, folder: Path, out: Path) -> None:
     out.write_bytes(repr(rows).encode() + weights)
 
 
-def test_killed_at_random_moments_ends_with_the_same_bits(make_job: Callable[..., Job], tmp_path: Path):
-    """kill -9, also in the middle of saving: every update writes a checkpoint."""
-    job = make_job(checkpoint_interval=1, total_timesteps=32 * 24)
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_ends_with_the_same_bits(make_job: Callable[..., Job], tmp_path: Path, kills: int):
+    """kill -9 soon after a checkpoint of its own, also in the middle of saving: every update writes one."""
+    job = make_job(checkpoint_interval=1, total_timesteps=STEPS * 4 * kills)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["flag_kedro.ppo.training"])
     work(job, tmp_path / "plain", tmp_path / "expected")
-    rng, kills = random.Random(0), 0
-    for _ in range(30):
+    rng = random.Random(0)
+
+    def start() -> BaseProcess:
         process = context.Process(target=work, args=(job, tmp_path / "killed", tmp_path / "out"))
         process.start()
-        process.join(timeout=rng.uniform(0.5, 1.5) if kills < KILLS else 300)
-        if process.exitcode is not None:
-            assert process.exitcode == 0
-            break
+        return process
+
+    for _ in range(kills):
+        found, process = saved(tmp_path / "killed"), start()
+        while process.is_alive() and saved(tmp_path / "killed") == found:
+            time.sleep(0.005)
+        process.join(timeout=rng.uniform(0, 0.2))
         process.kill()
         process.join()
-        kills += 1
-    assert kills >= 3
+        assert process.exitcode == -signal.SIGKILL  # it had not ended by itself
+    last = start()
+    last.join(timeout=300)
+    assert last.exitcode == 0
     assert (tmp_path / "out").read_bytes() == (tmp_path / "expected").read_bytes()
+
+
+def saved(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "key").glob("update-*")}
 
 
 def test_environment_stands_where_its_snapshot_was_taken(small_window: TradingWindow):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.env.config import EnvConfig
@@ -39,7 +39,6 @@ def test_sampling_inverts_the_cumulative_distribution():
     assert chosen.tolist() == [0, 0, 1, 1, 2]
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     logits=st.lists(st.floats(-80, 80), min_size=3, max_size=3),
     draw=st.floats(0, 1, exclude_max=True),

@@ -25,12 +25,12 @@ FLAT_BEFORE_RISE, LONG_BEFORE_RISE, FLAT_BEFORE_FALL, LONG_BEFORE_FALL = range(4
 VISITED = [FLAT_BEFORE_RISE, LONG_BEFORE_FALL]
 """States that every best policy meets, whether it sells before a fall or not."""
 PPO = PPOConfig(
-    total_timesteps=60 * 16 * 20, num_envs=16, num_steps=20, minibatch_size=80, update_epochs=4, gae_lambda=0.9,
-    learning_rate=0.1, ent_coef=0.001, kl_coef=0.0, clip_vloss=False, reward_scale=10.0, max_grad_norm=10.0,
+    total_timesteps=30 * 16 * 20, num_envs=16, num_steps=20, minibatch_size=80, update_epochs=4, gae_lambda=0.9,
+    learning_rate=0.15, ent_coef=0.001, kl_coef=0.0, clip_vloss=False, reward_scale=10.0, max_grad_norm=10.0,
     gradient_accumulation_steps=1, gamma=0.95, stagger_starts=False, validation_interval=10,
 )  # fmt: skip
 REINFORCE = replace(
-    PPO, algorithm="reinforce", gae_lambda=1.0, update_epochs=1, minibatch_size=None, total_timesteps=200 * 16 * 20
+    PPO, algorithm="reinforce", gae_lambda=1.0, update_epochs=1, minibatch_size=None, total_timesteps=100 * 16 * 20
 )
 
 

@@ -76,7 +76,7 @@ def test_zero_kl_to_the_initial_policy_at_first_and_more_later(make_model: MakeM
 
 
 def test_a_large_kl_coefficient_holds_the_policy_at_its_start(make_model: MakeModel, small_window: TradingWindow):
-    config = replace(SMALL, total_timesteps=320, ent_coef=0.0)
+    config = replace(SMALL, total_timesteps=160, ent_coef=0.0)
     free = learn(make_model(), small_window, replace(config, kl_coef=1e-9))[-1]["ppo/kl"]
     held = learn(make_model(), small_window, replace(config, kl_coef=100.0))[-1]["ppo/kl"]
     assert held < free / 2
@@ -129,9 +129,9 @@ def test_training_stops_when_a_gradient_is_not_finite(
 def test_best_validation_weights_are_kept(
     make_model: MakeModel, small_window: TradingWindow, small_states: Mapping[str, pl.DataFrame]
 ):
-    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 15)), "next_open")
+    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 8)), "next_open")
     model = make_model()
-    rows = learn(model, small_window, replace(SMALL, total_timesteps=320, learning_rate=1e-2), validation)
+    rows = learn(model, small_window, replace(SMALL, total_timesteps=192, learning_rate=1e-2), validation)
     scores = [row["env/validation_log_return"] for row in rows]
     replayed = float(replay("again", validation, EnvConfig(), model.decide).equity["log_return"].sum())
     assert len(set(scores)) > 1
@@ -141,7 +141,7 @@ def test_best_validation_weights_are_kept(
 def test_patience_stops_a_training_that_no_longer_gets_better(
     make_model: MakeModel, small_window: TradingWindow, small_states: Mapping[str, pl.DataFrame]
 ):
-    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 15)), "next_open")
+    validation = cut_window(small_states, (date(2023, 8, 1), date(2023, 8, 8)), "next_open")
     still = replace(SMALL, total_timesteps=640, learning_rate=1e-12, patience=3)
     assert len(learn(make_model(), small_window, still, validation)) == 4  # the first is the best of equals
 
@@ -151,7 +151,8 @@ def test_ppo_learns_to_follow_a_headline_that_always_comes_true(make_model: Make
     generator = torch.Generator().manual_seed(0)
     num = 20
     rises = torch.rand(2, num, generator=generator) < 0.5
-    texts = ("Market: calm\nNews: \n- profit falls\n", "Market: calm\nNews: \n- profit beats\n")
+    headlines = "losses grow as orders fall short", "profit beats all forecasts"
+    texts = [f"Market: calm\nNews: \n- {headline}\n" for headline in headlines]
     steps = torch.where(rises, 0.03, -0.03).double()
     marks = torch.exp(torch.cat([torch.zeros(2, 1), steps.cumsum(dim=1)[:, :-1]], dim=1)).numpy() * 100
     window = replace(
@@ -166,12 +167,16 @@ def test_ppo_learns_to_follow_a_headline_that_always_comes_true(make_model: Make
     window.fill_prices[:, 1:] = marks[:, :-1]
     free = EnvConfig(cost_bps=0, slippage_bps=0)
     config = replace(
-        SMALL, total_timesteps=8_000, num_envs=4, num_steps=10, minibatch_size=80, update_epochs=4, gamma=0.0,
+        SMALL, total_timesteps=960, num_envs=4, num_steps=10, minibatch_size=80, update_epochs=4, gamma=0.0,
         learning_rate=5e-3, ent_coef=0.01, clip_vloss=False,
     )  # fmt: skip
     model = make_model()
+    best = float(rises[:, : num - 1].sum()) * 0.03
+
+    def share_earned() -> float:
+        return float(replay("so far", window, free, model.decide).equity["log_return"].sum()) / best
+
+    assert share_earned() < 0.5
     for _ in train(model, window, None, free, config, 0, Accelerator(cpu=True)):
         pass
-    earned = float(replay("learned", window, free, model.decide).equity["log_return"].sum())
-    best = float(rises[:, : num - 1].sum()) * 0.03
-    assert earned >= 0.95 * best
+    assert share_earned() >= 0.95

@@ -1,5 +1,6 @@
 """Logging to a run, to none, and to a store that has gone."""
 
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -11,9 +12,9 @@ from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
 
 
 @pytest.fixture
-def run(tmp_path: Path):
+def run(empty_store: Path, tmp_path: Path):
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{shutil.copy(empty_store, tmp_path)}")
     with mlflow.start_run() as active:
         yield active
     mlflow.set_tracking_uri(before)

@@ -1,5 +1,6 @@
 """Which earlier runs count as trials of the same data and window."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,9 @@ from flag_kedro.tracking.trials import (
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path):
+def store(empty_store: Path, tmp_path: Path):
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{shutil.copy(empty_store, tmp_path)}")
     yield
     mlflow.set_tracking_uri(before)
 

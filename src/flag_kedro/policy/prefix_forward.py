@@ -43,9 +43,6 @@ class LayerStack:
 
         Returns:
             Outputs [B, P, H], and keys and values [B, G, P, D] of every layer.
-
-        Raises:
-            ValueError: when the backbone's attention was changed, or dropout is active.
         """
         step = PrefixStep()
         return self._run(self.layers, hidden, self._positions(hidden), step), step.cache
@@ -58,9 +55,6 @@ class LayerStack:
             prefix_tokens: real tokens of the prefix before each suffix, [B].
             suffix_tokens: real tokens of each suffix, [B].
             past: of the prefixes, [B, G, P, D] by layer; empty where there are none.
-
-        Raises:
-            ValueError: when the backbone's attention was changed, or dropout is active.
         """
         step = SuffixStep(past, suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1]))
         return self._run(self.layers, hidden, self._positions(hidden, prefix_tokens), step)
@@ -71,13 +65,12 @@ class LayerStack:
         return positions if before is None else positions + before[:, None]
 
     def _run(self, layers: Sequence[nn.Module], hidden: Tensor, positions: Tensor, step: Step) -> Tensor:
-        self._refuse_changed()
         rotary = self.base.rotary_emb(hidden, positions)
         for layer in layers:
             hidden = layer(hidden, attention_mask=None, position_ids=positions, position_embeddings=rotary, step=step)
         return hidden
 
-    def _refuse_changed(self) -> None:
+    def refuse_changed(self) -> None:
         """Refuse a backbone whose outputs are no longer those of its prompts.
 
         Raises:
@@ -155,6 +148,7 @@ def prefill_and_extend(
     Raises:
         ValueError: when the backbone's attention was changed, or dropout is active.
     """
+    stack.refuse_changed()
     prefix_outputs, suffix_outputs = list(prefixes), [hidden for _, hidden in suffixes]
     for batches in chunks_of_prefixes([len(hidden) for hidden in prefixes], batch_tokens):
         cache = PrefixKVCache()

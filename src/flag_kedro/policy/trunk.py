@@ -115,7 +115,7 @@ class Trunk(LayerStack):
         Raises:
             ValueError: when weights below the split learn, dropout is active there, or its attention was changed.
         """
-        self._refuse_changed()
+        self.refuse_changed()
         for module in (self.embed, *self.layers):
             for name, weight in module.named_parameters():
                 if weight.requires_grad or "lora_" in name:

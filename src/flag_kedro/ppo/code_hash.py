@@ -22,39 +22,49 @@ def code_hash(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
         package: folder of the package.
     """
     digest = sha256()
-    for name, tree in sorted(imported_modules(rooms, package).items()):
-        code = ast.unparse(_WithoutDocstrings().visit(tree))
+    for name, code in sorted(imported_modules(rooms, package).items()):
         digest.update(f"{name}\0{code}\0".encode())
     return digest.hexdigest()[:16]
 
 
-def imported_modules(rooms: Iterable[str], package: Path = PACKAGE) -> dict[str, ast.Module]:
-    """Parsed files of some rooms and of all that they import from the package, directly or not, by relative path."""
-    trees: dict[str, ast.Module] = {}
+def imported_modules(rooms: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
+    """Code without docstrings of some rooms and of all that they import from the package, directly or not, by path.
+
+    Args:
+        rooms: folders of `package`.
+        package: folder of the package.
+    """
+    modules: dict[str, str] = {}
     waiting = [file for room in rooms for file in (package / room).rglob("*.py")]
     while waiting:
         file = waiting.pop()
         name = file.relative_to(package).as_posix()
-        if name not in trees and PLOT not in file.stem:
-            trees[name] = ast.parse(file.read_bytes())
-            waiting.extend(_imports_of(trees[name], package))
-    return trees
+        if name not in modules and PLOT not in file.stem:
+            modules[name], imported = _parse(file.read_bytes())
+            waiting.extend(_files_of(imported, package))
+    return modules
 
 
-def _imports_of(tree: ast.Module, package: Path) -> Iterator[Path]:
-    """Files of the package, and of the folders they lie in, that a module imports anywhere in it."""
+@cache
+def _parse(content: bytes) -> tuple[str, tuple[str, ...]]:
+    """A module's code without docstrings, comments and layout, and the dotted names that it imports anywhere in it."""
+    tree, imported = ast.parse(content), list[str]()
     for node in ast.walk(tree):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.module is not None, "imports are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            first, *parts = name.split(".")
-            for depth in range(1, len(parts) + 1) if first == package.name else ():
-                path = package.joinpath(*parts[:depth])
-                yield from filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py"))
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+    return ast.unparse(_WithoutDocstrings().visit(tree)), tuple(imported)
+
+
+def _files_of(names: Iterable[str], package: Path) -> Iterator[Path]:
+    """Files of the package, and of the folders they lie in, among imported names."""
+    for name in names:
+        first, *parts = name.split(".")
+        for depth in range(1, len(parts) + 1) if first == package.name else ():
+            path = package.joinpath(*parts[:depth])
+            yield from filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py"))
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

@@ -147,16 +147,25 @@ def nothing_stays() -> Generator[None, None, None]:
     wait_until_gone(below() - before, 5)
 
 
-def test_two_processes_train_as_one_does(trainer: Trainer):
-    one, two = trainer.finish(SMALL), trainer.finish(replace(SMALL, num_processes=2))
+@pytest.fixture(scope="module")
+def in_two_processes(trainer: Trainer) -> tuple[list[Metrics], torch.Tensor]:
+    return trainer.finish(replace(SMALL, num_processes=2))
+
+
+def test_two_processes_train_as_one_does(trainer: Trainer, in_two_processes: tuple[list[Metrics], torch.Tensor]):
+    one = trainer.finish(SMALL)
     assert len(one[0]) == 3
-    assert_same(one, two)
+    assert_same(one, in_two_processes)
 
 
-def test_processes_that_share_the_frozen_layers_train_as_those_that_do_not(trainer: Trainer):
+def test_processes_that_share_the_frozen_layers_train_as_those_that_do_not(
+    trainer: Trainer, in_two_processes: tuple[list[Metrics], torch.Tensor]
+):
     """A rollout of one session of two symbols gives one process prompts and the other none."""
-    plain = replace(SMALL, num_processes=2)
-    (rows, weights), (other_rows, other_weights) = trainer.finish(plain), trainer.finish(replace(plain, fsdp=True))
+    (rows, weights), (other_rows, other_weights) = (
+        in_two_processes,
+        trainer.finish(replace(SMALL, num_processes=2, fsdp=True)),
+    )
     assert rows == other_rows
     assert torch.equal(weights, other_weights)
 
