@@ -158,6 +158,7 @@ def test_two_processes_train_as_one_does(trainer: Trainer, in_two_processes: tup
     assert_same(one, in_two_processes)
 
 
+@pytest.mark.slow  # each reads through shared layers as through its own: test_sharded_trunk.py
 def test_processes_that_share_the_frozen_layers_train_as_those_that_do_not(
     trainer: Trainer, in_two_processes: tuple[list[Metrics], torch.Tensor]
 ):
