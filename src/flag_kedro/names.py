@@ -25,6 +25,9 @@ STRATEGIES = (
 )
 """In the order of tables and legends."""
 
+RIVALS = (TEXT_RIDGE, TEXT_LINEAR_PPO, UNTRAINED_LM)
+"""What reads the same words as the policy, without a language model or without training it."""
+
 ALL_SYMBOLS = "all"
 """All symbols together, where results are by symbol."""
 

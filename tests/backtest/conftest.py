@@ -69,6 +69,7 @@ def six_sessions() -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
                     position[t],
                     log(marked / paths[strategy][t - 1]) if t else None,
                     0.0,
+                    float(abs(position[t])),
                 )
                 for t, marked in enumerate(paths[strategy])
             ]

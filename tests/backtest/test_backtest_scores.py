@@ -290,13 +290,26 @@ def test_investorbench_sharpe_ratio_is_undefined_where_nothing_varies(positions:
 
 
 def test_hold_keeps_the_position_that_buy_and_sell_would_change() -> None:
-    actions = pl.Series(["hold", "buy", "hold", "sell", "hold"])
-    assert target_positions(actions, pl.Series([0, 0, 1, 1, 0])).tolist() == [0, 1, 1, 0, 0]
+    decided = decisions(["hold", "buy", "hold", "sell", "hold"], [0, 0, 1, 1, 0])
+    assert target_positions(decided).tolist() == [0, 1, 1, 0, 0]
+
+
+def decisions(actions: list[str], positions: list[int]) -> pl.DataFrame:
+    sessions = [date(2024, 1, 1) + timedelta(days=t) for t in range(len(actions))]
+    return pl.DataFrame({"session": sessions, "action": actions, "position": positions})
+
+
+def test_hold_goes_on_with_an_order_that_is_filled_in_parts() -> None:
+    """Nothing of the purchase is had for two sessions, and the sale takes three; the next path begins anew."""
+    decided = decisions(["buy", "hold", "hold", "sell", "hold", "hold"], [0, 0, 1, 1, 1, 1])
+    again = decisions(["hold", "hold"], [0, 0])
+    assert target_positions(decided).tolist() == [1, 1, 1, 0, 0, 0]
+    assert target_positions(pl.concat([again, decided, again])).tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0]
 
 
 def test_sell_asks_for_a_short_position_where_there_are_shorts() -> None:
-    actions = pl.Series(["sell", "hold", "buy", "sell"])
-    assert target_positions(actions, pl.Series([0, -1, -1, 1]), long_short=True).tolist() == [-1, -1, 1, -1]
+    decided = decisions(["sell", "hold", "buy", "sell"], [0, -1, -1, 1])
+    assert target_positions(decided, long_short=True).tolist() == [-1, -1, 1, -1]
 
 
 def test_cash_earned_is_taken_off_the_sharpe_and_sortino_ratios_alone() -> None:

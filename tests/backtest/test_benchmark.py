@@ -11,15 +11,11 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.benchmark import (
-    BenchmarkComparison,
-    Draws,
-    TrialSharpes,
-    add_intervals,
-    compare_to_benchmark,
-    draw_windows,
-)
+from flag_kedro.backtest.benchmark import BenchmarkComparison, TrialSharpes, compare_to_benchmark
+from flag_kedro.backtest.counterfactual import Shifts
+from flag_kedro.backtest.draws import Draws, add_intervals, draw_windows
 from flag_kedro.backtest.intervals import Difference
+from flag_kedro.backtest.pooled import ReplayedStrategies
 from flag_kedro.backtest.replay import DECISIONS, EQUITY, replay
 from flag_kedro.backtest.rules import follow
 from flag_kedro.backtest.scores import score_strategies
@@ -38,6 +34,7 @@ RULES = {
     "shorts": 2 * FLIPS - 1,
 }
 MARKS = {name: 100.0 * np.exp(np.cumsum(np.random.default_rng(i).normal(0, 0.01, NUM))) for i, name in enumerate("AB")}
+NO_TRIALS = TrialSharpes({})
 CALENDARS = {"A": "XNYS", "B": "24/7"}
 
 
@@ -60,6 +57,7 @@ def _tables(symbol: str, strategy: str, targets: np.ndarray, num: int = NUM) -> 
         "equity": equity,
         "log_return": [None, *log_returns],
         "traded_value": equity * np.abs(np.diff(held, prepend=0)),
+        "exposure": np.abs(held).astype(float),
     }
     decisions = pl.DataFrame(common | decided, schema_overrides=DECISIONS).select(list(DECISIONS))
     return decisions.head(num), pl.DataFrame(common | path, schema_overrides=EQUITY).select(list(EQUITY)).head(num)
@@ -78,12 +76,21 @@ def tables() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @pytest.fixture(scope="module")
 def draws(tables: tuple[pl.DataFrame, pl.DataFrame]) -> Draws:
-    return draw_windows(tables[1], 200, seed=3)
+    return _replayed(tables).draw(200, seed=3)
 
 
-def _compare(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws, **given: Any) -> BenchmarkComparison:
-    given = {"trials": TrialSharpes({}), "shift_percentiles": {}, "long_short": True} | given
-    return compare_to_benchmark(*tables, CALENDARS, draws, **given)
+def _replayed(tables: tuple[pl.DataFrame, pl.DataFrame], **given: Any) -> ReplayedStrategies:
+    return ReplayedStrategies(*tables, CALENDARS, **({"long_short": True} | given))
+
+
+def _compare(
+    tables: tuple[pl.DataFrame, pl.DataFrame],
+    draws: Draws,
+    trials: TrialSharpes | None = NO_TRIALS,
+    shifts: dict[str, dict[str, Shifts]] | None = None,
+    **given: Any,
+) -> BenchmarkComparison:
+    return compare_to_benchmark(_replayed(tables, **given), draws, trials=trials, shifts=shifts or {})
 
 
 def _returns(symbol: str, targets: np.ndarray) -> np.ndarray:
@@ -93,26 +100,33 @@ def _returns(symbol: str, targets: np.ndarray) -> np.ndarray:
 def test_comparison_as_json_has_every_strategy_but_buy_and_hold(
     tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws
 ) -> None:
-    comparison = _compare(tables, draws, shift_percentiles={"A": {"flag_trader": 0.93}})
+    comparison = _compare(tables, draws, shifts={"A": {"flag_trader": Shifts(np.arange(20.0)[::-1], True)}})
     content = json.loads(json.dumps(asdict(comparison), allow_nan=False))
-    assert list(content) == ["draws", "confidence", "seed", "block_length", "symbols"]
+    assert list(content) == ["draws", "confidence", "seed", "block_length", "pooled", "symbols"]
     assert (content["draws"], content["confidence"], content["seed"]) == (200, 0.95, 3)
     assert {symbol: list(strategies) for symbol, strategies in content["symbols"].items()} == {
         symbol: ["flag_trader", "copy", "flat", "shorts"] for symbol in "AB"
     }
     policy = content["symbols"]["A"]["flag_trader"]
-    assert list(policy) == [
+    assert list(content["pooled"]) == ["flag_trader", "copy", "flat", "shorts"]
+    assert set(policy) == {
         "sharpe_difference",
+        "cash_difference",
         "win_rate_difference",
         "shift_percentile",
+        "shift_p_value",
+        "correction",
         "probabilistic_sharpe_ratio",
         "deflated_sharpe_ratio",
         "num_trials",
+        "effective_trials",
+        "min_track_record",
         "sessions_needed",
         "proven_ahead",
         "collapse",
         "verdict",
-    ]
+        "rivals",
+    }
     assert list(policy["sharpe_difference"]) == list(policy["win_rate_difference"]) == ["value", "ci95", "p_value"]
     assert list(policy["collapse"]) == [
         "actions",
@@ -123,7 +137,7 @@ def test_comparison_as_json_has_every_strategy_but_buy_and_hold(
         "policy_entropy",
         "collapsed_to",
     ]
-    assert policy["shift_percentile"] == 0.93
+    assert (policy["shift_percentile"], policy["shift_p_value"]) == (1.0, 0.05)
     assert content["symbols"]["A"]["flat"]["shift_percentile"] is None
     assert all(1.0 <= length <= NUM / 3 for length in content["block_length"].values())
 
@@ -184,7 +198,7 @@ def test_only_the_policy_is_deflated_by_its_trials(tables: tuple[pl.DataFrame, p
 
 def test_order_of_the_strategies_changes_nothing(tables: tuple[pl.DataFrame, pl.DataFrame], draws: Draws) -> None:
     turned = _all_tables(dict(reversed(RULES.items())))
-    assert _compare(turned, draw_windows(turned[1], 200, seed=3)) == _compare(tables, draws)
+    assert _compare(turned, _replayed(turned).draw(200, seed=3)) == _compare(tables, draws)
 
 
 def test_cash_is_taken_off_every_series_and_earning_it_is_no_win(
@@ -212,7 +226,7 @@ def test_ruined_account_is_called_ruined_and_nothing_is_made_up(
     last = pl.int_range(pl.len()) == 19
     equity = equity.with_columns(equity=pl.when(last).then(-3.0).otherwise("equity"))
     whole = pl.concat([tables[0], decisions]), pl.concat([tables[1], equity])
-    draws = draw_windows(whole[1], 200, seed=3)
+    draws = _replayed(whole).draw(200, seed=3)
     cash = {symbol: np.zeros(NUM - 1) for symbol in MARKS}
     comparison = _compare(whole, draws, cash_returns=cash).symbols["A"]["ruined"]
     assert comparison.verdict == "ruined lost everything: its account was ruined after 19 sessions."
@@ -233,10 +247,8 @@ def test_ruin_in_the_environment_is_ruin_in_the_verdict(make_window: Callable[..
     rules = {"buy_and_hold": buy_and_hold, "flag_trader": follow(shorts)}
     played = [replay(name, window, config, rule) for name, rule in rules.items()]
     tables = pl.concat([part.decisions for part in played]), pl.concat([part.equity for part in played])
-    draws = draw_windows(tables[1], 200, seed=3)
-    comparison = compare_to_benchmark(
-        *tables, {"A": "XNYS"}, draws, trials=TrialSharpes({}), shift_percentiles={}, long_short=True
-    )
+    replayed = ReplayedStrategies(*tables, {"A": "XNYS"}, long_short=True)
+    comparison = compare_to_benchmark(replayed, replayed.draw(200, 3), trials=TrialSharpes({}), shifts={})
     policy = comparison.symbols["A"]["flag_trader"]
     assert policy.verdict == "flag_trader lost everything: its account was ruined after 30 sessions."
     assert (policy.deflated_sharpe_ratio, policy.proven_ahead) == (None, False)

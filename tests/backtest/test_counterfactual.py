@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.backtest.counterfactual import (
+    Shifts,
     cumulative_log_returns,
-    pooled_shift_percentile,
     replay_targets,
-    shift_percentiles,
+    shift_in_time,
+    shift_together,
 )
+from flag_kedro.backtest.pooled import pool_log_returns
 from flag_kedro.backtest.replay import replay
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import Decisions, States
@@ -81,49 +83,60 @@ def test_best_timing_of_a_path_lies_at_the_top_of_its_shifts_and_the_worst_at_th
     window = cut_prices("next_close", A=(closes, closes))
     best, worst = np.zeros((1, 7), dtype=np.int64), np.zeros((1, 7), dtype=np.int64)
     best[0, 0], worst[0, 2] = 1, 1  # long over the rise, long over the fall
-    percentiles = shift_percentiles(window, _free(), {"best": best, "worst": worst})
-    assert percentiles == {"A": {"best": 1.0, "worst": 0.0}}
+    shifts = shift_in_time(window, _free(), {"best": best, "worst": worst})["A"]
+    assert {name: shift.percentile for name, shift in shifts.items()} == {"best": 1.0, "worst": 0.0}
+    assert {name: shift.p_value for name, shift in shifts.items()} == {"best": 1 / 6, "worst": 1.0}
 
 
 def test_shifts_that_earn_the_same_count_half(cut_prices: CutPrices) -> None:
     window = cut_prices("next_close", A=([10.0] * 5, [10.0] * 5))  # nothing moves, nothing costs
-    assert shift_percentiles(window, _free(), {"any": np.array([[1, 0, 0, 1, 0]])})["A"]["any"] == 0.5
+    shifts = shift_in_time(window, _free(), {"any": np.array([[1, 0, 0, 1, 0]])})["A"]["any"]
+    assert (shifts.percentile, shifts.p_value) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("held", [0, 1])
 def test_constant_path_has_no_percentile(held: int, cut_prices: CutPrices) -> None:
     window = cut_prices("next_close", A=([10.0] * 5, [10, 11, 12, 13, 14]))
-    assert shift_percentiles(window, _free(), {"constant": np.full((1, 5), held)})["A"]["constant"] is None
+    shifts = shift_in_time(window, _free(), {"constant": np.full((1, 5), held)})["A"]["constant"]
+    assert (shifts.percentile, shifts.p_value) == (None, None)
 
 
-def test_percentile_of_paths_without_skill_is_spread_evenly(cut_prices: CutPrices) -> None:
+@pytest.mark.parametrize("cost_bps", [0.0, 100.0])
+def test_whoever_times_at_random_is_among_the_best_shifts_as_often_as_the_level_says(
+    cost_bps: float, cut_prices: CutPrices
+) -> None:
+    """Also where trades cost: each shift makes the trades of the path itself, the seam charges none of them."""
     rng = np.random.default_rng(0)
-    closes = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(120)))
+    closes = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(81)))
     window = cut_prices("next_close", A=(closes.tolist(), closes.tolist()))
-    paths = {str(k): np.cumsum(rng.random((1, 120)) < 0.1, axis=1) % 2 for k in range(60)}
-    percentiles = [value for value in shift_percentiles(window, _free(), paths)["A"].values() if value is not None]
-    assert 0.35 < np.mean(percentiles) < 0.65
-    assert min(percentiles) < 0.15
-    assert max(percentiles) > 0.85
+    paths = {str(k): np.cumsum(rng.random((1, 81)) < 0.1, axis=1) % 2 for k in range(400)}
+    shifts = shift_in_time(window, _free(cost_bps=cost_bps), paths)["A"].values()
+    p_values = np.array([shift.p_value for shift in shifts if shift.p_value is not None])
+    assert len(p_values) == 400
+    for level in (0.05, 0.25, 0.5):
+        assert (p_values <= level).mean() == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / 400))
 
 
-def test_pooled_percentile_shifts_all_symbols_together(cut_prices: CutPrices) -> None:
+def test_all_symbols_are_shifted_together(cut_prices: CutPrices) -> None:
     closes = [10.0, 10.0, 20.0, 20.0, 10.0, 10.0, 10.0]
     falling = closes[::-1]
     window = cut_prices("next_close", A=(closes, closes), B=(falling, falling))
     paths = np.zeros((2, 7), dtype=np.int64)
     paths[0, 0] = paths[1, 1] = 1  # both bought before their doubling, a session apart
-    assert pooled_shift_percentile(window, _free(), paths) == 1.0
+    alone = shift_in_time(window, _free(), {"p": paths})
+    assert alone["A"]["p"].percentile == alone["B"]["p"].percentile == 1.0
     # shifts k of A earn ln 2, 0, -ln 2, 0, 0, 0 and of B ln 2, 0, -ln 2, 0, 0, 0 in turn: all worse together
-    alone = shift_percentiles(window, _free(), {"p": paths})
-    assert alone["A"]["p"] == alone["B"]["p"] == 1.0
-    paths[1] = np.roll(paths[1], 2)  # B now loses where A wins: the sum of both is 0
-    assert pooled_shift_percentile(window, _free(), paths) == pytest.approx(0.5)
+    both = shift_together([alone["A"]["p"], alone["B"]["p"]], pool_log_returns)
+    assert (both.percentile, both.p_value) == (1.0, 1 / 6)
+    assert np.exp(both.log_returns) == pytest.approx([2.0, 1.0, 0.5, 1.0, 1.0, 1.0])
+    paths[1] = np.roll(paths[1], 2)  # B now loses where A wins: the sum of both log returns is 0
+    apart = [rows["p"] for rows in shift_in_time(window, _free(), {"p": paths}).values()]
+    assert shift_together(apart, lambda rows: rows.sum(axis=0)).percentile == pytest.approx(0.5)
 
 
-def test_pooled_percentile_of_constant_paths_is_none_and_unequal_lengths_are_refused(cut_prices: CutPrices) -> None:
-    window = cut_prices("next_close", A=([10.0] * 5, [10.0] * 5), B=([10.0] * 5, [10.0] * 5))
-    assert pooled_shift_percentile(window, _free(), np.array([[1] * 5, [0] * 5])) is None
-    unequal = cut_prices("next_close", A=([10.0] * 5, [10.0] * 5), B=([10.0] * 4, [10.0] * 4))
-    with pytest.raises(ValueError, match="as many sessions"):
-        pooled_shift_percentile(unequal, _free(), np.ones((2, 5), dtype=np.int64))
+def test_symbols_of_fewer_sessions_go_around_once_too() -> None:
+    long, short = Shifts(np.arange(6.0), True), Shifts(np.array([10.0, 20.0, 30.0]), False)
+    both = shift_together([long, short], lambda rows: rows.sum(axis=0))
+    assert both.log_returns.tolist() == [10.0, 11.0, 22.0, 23.0, 34.0, 35.0]
+    assert both.changes
+    assert shift_together([short], lambda rows: rows[0]).p_value is None

@@ -28,6 +28,7 @@ from flag_kedro.backtest.sessions import (
     investorbench_metrics,
     investorbench_sessions,
 )
+from flag_kedro.backtest.sharpe_tests import measure_sharpe
 from flag_kedro.data.streams import derived_seed, stream
 from flag_kedro.errors import DataError
 
@@ -69,8 +70,16 @@ def test_block_length_is_the_longest_that_any_strategy_asks_for() -> None:
     independent = rng.normal(size=300)
     slow = np.convolve(rng.normal(size=330), np.ones(31) / 31, mode="valid")
     assert draw_sessions(independent[None], 40, 0)[1] < 5.0
-    longest = float(optimal_block_length(slow)["stationary"].iloc[0])
+    longest = float(optimal_block_length(measure_sharpe(slow).influence)["stationary"].iloc[0])
     assert draw_sessions(np.stack([independent, slow]), 40, 0)[1] == longest > 10.0
+
+
+def test_block_length_sees_the_memory_of_volatility_that_returns_do_not_show() -> None:
+    """The sign of each return is drawn anew, its size is that of its year: the squares have a memory."""
+    rng = stream(0, "clusters")
+    returns = 2.0 + rng.normal(size=600) * np.repeat([0.5, 3.0, 0.5, 3.0], 150)
+    of_returns = float(optimal_block_length(returns)["stationary"].iloc[0])
+    assert draw_sessions(returns[None], 40, 0)[1] > 2 * of_returns
 
 
 def test_block_length_is_between_one_and_a_third_of_the_window() -> None:
@@ -168,7 +177,7 @@ def test_interval_of_the_sharpe_ratio_does_not_depend_on_the_scale_of_returns(se
 
     def interval(values: np.ndarray) -> list[float] | None:
         nothing = np.zeros(40)
-        sessions = Sessions(values, values, np.ones(40, dtype=bool), nothing, nothing + 1.0, 1.0)
+        sessions = Sessions(values, values, np.ones(40, dtype=bool), nothing + 1.0, nothing, nothing + 1.0, 1.0)
         return score_intervals(sessions, indices, ACCOUNT)["sharpe_ratio_ci95"]
 
     assert interval(scale * returns) == pytest.approx(interval(returns), rel=1e-9, abs=1e-9)

@@ -18,6 +18,8 @@ from flag_kedro.errors import DataError
 
 SixSessions = tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
 VERDICT = "flag_trader's Sharpe ratio cannot be told from buy & hold's: 9,000 sessions would be needed."
+POOLED = "flag_trader is not proven ahead: level with cash."
+RIVALS = "flag_trader is not distinguishable from text_ridge (p = 0.4)."
 HOSTILE = "- <script>alert(1)</script> soars\n- </script><img src=x onerror=alert(2)>"
 SCORES = {
     "cumulative_return": 0.1234,
@@ -30,7 +32,9 @@ SCORES = {
 COMPARISON = {
     "sharpe_difference": {"value": 0.4, "ci95": [-1.0, 1.8], "p_value": 0.6},
     "win_rate_difference": {"value": None, "ci95": None, "p_value": None},
+    "cash_difference": {"value": 1.5, "ci95": [-0.5, 3.5], "p_value": 0.2},
     "shift_percentile": None,
+    "shift_p_value": None,
     "probabilistic_sharpe_ratio": 0.9,
     "deflated_sharpe_ratio": None,
     "num_trials": 3,
@@ -45,6 +49,7 @@ COMPARISON = {
         "collapsed_to": None,
     },
     "verdict": VERDICT,
+    "rivals": {"differences": {}, "verdict": RIVALS},
 }
 SPREAD = {"median": 0.11, "interquartile_mean": 0.12, "min": -0.2, "max": 0.4, "std": 0.13, "num": 5}
 
@@ -60,12 +65,18 @@ def ordinary(six_sessions: SixSessions, account_convention: dict[str, Any]) -> d
         "decisions": decisions,
         "equity": equity,
         "market_states": states,
-        "backtest_metrics": {"convention": account_convention, "results": results, "other_convention": other},
+        "backtest_metrics": {
+            "convention": account_convention,
+            "results": results,
+            "pooled": {"flag_trader": SCORES, "buy_and_hold": SCORES},
+            "other_convention": other,
+        },
         "inference": {
             "draws": 2000,
             "confidence": 0.95,
             "seed": 0,
             "block_length": dict.fromkeys(states, 2.5),
+            "pooled": {"flag_trader": COMPARISON | {"verdict": POOLED}},
             "symbols": {symbol: {"flag_trader": {**COMPARISON}} for symbol in states},
         },
         "sensitivity": {
@@ -160,11 +171,19 @@ def test_every_symbol_strategy_and_verdict_is_on_the_page(page: str) -> None:
 
 
 def test_summary_has_percent_with_intervals_and_a_dash_for_none(page: str) -> None:
-    of_a, _of_b, statistics, robustness, collapse = rows_of(page, "flag_trader")[:5]
-    assert of_a[1:5] == ["12.34 [-5.00, 30.00]", "-", "1.50 [-0.50, 3.50]", "-"]
-    assert statistics[1:] == ["0.40 [-1.00, 1.80] p 0.600", "-", "-", "0.900", "-", "3", "-"]
+    together, of_a, _of_b, tests, statistics, robustness, collapse = rows_of(page, "flag_trader")[:7]
+    assert together[1:5] == of_a[1:5] == ["12.34 [-5.00, 30.00]", "-", "1.50 [-0.50, 3.50]", "-"]
+    over_cash = "1.50 [-0.50, 3.50] p 0.200"
+    assert tests[1:] == statistics[1:]
+    assert statistics[1:] == ["0.40 [-1.00, 1.80] p 0.600", over_cash, "-", "-", "-", "0.900", "-", "3", "-"]
     assert robustness[1:] == ["12.34", "7.00", "1.50", "-", "5,000,000"]
     assert collapse[1:] == ["-", "20.00", "50.00", "30.00", "60.00", "10.00", "30.00", "1.030", "-"]
+
+
+def test_the_answer_is_that_of_all_symbols_and_comes_first(page: str) -> None:
+    words = " ".join("".join(Texts(page).words).split())
+    assert f"All symbols in one account: {POOLED} {RIVALS}" in words
+    assert words.index(POOLED) < words.index(VERDICT)
 
 
 def test_symbol_without_volume_has_no_capacity(inputs: dict[str, Any]) -> None:
@@ -220,6 +239,7 @@ def test_hostile_names_cannot_leave_the_data(inputs: dict[str, Any]) -> None:
     for symbol in ("A", "B"):
         for scored in (inputs["backtest_metrics"]["results"], inputs["sensitivity"]["symbols"]):
             scored[symbol][hostile] = scored[symbol].pop("buy_and_hold")
+    inputs["backtest_metrics"]["pooled"][hostile] = inputs["backtest_metrics"]["pooled"].pop("buy_and_hold")
     page = write_report(**inputs).replace(get_plotlyjs(), "")
     assert "<script>alert" not in page
     assert Texts(page).json["figures-0"]["equity"]["data"][1]["name"] == hostile
@@ -313,7 +333,7 @@ def test_both_conventions_are_printed_whole(inputs: dict[str, Any]) -> None:
 
 def test_plots_follow_the_account_when_scores_are_of_the_other_convention(inputs: dict[str, Any]) -> None:
     metrics = inputs["backtest_metrics"]
-    swapped = {**metrics["other_convention"], "other_convention": metrics}
+    swapped = {**metrics["other_convention"], "pooled": metrics["pooled"], "other_convention": metrics}
     swapped["convention"] = swapped["convention"] | {"fill": "same_close"}
     texts = Texts(write_report(**inputs | {"backtest_metrics": swapped}))
     assert texts.json["figures-0"]["trades"]["data"][1]["y"] == [9.0, 18.0]  # opens, not closes

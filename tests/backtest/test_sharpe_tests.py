@@ -12,14 +12,18 @@ from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.backtest.sharpe_tests import (
     deflated_sharpe_ratio,
+    effective_trials,
     expected_maximum_sharpe,
     hac_error,
     measure_sharpe,
+    min_track_record_length,
     probabilistic_sharpe_ratio,
     sessions_needed,
+    sharpe_above_zero,
     sharpe_difference,
     sharpe_probability,
 )
+from flag_kedro.data.streams import stream
 from flag_kedro.errors import DataError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -282,3 +286,50 @@ def test_one_score_and_one_attempt_spread_as_chance_would() -> None:
     expected = probabilistic_sharpe_ratio(returns, expected_maximum_sharpe(2, 1 / 120))
     assert deflated_sharpe_ratio(returns, [0.1], [0.7]) == pytest.approx(expected)
     assert deflated_sharpe_ratio(returns, [0.1]) == probabilistic_sharpe_ratio(returns)
+
+
+# Trials that are not independent
+
+
+def test_effective_trials_lie_between_one_and_all_of_them() -> None:
+    assert effective_trials(50) == 50.0
+    assert effective_trials(50, correlation=1.0) == 1.0
+    assert effective_trials(50, 3, correlation=0.9) == pytest.approx(0.9 + 5.0 + 3.0)
+
+
+def test_trials_of_equal_ratios_deflate_unless_they_are_one_and_the_same() -> None:
+    """Fifty that happen to be equal have no variance, but were tried all the same."""
+    returns = stream(0, "equal").normal(0.1, 1.0, 150)
+    probabilistic = probabilistic_sharpe_ratio(returns)
+    ratio = float(returns.mean() / returns.std(ddof=1))
+    independent = deflated_sharpe_ratio(returns, [ratio] * 50)
+    assert independent == pytest.approx(probabilistic_sharpe_ratio(returns, expected_maximum_sharpe(50, 1 / 150)))
+    assert independent < 0.5 * probabilistic
+    assert deflated_sharpe_ratio(returns, [ratio] * 50, correlation=1.0) == probabilistic
+    half = deflated_sharpe_ratio(returns, [ratio] * 50, correlation=0.5)
+    assert independent < half < probabilistic
+
+
+def test_track_record_of_the_least_length_has_a_probability_of_nineteen_in_twenty() -> None:
+    """The number of returns at which the probabilistic ratio of the same moments crosses 0.95."""
+    returns = stream(3, "record").normal(0.1, 1.0, 400)
+    needed = min_track_record_length(returns)
+    sharpe, skewness, kurtosis = (
+        float(returns.mean() / returns.std(ddof=1)), float(stats.skew(returns)), float(stats.kurtosis(returns) + 3.0)
+    )  # fmt: skip
+    at, before = (sharpe_probability(sharpe, 0.0, num, skewness, kurtosis) for num in (needed, needed - 1))
+    assert before < 0.95 <= at
+    assert min_track_record_length(-returns) is None
+    assert min_track_record_length(np.zeros(9)) is None
+
+
+def test_sharpe_ratio_against_cash_is_that_against_a_known_zero() -> None:
+    """The interval excludes 0 exactly when p <= 0.05, and p is near that of a t-test where returns are independent."""
+    for mean, seed in ((0.05, 1), (0.2, 2), (0.3, 3)):
+        returns = stream(seed, "cash").normal(mean, 1.0, 200)
+        indices, _ = draw_sessions(returns[None], 2_000, seed)
+        found = sharpe_above_zero(measure_sharpe(returns), measure_sharpe(returns[indices]), 252)
+        assert found.value == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252))
+        assert (found.p_value <= 0.05) is not (found.ci95[0] <= 0.0 <= found.ci95[1])
+        assert found.p_value == pytest.approx(stats.ttest_1samp(returns, 0.0).pvalue, abs=0.05)
+    assert sharpe_above_zero(measure_sharpe(np.zeros(5)), measure_sharpe(np.zeros((3, 5))), 252).value is None

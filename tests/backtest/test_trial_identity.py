@@ -1,13 +1,24 @@
 """What identifies a trial, and how the seeds of one configuration scatter."""
 
-from dataclasses import replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from flag_kedro.backtest.trials import ScoredTrial, score_trial, scored_sharpes, spread_over_seeds
+from flag_kedro.backtest.trials import (
+    ReturnPath,
+    ScoredTrial,
+    is_same_market,
+    mean_correlation,
+    score_trial,
+    scored_sharpes,
+    spread_over_seeds,
+)
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.window import TradingWindow
@@ -49,6 +60,14 @@ def test_trial_holds_the_sharpe_ratio_per_session_and_the_return(
     assert trial.scores["ALDR"]["session_sharpe"] == pytest.approx(returns.mean() / returns.std())
     assert trial.scores["ALDR"]["cumulative_return"] == pytest.approx(0.01 * len(returns) + 0.02 * (len(returns) // 2))
     assert trial.scores["BRIX"] == {"session_sharpe": 0.0, "cumulative_return": 0.0}
+    together = np.log((np.exp(returns.cum_sum().to_numpy()) + 1.0) / 2.0)
+    assert trial.scores["all"]["cumulative_return"] == pytest.approx(together[-1])
+    assert trial.paths["ALDR"].policy == pytest.approx(returns.to_list())
+    closes = evaluation.marks["ALDR"]
+    assert trial.paths["ALDR"].market == pytest.approx(np.diff(np.log(closes)))
+    assert trial.paths["ALDR"].sessions == [day.isoformat() for day in evaluation.window.sessions[0][1:]]
+    assert list(trial.paths) == ["ALDR", "BRIX", "all"]
+    assert ScoredTrial.from_json(json.loads(json.dumps(asdict(trial)))) == trial
 
 
 def test_seed_is_not_part_of_the_configuration_but_everything_else_is(
@@ -97,13 +116,33 @@ def test_symbol_that_an_earlier_trial_lacks_is_spread_over_the_others() -> None:
     assert scored_sharpes([own, fewer]) == {"ALDR": [0.1, 0.2], "BRIX": [0.1]}
 
 
-def test_trial_is_of_the_windows_prices_alone(
-    evaluation: EvaluationWindow, equity: pl.DataFrame, small_states: States
-) -> None:
-    first = _trial(evaluation, equity, small_states).price_hashes
-    assert set(first) == {"ALDR", "BRIX"}
-    moved = evaluation.window.mark_prices.copy()
-    moved[1, 3] *= 1.01
-    other = replace(evaluation, window=replace(evaluation.window, mark_prices=moved))
-    second = _trial(other, equity, small_states).price_hashes
-    assert (second["ALDR"] == first["ALDR"], second["BRIX"] == first["BRIX"]) == (True, False)
+def path(returns: Sequence[float], first: int = 0, policy: Sequence[float] | None = None) -> ReturnPath:
+    days = [(date(2024, 1, 1) + timedelta(days=first + t)).isoformat() for t in range(len(returns))]
+    return ReturnPath(days, list(returns), list(returns if policy is None else policy))
+
+
+NOISE = np.random.default_rng(1).normal(0, 0.01, 100)
+
+
+def test_market_is_known_by_its_returns_whatever_the_scale_and_the_window() -> None:
+    assert is_same_market(path(NOISE), path(NOISE[30:], first=30))
+    assert is_same_market(path(NOISE), path(NOISE + 5e-5))
+    assert is_same_market(path(NOISE), path(NOISE[90:], first=90))  # all of a short window
+    assert not is_same_market(path(NOISE), path(NOISE, first=90))  # other days, though the numbers are the same
+    assert not is_same_market(path(NOISE), path(NOISE, first=1))
+    assert not is_same_market(path(NOISE), path(np.roll(NOISE, 1)))
+    assert not is_same_market(path(NOISE), path(NOISE, first=200))
+    assert not is_same_market(path([]), path(NOISE))
+
+
+def test_correlation_of_trials_is_that_of_their_returns_on_common_sessions() -> None:
+    one, other = path(NOISE, policy=NOISE), path(NOISE[50:], first=50, policy=-NOISE[50:])
+    flat = path(NOISE, policy=np.zeros(100))
+    assert mean_correlation([one]) == 0.0
+    assert mean_correlation([one, one, one]) == 1.0
+    assert mean_correlation([one, other]) == 0.0  # -1 is no fewer trials than independent ones
+    assert mean_correlation([flat, flat]) == 1.0
+    assert mean_correlation([flat, one]) == 0.0
+    third = path(NOISE, policy=NOISE + np.random.default_rng(2).normal(0, 0.01, 100))
+    pair = np.corrcoef(NOISE, third.policy)[0, 1]
+    assert mean_correlation([one, third, flat]) == pytest.approx(pair / 3)

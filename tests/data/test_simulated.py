@@ -171,6 +171,20 @@ def test_headline_moves_exactly_the_horizon_sessions_after_the_first_that_may_us
         np.testing.assert_allclose(truth, reconstruct_effect(market, symbol, 0.01, horizon), atol=1e-12)
 
 
+def test_truth_counts_headlines_at_the_first_decision_that_can_know_them(full):
+    for symbol in ("ALDR", "CORV"):
+        closes = full.prices.filter(pl.col("symbol") == symbol)["available_at"].to_list()
+        usable, before_close = [0] * len(closes), [False] * len(closes)
+        for time, headline in full.news.filter(pl.col("symbol") == symbol).select("available_at", "headline").rows():
+            if (sign := DIRECTION[kind_of(headline)]) and time <= closes[-1]:
+                day = next(day for day, close in enumerate(closes) if close >= time)
+                usable[day] += sign
+                before_close[day] |= time.date() == closes[day].date()
+        truth = full.truth.filter(pl.col("symbol") == symbol)
+        assert truth["usable"].to_list() == usable
+        assert truth["before_close"].to_list() == before_close
+
+
 def test_twin_without_signal_differs_by_exactly_the_planted_effect(market):
     twin = simulate(signal=0.0)
     np.testing.assert_allclose(open_to_close(market) - open_to_close(twin), market.truth["effect"], atol=1e-12)

@@ -114,10 +114,11 @@ def _play(
     steps: list[Step] = []
     cost = (config.cost_bps + config.slippage_bps) / 10_000
     session, cash, shares, position, entry, marks_held = 0, config.initial_cash, 0.0, 0, 0.0, 0
+    asked, working = 0, False
     equities = [config.initial_cash]
     for draw in draws:
         lowest = -1 if config.positions == "long_short" else 0
-        mask = [position != lowest, True, position != 1]
+        mask = [asked != lowest, True, asked != 1]
         legal = [action for action in (SELL, HOLD, BUY) if mask[action]]
         action = legal[int(draw * len(legal))]
         years = nights[session] / 365
@@ -135,19 +136,31 @@ def _play(
 
         traded = 0.0
         if action != HOLD:
-            closing = cash + shares * price - cost * abs(shares) * price
-            if closing <= 1e-12 * abs(shares) * price:  # nothing but rounding is left
-                closing = min(closing, 0.0)
-            side = 1 if action == BUY else lowest
-            wished = side * max(closing, 0.0) / (price * (1 + cost))
+            asked, working = (1 if action == BUY else lowest), True
+        if working:
+            working = False
+            if asked == 1 and shares > 0:  # the rest of a purchase takes the rest of the cash
+                wished = shares + cash / (price * (1 + cost))
+            elif asked == -1 and shares < 0:  # more is sold until what is owed is all there is
+                value = cash + shares * price
+                wished = -(value + cost * -shares * price) / (price * (1 + cost))
+                if value <= 1e-12 * abs(shares) * price:
+                    wished, asked = 0.0, 0
+                elif wished > shares:
+                    wished = shares
+            else:
+                closing = cash + shares * price - cost * abs(shares) * price
+                if closing <= 1e-12 * abs(shares) * price:  # nothing but rounding is left
+                    closing, asked = min(closing, 0.0), 0
+                wished = asked * max(closing, 0.0) / (price * (1 + cost))
             change = wished - shares
             if config.max_participation is not None and volume is not None:
                 most = config.max_participation * volume
                 if change > most:
-                    change = most
+                    change, working = most, True
                     wished = shares + most
                 elif change < -most:
-                    change = -most
+                    change, working = -most, True
                     wished = shares - most
             traded = abs(change) * price
             cash = cash - change * price - cost * traded
@@ -170,6 +183,7 @@ def _play(
         terminated = config.positions == "long_short" and equity <= 1e-12 * config.initial_cash
         if terminated:
             cash, shares, position, marks_held = equities[-1] / 10_000, 0.0, 0, 0
+            asked, working = 0, False
             equity = cash
         equities.append(equity)
         reward, scale = _reward(equities, config)
@@ -198,6 +212,7 @@ def _play(
         if terminated or truncated:
             session = 0 if last else session
             cash, shares, position, entry, marks_held = config.initial_cash, 0.0, 0, 0.0, 0
+            asked, working = 0, False
             equities = [config.initial_cash]
     return steps
 

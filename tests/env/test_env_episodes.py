@@ -185,7 +185,7 @@ def test_final_obs_holds_what_each_ended_account_reached_and_none_for_the_others
 def test_nothing_final_is_reported_while_nothing_ends(make_window: MakeWindow, make_config: MakeConfig) -> None:
     env = TradingVectorEnv(make_window("next_close", A=MARKS), make_config())
     *_, info = env.step(np.array([BUY]))
-    assert sorted(info) == ["equity", "position", "traded_value"]
+    assert sorted(info) == ["equity", "exposure", "position", "traded_value"]
 
 
 def test_sharpe_of_an_episode_does_not_see_the_one_before(make_window: MakeWindow, make_config: MakeConfig) -> None:
@@ -215,4 +215,4 @@ def test_single_environment_ends_in_the_state_it_reached(make_window: MakeWindow
         "Market: market 2\nNews: \n- news 2\nAccount: long 2 sessions, gain over 5%\nDecision:"
     )
     assert observation["action_mask"].tolist() == [1, 1, 0]
-    assert info == {"traded_value": 0.0, "equity": 900.0, "position": 1.0}
+    assert info == {"traded_value": 0.0, "equity": 900.0, "position": 1.0, "exposure": 1.0}

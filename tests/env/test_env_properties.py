@@ -229,7 +229,7 @@ def test_masked_action_is_refused_and_leaves_everything_as_it_was(
 ) -> None:
     env, untouched = make_env(seed, fields), make_env(seed, fields)
     assert _played(env, num_steps, seed) == _played(untouched, num_steps, seed)
-    position, lowest = env.accounts.position[which], -1 if env.config.positions == "long_short" else 0
+    position, lowest = env.accounts.asked[which], -1 if env.config.positions == "long_short" else 0
     masked = [-1, 3, *([SELL] if position == lowest else []), *([BUY] if position == 1 else [])]
     for action in masked:
         actions = np.full(env.num_envs, HOLD)

@@ -191,6 +191,7 @@ def _play(env: TradingVectorEnv, actions: list[int]) -> list[dict[str, Any]]:
                 "equity": float(info["equity"][0]),
                 "held": int(info["position"][0]),
                 "traded": float(info["traded_value"][0]),
+                "exposure": float(info["exposure"][0]),
                 "cash": float(env.accounts.cash[0]),
                 "shares": float(env.accounts.shares[0]),
                 "position": int(observed["position"][0]),
@@ -276,45 +277,81 @@ def test_long_position_pays_no_fee_and_earns_no_interest(make_window: MakeWindow
 #    open close volume  filled                                  traded  cash  shares  equity  held
 #      8   10    160    buy: 100 wanted, 80 allowed               640    200    80     1000     1   1000 - 800
 #     12   11    100    sell: 80 wanted, 50 allowed               600    650    30      980     1   200 + 450
-#     10   10      -    sell the rest, no volume is no limit      300    875     0      875     1   650 + 225
+#     10   10      -    hold: sell the rest, no volume no limit   300    875     0      875     1   650 + 225
 #      8   10      0    buy: nothing can be had                     0    875     0      875     0
-#     10   12    200    buy: 70 wanted, 100 allowed               700      0    70      840     1
+#     10   12    200    hold: buy 70 after all, 100 allowed       700      0    70      840     1
 
 
-def test_cap_leaves_a_part_unfilled_and_the_part_can_be_sold_on(
+def test_what_a_cap_leaves_of_an_order_is_tried_again_until_the_opposite_is_asked_for(
     make_window: MakeWindow, make_config: MakeConfig
 ) -> None:
     opens, closes, volumes = [7, 8, 12, 10, 8, 10], [10, 10, 11, 10, 10, 12], [1, 160, 100, None, 0, 200]
     env = TradingVectorEnv(make_window("next_open", A=(opens, closes, volumes)), make_config(max_participation=0.5))
-    steps = _play(env, [BUY, SELL, SELL, BUY, BUY])
+    steps = _play(env, [BUY, SELL, HOLD, BUY, HOLD])
     assert _column(steps, "traded") == [640, 600, 300, 0, 700]
     assert _column(steps, "equity") == [1000, 980, 875, 875, 840]
     assert _column(steps, "cash")[:-1] == [200, 650, 875, 875]
     assert _column(steps, "shares")[:-1] == [80, 30, 0, 0]
     assert _column(steps, "held") == [1, 1, 1, 0, 1]
-    assert _column(steps, "mask") == [[1, 1, 0], [1, 1, 0], [0, 1, 1], [0, 1, 1], [0, 1, 1]]
+    assert _column(steps, "mask") == [[1, 1, 0], [0, 1, 1], [0, 1, 1], [1, 1, 0], [0, 1, 1]]
+
+
+#    open close volume  filled                                  traded  cash  shares  equity  exposure
+#      8   10    160    buy: 100 wanted, 80 allowed               640    200    80     1000     0.8
+#     10   10     16    hold: 200 / 12.5 = 16 wanted, 8 allowed    80    100    88      980     880 / 980
+#     20   10    100    hold: 100 / 25 = 4 wanted                  80      0    92      920     1
+#     10   10    100    hold: the order is done                     0      0    92      920     1
+
+
+def test_purchase_goes_on_with_the_rest_of_the_cash_and_exposure_is_the_share_of_equity(
+    make_window: MakeWindow, make_config: MakeConfig
+) -> None:
+    opens, closes, volumes = [7, 8, 10, 20, 10, 10], [10, 10, 10, 10, 10, 10], [1, 160, 16, 100, 100, 100]
+    env = TradingVectorEnv(make_window("next_open", A=(opens, closes, volumes)), make_config(max_participation=0.5))
+    steps = _play(env, [BUY, HOLD, HOLD, HOLD])
+    assert _column(steps, "traded") == [640, 80, 80, 0]
+    assert _column(steps, "cash") == [200, 100, 0, 0]
+    assert _column(steps, "shares") == [80, 88, 92, 92]
+    assert _column(steps, "equity") == [1000, 980, 920, 920]
+    assert _column(steps, "exposure") == [0.8, 880 / 980, 1, 1]
+
+
+#    long_short, sold in parts: what is owed grows until it is all the equity, 25 % cost of what is added
+#     open close volume  filled                                              traded  cash  shares  equity
+#       10   10     20    sell: 1000 / 12.5 = 80 wanted, 10 allowed            100   1075   -10      975
+#       10    8    400    hold: (975 + 0.25 x 100) / 12.5 = 80 in all          700   1600   -80      960
+
+
+def test_short_sale_goes_on_until_it_is_worth_the_equity(make_window: MakeWindow, make_config: MakeConfig) -> None:
+    window = make_window("next_open", positions="long_short", A=([7, 10, 10, 8], [10, 10, 8, 8], [1, 20, 400, 9]))
+    env = TradingVectorEnv(window, make_config(positions="long_short", max_participation=0.5, borrow_bps_year=0.0))
+    steps = _play(env, [SELL, HOLD])
+    assert _column(steps, "traded") == [100, 700]
+    assert _column(steps, "cash") == [1075, 1600]
+    assert _column(steps, "shares") == [-10, -80]
+    assert _column(steps, "equity") == [975, 960]
 
 
 #    long_short
 #      8   10      -    buy: 100                                  800      0   100     1000     1
 #     10   10    120    sell: 60 of 160                           600    450    40      850     1   600 - 150
-#     10   10    120    sell: 60 of 40 + 750 / 12.5 = 100         600    900   -20      700    -1
+#     10   10    120    hold: 60 of 40 + 750 / 12.5 = 100         600    900   -20      700    -1
 #      8    5      0    buy: nothing                                0    900   -20      800    -1
-#      8   10     80    buy: 40 of 20 + 700 / 10 = 90             320    500    20      700     1   900 - 320 - 80
+#      8   10     80    hold: 40 of 20 + 700 / 10 = 90            320    500    20      700     1   900 - 320 - 80
 
 
 def test_cap_makes_a_reversal_take_several_sessions(make_window: MakeWindow, make_config: MakeConfig) -> None:
     opens, closes, volumes = [7, 8, 10, 10, 8, 8], [10, 10, 10, 10, 5, 10], [1, None, 120, 120, 0, 80]
     window = make_window("next_open", positions="long_short", A=(opens, closes, volumes))
     env = TradingVectorEnv(window, make_config(positions="long_short", max_participation=0.5, borrow_bps_year=0.0))
-    steps = _play(env, [BUY, SELL, SELL, BUY, BUY])
+    steps = _play(env, [BUY, SELL, HOLD, BUY, HOLD])
     assert _column(steps, "traded") == [800, 600, 600, 0, 320]
     assert _column(steps, "equity") == [1000, 850, 700, 800, 700]
     assert _column(steps, "cash")[:-1] == [0, 450, 900, 900]
     assert _column(steps, "shares")[:-1] == [100, 40, -20, -20]
     assert _column(steps, "held") == [1, 1, -1, -1, 1]
     assert _column(steps, "position")[:-1] == [1, 1, -1, -1]
-    assert _column(steps, "mask")[:-1] == [[1, 1, 0], [1, 1, 0], [0, 1, 1], [0, 1, 1]]
+    assert _column(steps, "mask")[:-1] == [[1, 1, 0], [0, 1, 1], [0, 1, 1], [1, 1, 0]]
 
 
 def test_cap_under_same_close_is_of_the_session_of_the_close(make_window: MakeWindow, make_config: MakeConfig) -> None:

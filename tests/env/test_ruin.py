@@ -124,7 +124,7 @@ def test_single_environment_terminates_on_ruin(make_window: MakeWindow, free_sho
     observation, reward, terminated, truncated, info = env.step(SELL)
     assert (terminated, truncated) == (True, False)
     assert reward == pytest.approx(math.log(1e-4))
-    assert info == {"traded_value": 1_000.0, "equity": 0.1, "position": -1.0}
+    assert info == {"traded_value": 1_000.0, "equity": 0.1, "position": -1.0, "exposure": 1.0}
     assert observation["prompt"].endswith("market 1\nNews: none\nAccount: flat\nDecision:")
     with pytest.raises(ValueError, match="the episode has ended"):
         env.step(HOLD)

@@ -54,7 +54,7 @@ SETTINGS = CertificateSettings(
 
 def test_an_effect_below_the_cost_says_nothing():
     tiny = replace(SETTINGS, simulated=SimulatedConfig(signal=0.0001))
-    assessment = assess_market(draw_market(tiny, 1, planted=True), tiny.env)
+    assessment = assess_market(draw_market(tiny, 1, planted=True), tiny)
     assert (assessment.informative, assessment.oracle_log_return) == (False, 0.0)
 
 

@@ -7,7 +7,12 @@ import pytest
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.experiments import certificate_run
-from flag_kedro.experiments.certificate_run import CertificateSettings, draw_market, run_certificate_market
+from flag_kedro.experiments.certificate_run import (
+    CertificateSettings,
+    draw_market,
+    is_informative,
+    run_certificate_market,
+)
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -34,6 +39,14 @@ def test_a_market_that_says_nothing_is_not_trained_on(planted: bool, monkeypatch
     assert not run.informative
     assert run.oracle_t < 5
     assert (run.share, run.curve) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("oracle_t", "share", "expected"),
+    [(6.0, 0.1, True), (6.0, -0.1, True), (6.0, 0.3, False), (6.0, -0.3, False), (4.0, 0.0, False)],
+)
+def test_rising_and_falling_markets_say_nothing_alike(oracle_t: float, share: float, expected: bool):
+    assert is_informative(oracle_t, share) is expected
 
 
 def test_a_run_says_what_the_policy_took_of_the_oracle():

@@ -75,9 +75,11 @@ def test_a_run_without_the_test_window_learns_the_same(
     earned = sum(scores["flag_trader"]["cumulative_return"] for scores in own.values())
     assert earned == pytest.approx(found.validation_log_return)  # of the weights that were kept
     sharpe = {symbol: scores["flag_trader"]["sharpe_ratio"] for symbol, scores in own.items()}
+    together = found.validation_sharpes.pop("all")
     assert {s: value * 252**0.5 for s, value in found.validation_sharpes.items()} == pytest.approx(
         {s: value or 0.0 for s, value in sharpe.items()}
     )
+    assert min(0.0, *found.validation_sharpes.values()) <= together <= 2 * max(0.0, *found.validation_sharpes.values())
 
 
 def test_row_is_plain_json_and_scores_are_those_of_its_returns(

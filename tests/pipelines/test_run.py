@@ -53,7 +53,7 @@ def test_tables_have_the_promised_columns(finished_run: Path):
         "07_model_output/decisions.parquet": (
             "strategy symbol session action prob_sell prob_hold prob_buy value position"
         ),
-        "07_model_output/equity.parquet": "strategy symbol session equity position log_return traded_value",
+        "07_model_output/equity.parquet": ("strategy symbol session equity position log_return traded_value exposure"),
     }
     for name, columns in expected.items():
         assert pl.read_parquet(finished_run / name).columns == columns.split(), name

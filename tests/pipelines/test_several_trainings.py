@@ -217,7 +217,7 @@ def test_first_seed_is_only_scored_and_all_are_trials_of_one_configuration(
     monkeypatch.setattr(training, "start_training", lambda *args: (started.append(args[0].seed), start(*args))[1])
     with mlflow.start_run() as parent:
         result = seeds_of(trained, small_states, data, tmp_path, "4 5")
-        first, second = (ScoredTrial(**row["trial"]) for row in result["rows"])
+        first, second = (ScoredTrial.from_json(row["trial"]) for row in result["rows"])
         trials = known_trials(first, " ".join(result["rows"][0]["windows"]["test"]))
     assert started == [5]
     assert own(result["rows"][0]) == trained[1]
@@ -281,14 +281,16 @@ def test_sweep_does_without_the_test_window_and_is_counted_for_it(
     assert result["best"] == best["params"] in ("ppo.learning_rate=0.0005", "ppo.learning_rate=0.005")
     test = tuple(result["windows"]["test"])
     with mlflow.start_run():
-        scored = ScoredTrial(**seeds_of(trained, small_states, data, tmp_path, "4")["rows"][0]["trial"])
+        scored = ScoredTrial.from_json(seeds_of(trained, small_states, data, tmp_path, "4")["rows"][0]["trial"])
         found = count_validated(small_states, test, [scored])
         everything = count_validated(small_states, test, [replace(scored, attempt="")])
     assert len(everything) == 4
     assert len(found) == 3  # the one that was scored since is counted as a scored trial
-    shifted = {symbol: table.with_columns(pl.col("mark_price") * 2) for symbol, table in small_states.items()}
+    rescaled = {symbol: table.with_columns(pl.col("mark_price") * 2) for symbol, table in small_states.items()}
+    inverted = {symbol: table.with_columns(mark_price=1 / pl.col("mark_price")) for symbol, table in small_states.items()}
     with mlflow.start_run():
-        assert count_validated(shifted, test, [scored]) == []
+        assert len(count_validated(rescaled, test, [scored])) == 3  # another scale is the same market
+        assert count_validated(inverted, test, [scored]) == []
 
 
 def test_sweep_needs_a_grid_and_a_validation_window(

@@ -1,52 +1,45 @@
-"""Every strategy compared with buy and hold, and intervals of all scores, from shared draws.
-
-Shape legend: n = returns of a symbol's window, B = bootstrap draws.
-"""
+"""Every strategy compared with buy and hold, cash and luck: all symbols in one account first, then each symbol."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.collapse import Collapse, Evidence, detect_collapse, is_proven_ahead, verdict
-from flag_kedro.backtest.config import Convention
-from flag_kedro.backtest.inference import draw_sessions, score_intervals, win_rate_difference
+from flag_kedro.backtest.collapse import Collapse, detect_collapse
+from flag_kedro.backtest.counterfactual import Shifts, shift_together
+from flag_kedro.backtest.draws import Draws, sessions_by_path
+from flag_kedro.backtest.inference import win_rate_difference
 from flag_kedro.backtest.intervals import CONFIDENCE, Difference
-from flag_kedro.backtest.scores import Scores, days_per_year, path_sessions, strategy_sessions
+from flag_kedro.backtest.pooled import ReplayedStrategies, pool_log_returns
+from flag_kedro.backtest.scores import days_per_year
 from flag_kedro.backtest.sessions import Sessions
 from flag_kedro.backtest.sharpe_tests import (
     SharpeRatio,
     compare_sharpe,
     deflated_sharpe_ratio,
+    effective_trials,
     measure_sharpe,
+    min_track_record_length,
     probabilistic_sharpe_ratio,
     sessions_to_tell_apart,
+    sharpe_above_zero,
 )
-from flag_kedro.data.streams import derived_seed
+from flag_kedro.backtest.verdict import (
+    Correction,
+    Evidence,
+    Rivals,
+    compare_to_rivals,
+    correct_p_values,
+    is_ahead,
+    verdict,
+)
 from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
 from flag_kedro.env.evaluation import target_positions
 from flag_kedro.errors import DataError
-from flag_kedro.names import BENCHMARK, POLICY
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY, RIVALS
 
 UNDEFINED = Difference(None, None, None)
-
-IntervalScores = dict[str, float | int | list[float] | None]
-"""Scores by metric, and the interval `[low, high]` of each as `METRIC_ci95`."""
-Cash = Mapping[str, Floats]
-Paths = dict[str, dict[str, Sessions]]
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Bootstrap draws of every symbol's sessions, shared by all strategies."""
-
-    num_draws: int
-    seed: int
-    indices: Mapping[str, Ints]
-    """Sessions of each draw, [B, n] a symbol."""
-    block_length: Mapping[str, float]
-    """Mean sessions in a block."""
 
 
 @dataclass(frozen=True)
@@ -58,152 +51,151 @@ class TrialSharpes:
     validated: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """On validation, of what was tried there and chosen from, but never scored on the window; see
     `deflated_sharpe_ratio`."""
+    correlations: Mapping[str, float] = field(default_factory=dict)
+    """Mean correlation of the returns of what was scored; 0 where it is not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StrategyComparison:
-    """Tests and verdict on one strategy; None is undefined, as everything is of a ruined account."""
+class StrategyComparison(Evidence):
+    """Evidence and verdict on one strategy; None is undefined, as everything is of a ruined account."""
 
-    sharpe_difference: Difference
-    """Annualised Sharpe ratio less that of buy and hold."""
     win_rate_difference: Difference
     """Share of sessions won less that of buy and hold."""
     shift_percentile: float | None
-    """Of `counterfactual.shift_percentiles`."""
+    """Share of the circular shifts of its own positions that earned less."""
     probabilistic_sharpe_ratio: float | None
-    deflated_sharpe_ratio: float | None
-    """Over `num_trials`."""
-    num_trials: int | None
-    """Configurations and seeds tried for the window; None where nobody knows."""
-    sessions_needed: int | None
-    """Length of a window in which the difference would be told from 0."""
+    effective_trials: float | None
+    """Independent ones that `num_trials` are worth."""
+    min_track_record: int | None
+    """Sessions from which on the probabilistic Sharpe ratio would reach 0.95; None where it never would."""
+    correction: Correction | None
+    """The p-value of no lead, corrected for the number of symbols; None where undefined."""
     proven_ahead: bool
     collapse: Collapse
     verdict: str
+    rivals: Rivals
+    """The policy against the strategies that read the same words without a language model; empty for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkComparison:
-    """Every strategy but buy and hold compared with it."""
+    """Every strategy but buy and hold compared."""
 
     draws: int
     confidence: float
     seed: int
     block_length: dict[str, float]
-    """Mean sessions in a block of the bootstrap, by symbol."""
+    """Mean sessions in a block of the bootstrap, by symbol; `all` is the account of all symbols."""
+    pooled: dict[str, StrategyComparison]
+    """On the account of all symbols, by strategy: the one test that needs no correction."""
     symbols: dict[str, dict[str, StrategyComparison]]
     """By symbol and strategy."""
 
 
-def draw_windows(equity: pl.DataFrame, num_draws: int, seed: int, cash_returns: Cash | None = None) -> Draws:
-    """Draw the sessions of every symbol anew, each symbol from a stream of its own.
-
-    Args:
-        equity: columns of `replay.EQUITY`, with `buy_and_hold` among the strategies.
-        num_draws: B.
-        seed: of the run.
-        cash_returns: log return of cash, [n] a symbol: what earns interest alone has no say in the block length.
-
-    Raises:
-        DataError: as `inference.draw_sessions`, or where a path misses sessions.
-    """
-    drawn = {}
-    for symbol, paths in _paths(equity, cash_returns).items():
-        whole = np.stack([path.excess for path in paths.values() if not path.ruined])
-        drawn[symbol] = draw_sessions(whole, num_draws, derived_seed(seed, "bootstrap", symbol))
-    indices = {symbol: drawn_indices for symbol, (drawn_indices, _) in drawn.items()}
-    return Draws(num_draws, seed, indices, {symbol: length for symbol, (_, length) in drawn.items()})
-
-
-def add_intervals(
-    results: Mapping[str, Mapping[str, Scores]],
-    decisions: pl.DataFrame,
-    equity: pl.DataFrame,
-    marks: Mapping[str, Floats],
-    calendars: Mapping[str, str],
-    convention: Convention,
-    draws: Draws,
-    cash_returns: Cash | None = None,
-    *,
-    long_short: bool = False,
-) -> dict[str, dict[str, IntervalScores]]:
-    """Return `results` of `score_strategies` with `METRIC_ci95` beside each metric; other arguments as there."""
-    complete: dict[str, dict[str, IntervalScores]] = {symbol: {} for symbol in results}
-    for symbol, strategy, sessions, measure in strategy_sessions(
-        decisions, equity, marks, calendars, convention, cash_returns, long_short=long_short
-    ):
-        intervals = score_intervals(sessions, draws.indices[symbol], measure)
-        complete[symbol][strategy] = {**results[symbol][strategy], **intervals}
-    return complete
-
-
 def compare_to_benchmark(
-    decisions: pl.DataFrame,
-    equity: pl.DataFrame,
-    calendars: Mapping[str, str],
+    replayed: ReplayedStrategies,
     draws: Draws,
     *,
     trials: TrialSharpes | None,
-    shift_percentiles: Mapping[str, Mapping[str, float | None]],
-    cash_returns: Cash | None = None,
-    long_short: bool = False,
+    shifts: Mapping[str, Mapping[str, Shifts]],
 ) -> BenchmarkComparison:
-    """Compare every strategy with buy and hold on its equity path after costs.
+    """Compare every strategy with buy and hold, cash and its own time shifts, on its equity path after costs.
 
     Args:
-        decisions: columns of `replay.DECISIONS`.
-        equity: columns of `replay.EQUITY`, with `buy_and_hold` among the strategies.
-        calendars: exchange calendar of each symbol.
-        draws: of `draw_windows`.
+        replayed: by symbol.
+        draws: of `draw_windows`, those of the symbol `all` included.
         trials: of the policy, other strategies count as one trial; None where nobody knows them.
-        shift_percentiles: per symbol and strategy, handed on; None where not named.
-        cash_returns: log return of cash over each return of the window, [n] a symbol; None is a rate of 0.
-        long_short: whether `sell` asks for a short position.
+        shifts: by symbol and strategy; what is not named has none.
 
     Raises:
         DataError: where buy and hold or decisions are missing, or a path cannot be compared.
     """
-    decisions_of = decisions.partition_by("symbol", "strategy", as_dict=True)
-    symbols: dict[str, dict[str, StrategyComparison]] = {}
-    for symbol, paths in _paths(equity, cash_returns).items():
-        benchmark = _Benchmark.of(paths[BENCHMARK], draws.indices[symbol], days_per_year(calendars[symbol]))
-        symbols[symbol] = {}
-        for strategy, path in paths.items():
-            if strategy == BENCHMARK:
-                continue
-            if (symbol, strategy) not in decisions_of:
-                raise DataError(f"{strategy} has an equity path on {symbol} but no decisions; pass all it decided")
-            symbols[symbol][strategy] = _compare(
-                strategy,
-                path,
-                benchmark,
-                collapse=_collapse(decisions_of[symbol, strategy], long_short=long_short),
-                trials=_Trials.of(trials, symbol) if strategy == POLICY else _Trials(),
-                shift_percentile=shift_percentiles.get(symbol, {}).get(strategy),
-            )
+    symbols = _compare_symbols(replayed, draws, trials, shifts)
+    together = {name: shift_together(rows, pool_log_returns) for name, rows in _by_strategy(shifts).items()}
+    pooled = _compare_symbols(replayed.pooled(), draws, trials, {ALL_SYMBOLS: together})
     return BenchmarkComparison(
         draws=draws.num_draws,
         confidence=CONFIDENCE,
         seed=draws.seed,
         block_length=dict(draws.block_length),
+        pooled=pooled[ALL_SYMBOLS],
         symbols=symbols,
     )
 
 
-@dataclass(frozen=True)
-class _Benchmark:
-    """What every strategy of a symbol is compared with, measured once."""
+def _by_strategy(shifts: Mapping[str, Mapping[str, Shifts]]) -> dict[str, list[Shifts]]:
+    """Shifts by strategy, a symbol each."""
+    by_strategy: dict[str, list[Shifts]] = {}
+    for rows in shifts.values():
+        for name, shift in rows.items():
+            by_strategy.setdefault(name, []).append(shift)
+    return by_strategy
 
-    won: Floats
-    sharpe: SharpeRatio
-    drawn_sharpe: SharpeRatio
+
+def _compare_symbols(
+    replayed: ReplayedStrategies,
+    draws: Draws,
+    trials: TrialSharpes | None,
+    shifts: Mapping[str, Mapping[str, Shifts]],
+) -> dict[str, dict[str, StrategyComparison]]:
+    decisions_of = replayed.decisions.partition_by("symbol", "strategy", as_dict=True)
+    symbols: dict[str, dict[str, StrategyComparison]] = {}
+    for symbol, paths in sessions_by_path(replayed.equity, replayed.cash_returns).items():
+        days = days_per_year(replayed.calendars[symbol])
+        measured = {name: _Measured.of(path, draws.indices[symbol], days) for name, path in paths.items()}
+        symbols[symbol] = {}
+        for strategy, path in measured.items():
+            if strategy == BENCHMARK:
+                continue
+            if (symbol, strategy) not in decisions_of:
+                raise DataError(f"{strategy} has an equity path on {symbol} but no decisions; pass all it decided")
+            comparison = _compare(
+                path,
+                measured[BENCHMARK],
+                _collapse(decisions_of[symbol, strategy], long_short=replayed.long_short),
+                _Trials.of(trials, symbol) if strategy == POLICY else _Trials(),
+                shifts.get(symbol, {}).get(strategy),
+            )
+            if path.path.ruined:
+                num = len(path.path.returns)
+                ruined = f"{strategy} lost everything: its account was ruined after {num} sessions."
+                comparison = replace(comparison, verdict=ruined)
+            if strategy == POLICY:
+                comparison = replace(comparison, rivals=_rivals(path, measured))
+            symbols[symbol][strategy] = comparison
+    return _judge(symbols)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a path is compared by, measured once; the log return of a ruined account has no mean to measure."""
+
+    path: Sessions
     indices: Ints
     days: int
+    sharpe: SharpeRatio | None
+    drawn: SharpeRatio | None
 
     @classmethod
-    def of(cls, path: Sessions, indices: Ints, days: int) -> "_Benchmark":
-        won = _returns_in_position(path)
-        return cls(won, measure_sharpe(path.excess), measure_sharpe(path.excess[indices]), indices, days)
+    def of(cls, path: Sessions, indices: Ints, days: int) -> "_Measured":
+        if path.ruined:
+            return cls(path, indices, days, None, None)
+        return cls(path, indices, days, measure_sharpe(path.excess), measure_sharpe(path.excess[indices]))
+
+    def less(self, other: "_Measured") -> Difference:
+        """The annualised Sharpe ratio less that of another path; undefined where one of them is ruined."""
+        if self.sharpe is None or self.drawn is None or other.sharpe is None or other.drawn is None:
+            return UNDEFINED
+        return compare_sharpe(self.sharpe, other.sharpe, self.drawn, other.drawn, self.days)
+
+    def less_cash(self) -> Difference:
+        if self.sharpe is None or self.drawn is None:
+            return UNDEFINED
+        return sharpe_above_zero(self.sharpe, self.drawn, self.days)
+
+    def won(self) -> Floats:
+        """Returns with a position; what cash earns without one is no win."""
+        return np.where(self.path.held, self.path.returns, 0.0)
 
 
 @dataclass(frozen=True)
@@ -213,99 +205,93 @@ class _Trials:
     scored: Sequence[float] | None = ()
     """None where nobody knows them."""
     validated: Sequence[float] = ()
+    correlation: float = 0.0
 
     @classmethod
     def of(cls, trials: TrialSharpes | None, symbol: str) -> "_Trials":
-        return cls(None) if trials is None else cls(trials.scored.get(symbol, ()), trials.validated.get(symbol, ()))
+        if trials is None:
+            return cls(None)
+        validated, correlation = trials.validated.get(symbol, ()), trials.correlations.get(symbol, 0.0)
+        return cls(trials.scored.get(symbol, ()), validated, correlation)
 
     @property
     def num(self) -> int | None:
         return None if self.scored is None else max(1, len(self.scored)) + len(self.validated)
 
+    @property
+    def effective(self) -> float | None:
+        if self.scored is None:
+            return None
+        return effective_trials(max(1, len(self.scored)), len(self.validated), self.correlation)
+
     def deflate(self, path: Sessions, probabilistic: float | None) -> float | None:
         """The deflated Sharpe ratio; the probabilistic one of a single trial, None of unknown trials."""
         if self.scored is None:
             return None
-        return deflated_sharpe_ratio(path.excess, self.scored, self.validated) if self.scored else probabilistic
+        if not self.scored:
+            return probabilistic
+        return deflated_sharpe_ratio(path.excess, self.scored, self.validated, self.correlation)
 
 
 def _compare(
-    strategy: str,
-    path: Sessions,
-    benchmark: _Benchmark,
-    *,
-    collapse: Collapse,
-    trials: _Trials,
-    shift_percentile: float | None,
+    path: _Measured, benchmark: _Measured, collapse: Collapse, trials: _Trials, shift: Shifts | None
 ) -> StrategyComparison:
-    """Tests and verdict on one path; a ruined account is not tested, since its log return has no mean."""
-    wins, probabilistic = UNDEFINED, None
-    if path.ruined:
-        evidence = Evidence(
-            sharpe_difference=UNDEFINED, sessions_needed=None, deflated_sharpe_ratio=None, num_trials=trials.num
-        )
-        sentence = f"{strategy} lost everything: its account was ruined after {len(path.returns)} sessions."
-    else:
-        wins = win_rate_difference(_returns_in_position(path), benchmark.won, benchmark.indices)
-        probabilistic = probabilistic_sharpe_ratio(path.excess)
-        evidence = _gather(path, benchmark, trials, probabilistic)
-        sentence = verdict(strategy, collapse, evidence)
+    """Tests of one path; the verdict comes when those on all symbols are known."""
+    wins, probabilistic, needed, min_track_record = UNDEFINED, None, None, None
+    if path.sharpe is not None and benchmark.sharpe is not None:
+        wins = win_rate_difference(path.won(), benchmark.won(), path.indices)
+        probabilistic = probabilistic_sharpe_ratio(path.path.excess)
+        min_track_record = min_track_record_length(path.path.excess)
+        needed = sessions_to_tell_apart(path.sharpe, benchmark.sharpe)
     return StrategyComparison(
-        sharpe_difference=evidence.sharpe_difference,
+        sharpe_difference=path.less(benchmark),
+        cash_difference=path.less_cash(),
         win_rate_difference=wins,
-        shift_percentile=shift_percentile,
+        shift_percentile=None if shift is None else shift.percentile,
+        shift_p_value=None if shift is None else shift.p_value,
         probabilistic_sharpe_ratio=probabilistic,
-        deflated_sharpe_ratio=evidence.deflated_sharpe_ratio,
-        num_trials=evidence.num_trials,
-        sessions_needed=evidence.sessions_needed,
-        proven_ahead=is_proven_ahead(collapse, evidence),
-        collapse=collapse,
-        verdict=sentence,
-    )
-
-
-def _gather(path: Sessions, benchmark: _Benchmark, trials: _Trials, probabilistic: float | None) -> Evidence:
-    sharpe, drawn = measure_sharpe(path.excess), measure_sharpe(path.excess[benchmark.indices])
-    return Evidence(
-        sharpe_difference=compare_sharpe(sharpe, benchmark.sharpe, drawn, benchmark.drawn_sharpe, benchmark.days),
-        sessions_needed=sessions_to_tell_apart(sharpe, benchmark.sharpe),
-        deflated_sharpe_ratio=trials.deflate(path, probabilistic),
+        deflated_sharpe_ratio=None if path.sharpe is None else trials.deflate(path.path, probabilistic),
         num_trials=trials.num,
+        effective_trials=trials.effective,
+        min_track_record=min_track_record,
+        sessions_needed=needed,
+        collapse=collapse,
+        correction=None,
+        proven_ahead=False,
+        verdict="",
+        rivals=Rivals(),
     )
 
 
-def _returns_in_position(path: Sessions) -> Floats:
-    """Returns with a position; what cash earns without one is no win."""
-    return np.where(path.held, path.returns, 0.0)
+def _rivals(path: _Measured, measured: Mapping[str, _Measured]) -> Rivals:
+    return compare_to_rivals(POLICY, {name: path.less(measured[name]) for name in RIVALS if name in measured})
+
+
+def _judge(symbols: Mapping[str, Mapping[str, StrategyComparison]]) -> dict[str, dict[str, StrategyComparison]]:
+    """Correct each strategy's lead for the number of symbols, and put it in words."""
+    lead_p_values: dict[str, dict[str, float | None]] = {}
+    for symbol, rows in symbols.items():
+        for strategy, one in rows.items():
+            lead_p_values.setdefault(strategy, {})[symbol] = one.lead_p_value
+    corrections = {strategy: correct_p_values(p_values) for strategy, p_values in lead_p_values.items()}
+    return {
+        symbol: {name: _with_verdict(name, one, corrections[name].get(symbol)) for name, one in rows.items()}
+        for symbol, rows in symbols.items()
+    }
+
+
+def _with_verdict(strategy: str, one: StrategyComparison, correction: Correction | None) -> StrategyComparison:
+    return replace(
+        one,
+        correction=correction,
+        proven_ahead=is_ahead(one.collapse, one, correction),
+        verdict=one.verdict or verdict(strategy, one.collapse, one, correction),
+    )
 
 
 def _collapse(decisions: pl.DataFrame, *, long_short: bool) -> Collapse:
     actions = decisions["action"].replace_strict({name: i for i, name in enumerate(ACTION_NAMES)}).to_numpy()
-    targets = target_positions(decisions["action"], decisions["position"], long_short=long_short)
+    targets = target_positions(decisions, long_short=long_short)
     columns = decisions.select("prob_sell", "prob_hold", "prob_buy")
     has_none = all(column.null_count() == decisions.height for column in columns)
     return detect_collapse(actions, targets, None if has_none else columns.to_numpy())
-
-
-def _paths(equity: pl.DataFrame, cash_returns: Cash | None) -> Paths:
-    """Sessions of every symbol and strategy.
-
-    Raises:
-        DataError: where buy and hold is missing, or a path that was not ruined has fewer sessions than it.
-    """
-    paths: Paths = {}
-    for (symbol, strategy), path in equity.group_by("symbol", "strategy", maintain_order=True):
-        cash = None if cash_returns is None else cash_returns[str(symbol)]
-        paths.setdefault(str(symbol), {})[str(strategy)] = path_sessions(path, cash)
-    for symbol, by_strategy in paths.items():
-        if BENCHMARK not in by_strategy:
-            raise DataError(
-                f"{symbol} has no {BENCHMARK} to compare with, only {', '.join(by_strategy)}; replay it as well"
-            )
-        num = len(by_strategy[BENCHMARK].returns)
-        for strategy, sessions in by_strategy.items():
-            if len(sessions.returns) != num and not sessions.ruined:
-                raise DataError(
-                    f"{strategy} has {len(sessions.returns)} returns on {symbol}, {BENCHMARK} {num}; replay one window"
-                )
-    return paths

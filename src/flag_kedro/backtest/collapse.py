@@ -1,4 +1,4 @@
-"""Whether a policy still decides anything, and what may be claimed of its lead over buy and hold.
+"""Whether a policy still decides anything.
 
 Shape legend: n = decisions of one symbol.
 """
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flag_kedro.backtest.intervals import LEVEL, Difference
 from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
 from flag_kedro.errors import DataError
 from flag_kedro.names import BENCHMARK, FLAT
@@ -89,73 +88,3 @@ def _entropy(probabilities: Floats) -> Floats:
     """-sum p ln p over the last axis, in nats; 0 ln 0 = 0."""
     logs = np.log(np.where(probabilities > 0.0, probabilities, 1.0))
     return np.asarray(-(probabilities * logs).sum(-1) + 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What tests say of a strategy's lead over buy and hold."""
-
-    sharpe_difference: Difference
-    """Annualised Sharpe ratio less that of buy and hold."""
-    sessions_needed: int | None
-    """Window at which the difference would be told from 0."""
-    deflated_sharpe_ratio: float | None
-    """Over `num_trials`."""
-    num_trials: int | None
-    """Configurations and seeds tried on the window; None where nobody knows."""
-
-    @property
-    def survives_deflation(self) -> bool:
-        """Whether the deflated Sharpe ratio reaches 0.95, as a lead after several trials must."""
-        if self.num_trials is None or self.num_trials <= 1:
-            return True
-        return self.deflated_sharpe_ratio is not None and self.deflated_sharpe_ratio >= 1.0 - LEVEL
-
-
-def verdict(strategy: str, collapse: Collapse, evidence: Evidence) -> str:
-    """One sentence on `strategy` against buy and hold that claims no more than the test does.
-
-    A policy that is long in 95 % of sessions is called buy and hold whatever the test says, one that always does
-    something else is given neither lead nor lag. After several trials a lead is granted only where the deflated Sharpe
-    ratio reaches 0.95 as well.
-    """
-    if collapse.collapsed_to == BENCHMARK:
-        return f"{strategy} is buy and hold: its target is long in {collapse.agreement:.1%} of sessions."
-    if collapse.collapsed_to is not None:
-        return (
-            f"{strategy} is always {collapse.collapsed_to} ({collapse.agreement:.1%} of sessions), "
-            "which is no skill at timing."
-        )
-    return f"{strategy} is {_describe(evidence)}."
-
-
-def is_proven_ahead(collapse: Collapse, evidence: Evidence) -> bool:
-    """Whether `verdict` grants a lead over buy and hold."""
-    difference = evidence.sharpe_difference
-    if collapse.collapsed_to is not None or difference.value is None or difference.p_value is None:
-        return False
-    return difference.value > 0.0 and difference.p_value <= LEVEL and evidence.survives_deflation
-
-
-def _describe(evidence: Evidence) -> str:
-    difference = evidence.sharpe_difference
-    if difference.value is None:
-        return "not comparable with buy and hold: a Sharpe ratio is undefined where returns never vary"
-    if difference.p_value is None:
-        return "not comparable with buy and hold: too few of its returns vary for a test"
-    if difference.value == 0.0:
-        return "level with buy and hold"
-    p_value, ahead = f"p = {difference.p_value:.2g}", difference.value > 0.0
-    side = "ahead of" if ahead else "behind"
-    if difference.p_value > LEVEL:
-        needed = "" if evidence.sessions_needed is None else f"; {evidence.sessions_needed:,} sessions would be needed"
-        return f"{side} buy and hold, but not distinguishable: {p_value}{needed}"
-    if ahead and not evidence.survives_deflation:
-        ratio = evidence.deflated_sharpe_ratio
-        deflated = "undefined" if ratio is None else f"{ratio:.2f}"
-        return (
-            f"ahead of buy and hold ({p_value}), but not after {evidence.num_trials} trials: "
-            f"deflated Sharpe ratio {deflated}"
-        )
-    unknown = "; how often the window was tried is not known" if ahead and evidence.num_trials is None else ""
-    return f"{side} buy and hold in Sharpe ratio by {abs(difference.value):.2f}: {p_value}{unknown}"

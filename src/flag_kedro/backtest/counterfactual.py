@@ -5,7 +5,7 @@ The environment replays the path itself, so fills, costs and marks are those of 
 Shape legend: S = symbols, A = paths per symbol, T = sessions of the longest symbol, n = sessions of one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,9 +58,9 @@ def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> P
 
 
 def _towards(wanted: Ints, env: TradingVectorEnv) -> Ints:
-    """The legal action that leads to the position wanted, hold where it is held or out of reach, [N]."""
-    position, lowest = env.accounts.position, env.accounts.lowest
-    buys, sells = (wanted == 1) & (position < 1), (wanted == lowest) & (position > lowest)
+    """The legal action that asks for the position wanted, hold where it was asked for or is out of reach, [N]."""
+    asked, lowest = env.accounts.asked, env.accounts.lowest
+    buys, sells = (wanted == 1) & (asked < 1), (wanted == lowest) & (asked > lowest)
     return np.where(buys, BUY, np.where(sells, SELL, HOLD))
 
 
@@ -70,69 +70,78 @@ def cumulative_log_returns(equity: Floats, window: TradingWindow) -> Floats:
     return np.log(last / equity[:, :, 0])
 
 
-def shift_percentiles(
-    window: TradingWindow, config: EnvConfig, targets: Mapping[str, Ints]
-) -> dict[str, dict[str, float | None]]:
-    """Where each strategy's log return lies among those of all circular time shifts of its own positions.
+@dataclass(frozen=True)
+class Shifts:
+    """What a path of positions and all its circular time shifts earned."""
 
-    A shift keeps exposure and turnover (but for the seam) and breaks the timing, so a path that owes its
-    return to being long or to trading much is no better than its shifts. Ties count half.
+    log_returns: Floats
+    """[K], without costs; the first is the path itself."""
+    changes: bool
+    """Whether the path ever changes; else every shift is the path itself and nothing can be said."""
+
+    @property
+    def percentile(self) -> float | None:
+        """Share of the other shifts that earned less, ties by half; None for a path that never changes."""
+        own, others = self.log_returns[0], self.log_returns[1:]
+        if not self.changes:
+            return None
+        return float((others < own).mean() + 0.5 * (others == own).mean())
+
+    @property
+    def p_value(self) -> float | None:
+        """Share of all shifts, the path itself included, that earned at least as much; None as `percentile`.
+
+        With timing that has nothing to do with the market every shift is as likely as the path itself, so that
+        this is at most p in a share p of all cases (a randomisation test).
+        """
+        return float((self.log_returns >= self.log_returns[0]).mean()) if self.changes else None
+
+
+def shift_in_time(
+    window: TradingWindow, config: EnvConfig, targets: Mapping[str, Ints]
+) -> dict[str, dict[str, Shifts]]:
+    """Shift each strategy's positions around the window, symbol by symbol.
+
+    A shift keeps exposure and turnover and breaks the timing, so a path that owes its return to being long or to
+    trading much is no better than its shifts. Costs and `max_participation` are left out: around a circle every shift
+    makes the same trades, but replayed from a flat start each shift pays for the seam where the path's end meets its
+    beginning, and the path itself does not.
 
     Args:
         window: sessions traded.
-        config: fills and costs.
+        config: fills and interest; the rest is ignored.
         targets: position that each decision of a strategy asks for, [S, T] by strategy.
 
     Returns:
-        Percentile in [0, 1] by symbol and strategy; None for a path that never changes, whose shifts are itself.
+        By symbol and strategy; K is the number of decisions that are filled.
     """
-    names = list(targets)
-    percentiles: dict[str, dict[str, float | None]] = {}
+    free, names = replace(config, cost_bps=0.0, slippage_bps=0.0, max_participation=None), list(targets)
+    by_symbol: dict[str, dict[str, Shifts]] = {}
     for s, symbol in enumerate(window.symbols):
         decisions = int(window.num_sessions[s]) - 1  # the last one fills no more
         paths = np.stack([targets[name][s, :decisions] for name in names])
         shifts = np.stack([np.roll(paths, k, axis=1) for k in range(decisions)], axis=1)
         one_symbol = _one_symbol(window, s)
         padded = np.concatenate([shifts, shifts[:, :, -1:]], axis=2).reshape(1, -1, decisions + 1)
-        equity = replay_targets(one_symbol, config, padded).equity
+        equity = replay_targets(one_symbol, free, padded).equity
         returns = cumulative_log_returns(equity, one_symbol).reshape(len(names), decisions)
-        percentiles[symbol] = {
-            name: None if (path == path[0]).all() else _percentile(values[0], values[1:])
-            for name, path, values in zip(names, paths, returns, strict=True)
+        by_symbol[symbol] = {
+            name: Shifts(earned, bool((path != path[0]).any()))
+            for name, path, earned in zip(names, paths, returns, strict=True)
         }
-    return percentiles
+    return by_symbol
 
 
-def pooled_shift_percentile(window: TradingWindow, config: EnvConfig, targets: Ints) -> float | None:
-    """Where a strategy's log return over all symbols lies among those of shifting all its positions by one time.
-
-    See `shift_percentiles`. One shift moves every symbol, so that what symbols have in common stays together.
+def shift_together(shifts: Sequence[Shifts], pool: Callable[[Floats], Floats]) -> Shifts:
+    """Shift several symbols by one time, so that what they have in common stays together.
 
     Args:
-        window: sessions traded; every symbol must have as many.
-        config: fills and costs.
-        targets: position that each decision asks for, [S, T].
-
-    Returns:
-        Percentile in [0, 1]; None where no symbol's path ever changes.
-
-    Raises:
-        ValueError: when symbols differ in their number of sessions.
+        shifts: of one strategy on each symbol; symbols of fewer sessions go around once, too.
+        pool: log returns of symbols [S, K] to those of all together [K].
     """
-    if (window.num_sessions != window.num_sessions[0]).any():
-        raise ValueError(f"symbols must have as many sessions as one another; got {window.num_sessions.tolist()}")
-    decisions = int(window.num_sessions[0]) - 1
-    paths = targets[:, :decisions]
-    if (paths == paths[:, :1]).all():
-        return None
-    shifts = np.stack([np.roll(paths, k, axis=1) for k in range(decisions)], axis=1)
-    padded = np.concatenate([shifts, shifts[:, :, -1:]], axis=2)
-    returns = cumulative_log_returns(replay_targets(window, config, padded).equity, window).sum(axis=0)
-    return _percentile(returns[0], returns[1:])
-
-
-def _percentile(value: float, others: Floats) -> float:
-    return float((others < value).mean() + 0.5 * (others == value).mean())
+    num = max(len(shift.log_returns) for shift in shifts)
+    rows = [shift.log_returns[np.arange(num) * len(shift.log_returns) // num] for shift in shifts]
+    return Shifts(pool(np.stack(rows)), any(shift.changes for shift in shifts))
 
 
 def _one_symbol(window: TradingWindow, s: int) -> TradingWindow:

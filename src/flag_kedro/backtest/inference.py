@@ -35,8 +35,10 @@ COUNTS = (NUM_TRADES,)
 def draw_sessions(returns: Floats, num_draws: int, rng_seed: int) -> tuple[Ints, float]:
     """Sessions of each draw of a stationary bootstrap (Politis and Romano 1994), shared by all strategies.
 
-    Blocks have geometric lengths whose mean is chosen automatically (Politis and White 2004, Patton et al. 2009), the
-    longest over the strategies, between 1 and n / 3. Series that never vary or are not finite say nothing about it.
+    Blocks have geometric lengths whose mean is chosen automatically (Politis and White 2004, Patton et al. 2009) from
+    the series of which a Sharpe ratio's error is the mean, its influence series, whose memory is that of squared
+    returns too; the longest over the strategies, between 1 and n / 3. Returns that never vary or are not finite say
+    nothing about it.
 
     Args:
         returns: of each strategy on the same sessions, [K, n].
@@ -68,7 +70,8 @@ def _block_length(returns: Floats) -> float:
         return 1.0
     from arch.bootstrap import optimal_block_length
 
-    suggested = float(optimal_block_length(np.stack(varying, axis=1))["stationary"].max())
+    influence = measure_sharpe(np.stack(varying)).influence
+    suggested = float(optimal_block_length(influence.T)["stationary"].max())
     return float(min(max(suggested, 1.0), num / 3))
 
 

@@ -90,9 +90,9 @@ def win_rate(returns: Floats, held: Bools) -> Floats:
     return _ratio(np.asarray(wins, dtype=np.float64), np.asarray(np.count_nonzero(held, axis=-1), dtype=np.float64))
 
 
-def exposure(held: Bools) -> Floats:
-    """Share of sessions with a position, long or short, [...]."""
-    return _mean(held.astype(np.float64))
+def exposure(invested: Floats) -> Floats:
+    """Mean share of equity that was in a position, long or short, [...]."""
+    return _mean(invested)
 
 
 def num_trades(traded: Floats) -> Floats:

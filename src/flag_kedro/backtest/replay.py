@@ -3,8 +3,9 @@
 Shape legend: N = accounts = symbols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,6 +43,7 @@ EQUITY = {
     "position": pl.Int64,
     "log_return": pl.Float64,
     "traded_value": pl.Float64,
+    "exposure": pl.Float64,
 }
 
 
@@ -56,7 +58,7 @@ class Replay:
     decides no more."""
     equity: pl.DataFrame
     """Columns `EQUITY`, one row per symbol and session; `position` was held over the return ending that
-    session, whose first is null. A ruined account stays where it ended."""
+    session, whose first is null, with the share `exposure` of equity. A ruined account stays where it ended."""
 
 
 def replay(
@@ -84,7 +86,7 @@ def replay(
     states, equity = env.states(), env.equity()
     position, ruined = np.zeros(num_symbols, dtype=np.int64), np.zeros(num_symbols, dtype=bool)
     for s in range(num_symbols):
-        rows.add_equity(s, 0, config.initial_cash, 0, None, 0.0)
+        rows.add_equity(s, 0, config.initial_cash, None)
     for t in range(longest):
         decisions = decide(states)
         for s in np.flatnonzero((t < window.num_sessions) & ~ruined).tolist():
@@ -103,12 +105,27 @@ def replay(
         reached = np.where(ruined, equity, info["equity"])
         for s in np.flatnonzero(going).tolist():
             log_return = float(np.log(reached[s] / equity[s]))
-            rows.add_equity(
-                s, t + 1, float(reached[s]), int(info["position"][s]), log_return, float(info["traded_value"][s])
-            )
+            rows.add_equity(s, t + 1, float(reached[s]), log_return, _Held.of(info, s))
         equity = reached
         ruined |= terminated & going
     return rows.as_tables()
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What an account held over the return that ends at a session, and traded there."""
+
+    position: int = 0
+    traded_value: float = 0.0
+    exposure: float = 0.0
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any], s: int) -> "_Held":
+        """From what the environment told of its account `s`."""
+        return cls(int(info["position"][s]), float(info["traded_value"][s]), float(info["exposure"][s]))
+
+
+_NOTHING = _Held()
 
 
 class _Rows:
@@ -132,12 +149,11 @@ class _Rows:
         self._prompts.append((self._strategy, symbol, session, states.prefix[s] + states.account[s], legal))
         self._decisions.append((self._strategy, symbol, session, *_decision_columns(decisions, s), position))
 
-    def add_equity(
-        self, s: int, t: int, equity: float, position: int, log_return: float | None, traded_value: float
-    ) -> None:
+    def add_equity(self, s: int, t: int, equity: float, log_return: float | None, held: "_Held" = _NOTHING) -> None:
         """Add the account of symbol `s` at its session `t`."""
         symbol, session = self._window.symbols[s], self._window.sessions[s][t]
-        self._equity.append((self._strategy, symbol, session, equity, position, log_return, traded_value))
+        row = (equity, held.position, log_return, held.traded_value, held.exposure)
+        self._equity.append((self._strategy, symbol, session, *row))
 
     def as_tables(self) -> Replay:
         """All rows, by symbol and session."""

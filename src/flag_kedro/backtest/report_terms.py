@@ -32,7 +32,7 @@ METRICS = (
     Term(names.ANNUAL_VOLATILITY, "AV %", "percent", "standard deviation of daily log returns, annualised"),
     Term(names.MAX_DRAWDOWN, "MDD %", "percent", "largest fall of equity below its running peak"),
     Term(names.WIN_RATE, "win %", "percent", "share of positive returns among sessions with a position"),
-    Term(names.EXPOSURE, "exposure %", "percent", "share of sessions with a position"),
+    Term(names.EXPOSURE, "exposure %", "percent", "mean share of equity that was in a position"),
     Term(names.NUM_TRADES, "trades", "count", "fills in the window"),
     Term(names.TURNOVER, "turnover", "ratio", "traded value over mean equity, per year"),
     Term("num_prices", "prices", "count", "sessions in the window"),
@@ -40,6 +40,7 @@ METRICS = (
 )
 STATISTICS = (
     Term("sharpe_difference", "Sharpe less B&H", "ratio", "Sharpe ratio minus buy and hold's on the same sessions"),
+    Term("cash_difference", "Sharpe over cash", "ratio", "Sharpe ratio of the returns less cash, and the p-value of 0"),
     Term(
         "win_rate_difference", "win % less B&H", "percent", "win rate minus buy and hold's, paired by session, flat = 0"
     ),
@@ -48,6 +49,12 @@ STATISTICS = (
         "shift percentile",
         "percent",
         "share of circular time shifts of the strategy's own positions that earned less: near 50 is no timing",
+    ),
+    Term(
+        "shift_p_value",
+        "shift p",
+        "probability",
+        "share of those shifts, the strategy itself included, that earned at least as much",
     ),
     Term(
         "probabilistic_sharpe_ratio",

@@ -36,7 +36,12 @@ def days_per_year(calendar: str) -> int:
 
 
 def account_scores(
-    equity: Floats, positions: Ints, traded_value: Floats, days: int, cash_returns: Floats | None = None
+    equity: Floats,
+    positions: Ints,
+    traded_value: Floats,
+    days: int,
+    cash_returns: Floats | None = None,
+    exposure: Floats | None = None,
 ) -> Scores:
     """Score an equity path (convention `account`).
 
@@ -46,11 +51,13 @@ def account_scores(
         traded_value: money traded at each session, [n + 1]; the first is not read.
         days: sessions in a year.
         cash_returns: log return of cash over each return, [n]; None is a rate of 0.
+        exposure: share of equity that was in the position, [n + 1]; the first is not read, None is all of it.
 
     Raises:
         DataError: as `account_sessions`.
     """
-    return _plain(account_sessions(equity, positions, traded_value, cash_returns), partial(account_metrics, days=days))
+    sessions = account_sessions(equity, positions, traded_value, cash_returns, exposure)
+    return _plain(sessions, partial(account_metrics, days=days))
 
 
 def investorbench_scores(positions: Ints, prices: Floats, *, days_mean: int, days_volatility: int) -> Scores:
@@ -100,7 +107,7 @@ def strategy_sessions(
             decided = decisions_of[symbol, strategy]
             prices = marks[str(symbol)]
             targets = np.zeros(len(prices), dtype=np.int64)  # a ruined account decides no more and stays flat
-            targets[: decided.height] = target_positions(decided["action"], decided["position"], long_short=long_short)
+            targets[: decided.height] = target_positions(decided, long_short=long_short)
             sessions = investorbench_sessions(targets, prices)
             measure = partial(investorbench_metrics, days_mean=STOCK_DAYS, days_volatility=days)
         yield str(symbol), str(strategy), sessions, measure
@@ -111,15 +118,16 @@ def path_sessions(path: pl.DataFrame, cash_returns: Floats | None) -> Sessions:
 
     The environment leaves a ruined account a token share so that its rewards stay finite; here it ends with nothing.
     """
-    equity, positions, traded = (path[name].to_numpy() for name in ("equity", "position", "traded_value"))
+    columns = (path[name].to_numpy() for name in ("equity", "position", "traded_value", "exposure"))
+    equity, positions, traded, exposure = columns
     ruined = np.flatnonzero(equity[1:] <= equity[:-1] * RUIN_SHARE * (1.0 + 1e-9))
     if len(ruined):
         end = int(ruined[0]) + 2
-        equity, positions, traded = equity[:end].copy(), positions[:end], traded[:end]
+        equity, positions, traded, exposure = equity[:end].copy(), positions[:end], traded[:end], exposure[:end]
         equity[-1] = 0.0
     if cash_returns is not None:
         cash_returns = cash_returns[: len(equity) - 1]
-    return account_sessions(equity, positions, traded, cash_returns)
+    return account_sessions(equity, positions, traded, cash_returns, exposure)
 
 
 def score_strategies(

@@ -24,6 +24,8 @@ class Sessions:
     """Log returns less the cash log return of the session."""
     held: Bools
     """Whether there was a position over the return."""
+    invested: Floats
+    """Share of equity that was in it."""
     traded: Floats
     """Value traded at the session."""
     equity: Floats
@@ -36,7 +38,13 @@ class Sessions:
         returns = self.returns[indices]
         excess = returns if self.excess is self.returns else self.excess[indices]
         return Sessions(
-            returns, excess, self.held[indices], self.traded[indices], self.equity[indices], self.first_equity
+            returns,
+            excess,
+            self.held[indices],
+            self.invested[indices],
+            self.traded[indices],
+            self.equity[indices],
+            self.first_equity,
         )
 
     def mean_equity(self) -> Floats:
@@ -85,14 +93,18 @@ def _metrics(sessions: Sessions, sharpe: Floats, path: Floats, days: int) -> Met
         names.MAX_DRAWDOWN: drawdown,
         names.CALMAR_RATIO: metrics.calmar_ratio(sessions.returns, drawdown, days),
         names.WIN_RATE: metrics.win_rate(sessions.returns, sessions.held),
-        names.EXPOSURE: metrics.exposure(sessions.held),
+        names.EXPOSURE: metrics.exposure(sessions.invested),
         names.TURNOVER: metrics.turnover(sessions.traded, sessions.mean_equity(), days),
         names.NUM_TRADES: metrics.num_trades(sessions.traded),
     }
 
 
 def account_sessions(
-    equity: Floats, positions: Ints, traded_value: Floats, cash_returns: Floats | None = None
+    equity: Floats,
+    positions: Ints,
+    traded_value: Floats,
+    cash_returns: Floats | None = None,
+    exposure: Floats | None = None,
 ) -> Sessions:
     """Sessions of an account; arguments as in `account_scores`.
 
@@ -113,11 +125,14 @@ def account_sessions(
     with np.errstate(divide="ignore"):
         returns = np.diff(np.log(np.maximum(equity, 0.0)))
     excess = returns if cash_returns is None else returns - cash
-    return Sessions(returns, excess, positions[1:] != 0, traded_value[1:], equity[1:], float(equity[0]))
+    held = positions[1:] != 0
+    invested = held.astype(np.float64) if exposure is None else exposure[1:]
+    return Sessions(returns, excess, held, invested, traded_value[1:], equity[1:], float(equity[0]))
 
 
 def investorbench_sessions(positions: Ints, prices: Floats) -> Sessions:
     """Sessions of positions held from p_i to p_{i+1} at the same close; arguments as in `investorbench_scores`."""
     returns = positions[:-1].astype(np.float64) * np.diff(np.log(prices))
     changes = np.abs(np.diff(positions, prepend=0)[:-1]).astype(np.float64)
-    return Sessions(returns, returns, positions[:-1] != 0, changes, np.ones(len(returns)), 1.0)
+    held = positions[:-1] != 0
+    return Sessions(returns, returns, held, held.astype(np.float64), changes, np.ones(len(returns)), 1.0)

@@ -105,6 +105,23 @@ def compare_sharpe(
     return studentised_difference(value, drawn, error, drawn_error).scaled(math.sqrt(days))
 
 
+def sharpe_above_zero(sharpe: SharpeRatio, drawn: SharpeRatio, days: int) -> Difference:
+    """Annualised Sharpe ratio with its studentised bootstrap interval and the two-sided p-value of 0.
+
+    As `sharpe_difference`, against an account that never varies and earns what was taken off the returns (cash).
+
+    Args:
+        sharpe: of the returns less cash.
+        drawn: of each draw of them.
+        days: sessions in a year.
+    """
+    value = float(sharpe.value)
+    if math.isnan(value):
+        return Difference(None, None, None)
+    error, drawn_error = float(hac_error(sharpe.influence)), hac_error(drawn.influence)
+    return studentised_difference(value, drawn.value, error, drawn_error).scaled(math.sqrt(days))
+
+
 def sessions_needed(
     strategy_returns: Floats, benchmark_returns: Floats, power: float = 0.8, level: float = LEVEL
 ) -> int | None:
@@ -188,23 +205,55 @@ def sharpe_probability(
     return float(stats.norm.cdf((sharpe - benchmark_sharpe) * math.sqrt(num_returns - 1) / math.sqrt(variance)))
 
 
+def min_track_record_length(returns: Floats, benchmark_sharpe: float = 0.0, level: float = LEVEL) -> int | None:
+    """Number of returns from which on the probabilistic Sharpe ratio reaches 1 - `level`, all else as in this sample.
+
+    1 + (1 - skewness x SR + (kurtosis - 1) / 4 x SR^2) x (z_{1 - level} / (SR - benchmark))^2, rounded up (Bailey and
+    Lopez de Prado 2012, equation 13).
+
+    Args:
+        returns: [n].
+        benchmark_sharpe: per session.
+        level: of a one-sided test.
+
+    Returns:
+        Returns, or None where the ratio does not exceed the benchmark, is undefined, or has no variance.
+
+    Raises:
+        DataError: where a return is not finite.
+    """
+    from scipy import stats  # takes long to import
+
+    refuse_not_finite(returns)
+    sharpe = float(measure_sharpe(returns).value)
+    if math.isnan(sharpe) or sharpe <= benchmark_sharpe:
+        return None
+    skewness, kurtosis = float(stats.skew(returns)), float(stats.kurtosis(returns, fisher=False))
+    variance = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
+    if variance < TINY_RATIO:
+        return None
+    return math.ceil(1.0 + variance * (float(stats.norm.ppf(1.0 - level)) / (sharpe - benchmark_sharpe)) ** 2)
+
+
 def deflated_sharpe_ratio(
-    returns: Floats, trial_sharpes: Sequence[float], tried_sharpes: Sequence[float] = ()
+    returns: Floats, trial_sharpes: Sequence[float], tried_sharpes: Sequence[float] = (), correlation: float = 0.0
 ) -> float | None:
     """Probability that the true Sharpe ratio exceeds what the best of so many worthless trials would show.
 
     Bailey and Lopez de Prado (2014), "The deflated Sharpe ratio": the probabilistic Sharpe ratio against
-    `expected_maximum_sharpe` of the trials.
+    `expected_maximum_sharpe` of `effective_trials`.
 
     What was tried on other sessions only (validation) and chosen from is a trial too, whose Sharpe ratio here is not
     known: it counts in N, and for V its ratio on those sessions stands in. As markets differ between windows, V is the
-    variance within the two kinds, pooled: of each kind about its own mean, kinds of one trial saying nothing. Where
-    nothing is said at all, V is 1 / n, the variance of the ratio of independent returns whose true ratio is 0.
+    variance within the two kinds, pooled: of each kind about its own mean, kinds of one trial saying nothing. V is at
+    least 1 / n, the variance of the ratio of independent returns whose true ratio is 0: trials that happen to have
+    equal ratios are trials nevertheless.
 
     Args:
         returns: [n].
         trial_sharpes: Sharpe ratios per session (not annualised) of all distinct trials, this one included.
         tried_sharpes: the same of what was tried on other sessions only.
+        correlation: mean correlation of the returns of `trial_sharpes`.
 
     Raises:
         DataError: where a return or a trial is not finite, or there is no trial.
@@ -218,24 +267,38 @@ def deflated_sharpe_ratio(
         )
     freedom = sum(max(0, len(kind) - 1) for kind in kinds)
     squares = sum(float(((kind - kind.mean()) ** 2).sum()) for kind in kinds if len(kind))
-    variance = squares / freedom if freedom else 1.0 / len(returns)
-    num_trials = len(trial_sharpes) + len(tried_sharpes)
+    variance = max(squares / freedom if freedom else 0.0, 1.0 / len(returns))
+    num_trials = effective_trials(len(trial_sharpes), len(tried_sharpes), correlation)
     return probabilistic_sharpe_ratio(returns, expected_maximum_sharpe(num_trials, variance))
 
 
-def expected_maximum_sharpe(num_trials: int, variance: float) -> float:
+def effective_trials(num_scored: int, num_validated: int = 0, correlation: float = 0.0) -> float:
+    """Number of independent trials that so many correlated ones are worth.
+
+    c + (1 - c) x N with c the mean correlation of their returns (Bailey and Lopez de Prado 2014, appendix A.3); trials
+    whose returns on the window nobody knows count as independent.
+
+    Args:
+        num_scored: N, at least 1.
+        num_validated: tried on other sessions only.
+        correlation: c, between 0 and 1.
+    """
+    return correlation + (1.0 - correlation) * num_scored + num_validated
+
+
+def expected_maximum_sharpe(num_trials: float, variance: float) -> float:
     """Sharpe ratio to expect of the best of independent trials with a true one of 0.
 
     sqrt(V) x ((1 - g) z(1 - 1 / N) + g z(1 - 1 / (N e))), with g the Euler-Mascheroni constant and z the normal
-    quantile; 0 for one trial.
+    quantile; 0 for one trial, and never below.
 
     Args:
-        num_trials: N.
+        num_trials: N, not necessarily whole.
         variance: V, of the trials' Sharpe ratios per session.
     """
     from scipy import stats  # takes long to import
 
-    if num_trials == 1:
+    if num_trials <= 1.0:
         return 0.0
     first, second = stats.norm.ppf([1.0 - 1.0 / num_trials, 1.0 - 1.0 / (num_trials * math.e)])
-    return float(math.sqrt(variance) * ((1.0 - np.euler_gamma) * first + np.euler_gamma * second))
+    return max(0.0, float(math.sqrt(variance) * ((1.0 - np.euler_gamma) * first + np.euler_gamma * second)))

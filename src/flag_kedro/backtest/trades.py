@@ -61,8 +61,11 @@ def _fills(decisions: pl.DataFrame, path: pl.DataFrame, states: pl.DataFrame, fi
     # the state after the fill tells the position; an account ruined at once has no such state
     after = pl.coalesce(pl.col("position").shift(-1), "held")
     probability = pl.when(pl.col("action") == "sell").then("prob_sell").when(pl.col("action") == "buy")
+    decided = ("action", "decided", "prob_sell", "prob_buy", "prob_hold")
     trades = (
-        decisions.join(coming, on="session", how="left", maintain_order="left")
+        decisions.with_columns(decided="session")
+        .with_columns(pl.when(pl.col("action") != "hold").then(pl.col(decided)).forward_fill())  # of an order in parts
+        .join(coming, on="session", how="left", maintain_order="left")
         .with_columns(after=after)
         .filter(pl.col("after") != pl.col("position"))
         .with_columns(filled=pl.col("session") if fill == "same_close" else pl.col("next_session"))
@@ -81,7 +84,7 @@ def _fills(decisions: pl.DataFrame, path: pl.DataFrame, states: pl.DataFrame, fi
         "action",
         "after",
         "price",
-        decided="session",
+        "decided",
         before="position",
         probability=probability.then("prob_buy").otherwise("prob_hold"),
     )

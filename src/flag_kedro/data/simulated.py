@@ -8,6 +8,7 @@ of the noise is random.
 
 from dataclasses import dataclass as plain_dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,6 +28,8 @@ WARM_UP_SESSIONS = 59
 """Sessions simulated before `first_session`, so that it is the first with all indicators."""
 GARCH_ALPHA, GARCH_BETA = 0.08, 0.90
 OVERNIGHT_VARIANCE = 0.2
+AFTER_CLOSE = 0.5
+"""Share of headlines that come after the close."""
 COMMON_VARIANCE = 0.3
 
 
@@ -68,7 +71,8 @@ class SimulatedMarket:
     truth: pl.DataFrame
     """`symbol`, `session`, `effect`: the planted part of the session's open-to-close log return. `next_effect`,
     `second_effect`: what headlines knowable at the session's close plant in the next session, and in the one after. For
-    tests and oracles; never shown to a policy."""
+    tests and oracles; never shown to a policy. `usable`: good less bad headlines that no decision before the session's
+    could know; `before_close`: whether one of them came on the day itself."""
 
 
 def garch_noise(rng: np.random.Generator, num_sessions: int) -> NDArray[np.float64]:
@@ -119,9 +123,10 @@ def _simulate_symbol(
 
 def _write_news(
     symbol: str, sessions: pl.DataFrame, config: SimulatedConfig, rng: np.random.Generator
-) -> tuple[pl.DataFrame, dict[str, NDArray[np.float64]]]:
+) -> tuple[pl.DataFrame, dict[str, NDArray[Any]]]:
     """Articles of every session, and their effects as `SimulatedMarket.truth` has them."""
     effects = {name: np.zeros(sessions.height) for name in ("effect", "next_effect", "second_effect")}
+    usable, before_close = np.zeros(sessions.height, dtype=np.int64), np.zeros(sessions.height, dtype=bool)
     articles: list[tuple[object, str]] = []
     for day, (opens_at, closes_at) in enumerate(sessions.select("opens_at", "closes_at").iter_rows()):
         kinds = ["neutral"] * int(rng.integers(1, 4))
@@ -130,12 +135,14 @@ def _write_news(
         if moves:
             kinds.insert(int(rng.integers(len(kinds) + 1)), "good" if sign > 0 else "bad")
         for kind in kinds:
-            after_close = rng.random() < 0.5
+            after_close = rng.random() < AFTER_CLOSE
             minutes = int(rng.integers(1, 180))
             published = closes_at + timedelta(minutes=minutes) if after_close else opens_at + timedelta(minutes=minutes)
             articles.append((published, write_headline(kind, symbol, rng)))
             if kind != "neutral":
                 first = day + int(after_close) + 1
+                usable[first - 1 : first] += sign
+                before_close[day] = not after_close
                 end = first + config.horizon
                 effects["effect"][first:end] += sign * config.signal
                 effects["next_effect"][first - 1 : end - 1] += sign * config.signal
@@ -152,7 +159,7 @@ def _write_news(
         },
         schema=NEWS,
     )
-    return news, effects
+    return news, {**effects, "usable": usable, "before_close": before_close}
 
 
 def _draw_prices(

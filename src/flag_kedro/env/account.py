@@ -56,11 +56,20 @@ class Accounts:
     """Price of the fill that opened the position; of no meaning while flat."""
     sessions_held: Ints
     """Marks since that fill, 0 while flat."""
+    order: NDArray[np.int8] | None = None
+    """Position that was asked for last, where fills are limited and an order can take several sessions; None where
+    every order is filled at once, so that it is the position held."""
+    working: Bools | None = None
+    """Whether a part of that order is still to be filled; None as `order`."""
 
     @classmethod
-    def open(cls, num_accounts: int, initial_cash: float, positions: Positions = "long_flat") -> "Accounts":
-        """New accounts that hold cash only."""
+    def open(
+        cls, num_accounts: int, initial_cash: float, positions: Positions = "long_flat", *, limited: bool = False
+    ) -> "Accounts":
+        """New accounts that hold cash only; `limited` where fills will be given `max_shares`."""
         return cls(
+            order=np.zeros(num_accounts, dtype=np.int8) if limited else None,
+            working=np.zeros(num_accounts, dtype=bool) if limited else None,
             lowest=LOWEST[positions],
             cash=np.full(num_accounts, initial_cash),
             shares=np.zeros(num_accounts),
@@ -76,12 +85,20 @@ class Accounts:
         self.position[which] = 0
         self.entry_price[which] = 1.0
         self.sessions_held[which] = 0
+        if self.order is not None and self.working is not None:
+            self.order[which] = 0
+            self.working[which] = False
+
+    @property
+    def asked(self) -> NDArray[np.int8]:
+        """Position that was asked for last, [N]: the one that is held, or that an order is on its way to."""
+        return self.position if self.order is None else self.order
 
     def action_mask(self) -> Bools:
-        """Legal actions [N, 3] in the order sell, hold, buy; hold always is."""
+        """Legal actions [N, 3] in the order sell, hold, buy; hold always is, and goes on with an order."""
         mask = np.ones((len(self.position), NUM_ACTIONS), dtype=bool)
-        np.greater(self.position, self.lowest, out=mask[:, SELL])
-        np.less(self.position, 1, out=mask[:, BUY])
+        np.greater(self.asked, self.lowest, out=mask[:, SELL])
+        np.less(self.asked, 1, out=mask[:, BUY])
         return mask
 
     def is_legal(self, actions: Ints) -> Bools:
@@ -115,14 +132,16 @@ class Accounts:
             actions: 0 sell, 1 hold, 2 buy.
             prices: fill prices.
             cost: of a trade, as a share of its value.
-            max_shares: most shares that each account may trade in this session, [N]; what is beyond is not
-                traded. Who bought a part is long with cash left; who sold a part is still long and may sell on.
+            max_shares: most shares that each account may trade in this session, [N], for accounts that were opened as
+                `limited`. What is left of an order is tried again each session, whatever holds meanwhile, until it is
+                done or the opposite is asked for.
 
         Returns:
             Traded value, price x shares, [N].
         """
-        trades = actions != HOLD
-        target = _TARGETS[self.lowest].ravel().take(self._pair(actions))
+        trades, target = actions != HOLD, _TARGETS[self.lowest].ravel().take(self._pair(actions))
+        if max_shares is not None:
+            return self._fill_in_parts(trades, target, prices, cost, max_shares)
         held = self.shares * prices
         equity = self.cash + held - np.abs(held) * cost  # once all is closed
         if self.lowest < 0:  # a short that is closed with a loss of everything leaves nothing to hold
@@ -131,26 +150,48 @@ class Accounts:
             target[lost] = 0
         wanted = target * np.maximum(equity, 0.0) / (prices * (1.0 + cost))
         bought = (wanted - self.shares) * trades
-        all_in = actions == BUY
-        if max_shares is not None:
-            kept_back = np.abs(bought) > max_shares
-            bought = np.clip(bought, -max_shares, max_shares)
-            wanted = np.where(kept_back, self.shares + bought, wanted)
-            target = np.where(trades, np.sign(wanted), self.position).astype(np.int8)
-            all_in &= ~kept_back
         traded: Floats = np.abs(bought) * prices
         cash = self.cash - (bought * prices + traded * cost)
-        if max_shares is not None:  # whoever is long borrows nothing: what is below 0 there is rounding
-            np.maximum(cash, 0.0, out=cash, where=target > 0)
-        self.cash = np.where(all_in & (equity > 0.0), 0.0, cash)
+        self.cash = np.where((actions == BUY) & (equity > 0.0), 0.0, cash)
         self.shares = np.where(trades, wanted, self.shares)
-        moved = target != self.position
-        self.position = target
+        self._hold(target, prices)
+        return traded
+
+    def _fill_in_parts(
+        self, asks: Bools, target: NDArray[np.int8], prices: Floats, cost: float, max_shares: Floats
+    ) -> Floats:
+        """As `fill`, of at most `max_shares` [N]; an order that lacks shares of its own side closes nothing first."""
+        assert self.working is not None
+        trades = asks | self.working
+        held = self.shares * prices
+        adds = self.position == target
+        equity = self.cash + held + np.where(adds, cost, -cost) * np.abs(held)
+        lost = trades & (equity <= DUST * np.abs(held))
+        equity = np.where(lost, np.minimum(equity, 0.0), equity)
+        target = np.where(lost, 0, target).astype(np.int8)
+        wanted = target * np.maximum(equity, 0.0) / (prices * (1.0 + cost))
+        missing = (wanted - self.shares) * trades
+        missing = np.where(adds & (missing * target < 0.0), 0.0, missing)  # the price has run ahead: that is all of it
+        bought = np.clip(missing, -max_shares, max_shares)
+        self.working = trades & (np.abs(missing) > max_shares)
+        traded: Floats = np.abs(bought) * prices
+        cash = self.cash - (bought * prices + traded * cost)
+        spent = trades & ~self.working & (target > 0) & (equity > 0.0)
+        self.cash = np.where(spent, 0.0, np.where(target > 0, np.maximum(cash, 0.0), cash))  # below 0 is rounding
+        done = np.where(self.working, self.shares + bought, np.where(adds & (missing == 0.0), self.shares, wanted))
+        self.shares = np.where(trades, done, self.shares)
+        self.order = target
+        self._hold(np.where(trades, np.sign(self.shares), self.position).astype(np.int8), prices)
+        return traded
+
+    def _hold(self, position: NDArray[np.int8], prices: Floats) -> None:
+        """Be in `position` [N] from this fill on; one more session is held."""
+        moved = position != self.position
+        self.position = position
         self.entry_price = np.where(moved, prices, self.entry_price)
         self.sessions_held *= ~moved
         self.sessions_held += 1
         self.sessions_held *= self.position != 0
-        return traded
 
     def equity(self, marks: Floats) -> Floats:
         """Cash plus shares at `marks` [N]."""
@@ -166,8 +207,8 @@ class Accounts:
         return (marks / self.entry_price - 1.0) * self.position
 
     def _pair(self, actions: Ints) -> Ints:
-        """Row of the flattened tables for each account's position and action, [N]."""
-        return (self.position + 1) * NUM_ACTIONS + actions
+        """Row of the flattened tables for each account's position asked for and action, [N]."""
+        return (self.asked + 1) * NUM_ACTIONS + actions
 
 
 def refuse_masked(symbol: str, day: date, action: int, mask: Bools, position: int) -> None:

@@ -30,8 +30,8 @@ class EnvConfig:
     cash_rate: float = Field(0.0, ge=0.0, lt=1.0)
     """Yearly interest on free cash as a decimal, compounded by calendar days; Sharpe ratios are in excess of it."""
     max_participation: float | None = Field(None, gt=0.0, le=1.0)
-    """Largest share of a session's volume that one fill may take; the rest is not traded. Null, or a session
-    without a volume, sets no limit."""
+    """Largest share of a session's volume that one fill may take; the rest is tried again each session. Null, or a
+    session without a volume, sets no limit."""
     reward: Literal["log_return", "sharpe_increment", "differential_sharpe"] = "log_return"
     """Log return of equity, the paper's change of the Sharpe ratio so far, or Moody and Saffell's."""
     differential_sharpe_eta: float = Field(0.01, gt=0.0, lt=1.0)

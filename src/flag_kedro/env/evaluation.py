@@ -13,18 +13,21 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
 
 
-def target_positions(actions: pl.Series, positions: pl.Series, *, long_short: bool = False) -> Ints:
-    """Position that each decision asks for: what `sell` and `buy` target, or the position kept by `hold`.
+def target_positions(decisions: pl.DataFrame, *, long_short: bool = False) -> Ints:
+    """Position that each decision asks for, [n]: what `sell` and `buy` target, or what was asked for where it holds.
+
+    That is the position held, but for an order that is filled in parts.
 
     Args:
-        actions: names of `env.account.ACTION_NAMES`, [n].
-        positions: before each action, [n].
+        decisions: `session`, `action` and `position` of `backtest.replay.DECISIONS`; a session that is no later than
+            the one before begins another path.
         long_short: whether `sell` goes short (-1) rather than flat (0).
     """
-    table = pl.DataFrame({"action": actions, "position": positions})
     sold = -1 if long_short else 0
-    target = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
-    return table.select(target.otherwise("position").cast(pl.Int64).alias("target"))["target"].to_numpy()
+    asked = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
+    path = (pl.col("session") <= pl.col("session").shift()).fill_null(False).cum_sum()
+    kept = pl.coalesce(asked.forward_fill().over(path), "position")
+    return decisions.select(target=kept.cast(pl.Int64))["target"].to_numpy()
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class EvaluationWindow:
         shape = self.window.mark_prices.shape
         by_strategy: dict[str, Ints] = {}
         for (strategy, symbol), rows in decisions.group_by("strategy", "symbol", maintain_order=True):
-            targets = target_positions(rows["action"], rows["position"], long_short=self.long_short)
+            targets = target_positions(rows, long_short=self.long_short)
             row = self.window.symbols.index(str(symbol))
             by_strategy.setdefault(str(strategy), np.zeros(shape, dtype=np.int64))[row, : len(targets)] = targets
         return by_strategy

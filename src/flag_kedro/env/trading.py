@@ -58,7 +58,9 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
     Actions and mask: 0 sell, 1 hold, 2 buy. `long_flat`: sell is masked when flat, buy when long. `long_short`:
         sell is masked when short, buy when long. A masked action is an error.
     Fills: the decision of session d fills at d + 1, at `window.fill_prices` (under `same_close` these are the
-        closes of d); `max_participation` of that session's volume sets a limit to it.
+        closes of d). `max_participation` of that session's volume sets a limit to it; what is left of an order is
+        tried again each session until it is done or the opposite is asked for, and the mask is that of what was asked
+        for last.
     Costs: `config.cost` of each trade's value; `borrow_rate` for the shares that are short over a night. Free
         cash earns `cash_rate`. What is held over the night is what is held before the fill, under
         `same_close` after it.
@@ -72,8 +74,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         `info["final_states"]` for all accounts and, as Gymnasium has it, in `info["final_obs"]` for those
         that ended.
     Info: `equity` at the mark before any reset, `position` held over the return that ended there (under
-        `next_open` the one after the fill, or the one before where that is flat), `traded_value` in money,
-        all [N].
+        `next_open` the one after the fill, or the one before where that is flat), `exposure`, the share of equity
+        that was in it, `traded_value` in money, all [N].
 
     Raises:
         ValueError: when the window's prompts offer other positions than `config`.
@@ -102,7 +104,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self._max_shares: Floats | None = None
         if config.max_participation is not None:
             self._max_shares = np.nan_to_num(config.max_participation * window.fill_volumes.ravel(), nan=np.inf)
-        self.accounts = Accounts.open(self.num_envs, config.initial_cash, config.positions)
+        limited = self._max_shares is not None
+        self.accounts = Accounts.open(self.num_envs, config.initial_cash, config.positions, limited=limited)
         self.session = np.zeros(self.num_envs, dtype=np.int64)
         self.action_space = LegalActions(self)
         self._reward = make_reward(config, self.num_envs)
@@ -154,6 +157,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         actions = np.asarray(actions, dtype=np.int64)
         self._check_legal(actions)
         equity_before, position_before = self._equity, self.accounts.position.copy()
+        invested_before = self._invested(equity_before)
         traded = self._trade(actions)
         equity = self.accounts.equity(self._mark)
         position = self._position_over_return(position_before)
@@ -167,6 +171,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             "traded_value": traded,
             "equity": equity.copy(),
             "position": position,
+            "exposure": self._exposure_over_return(position, invested_before, equity),
         }
         ended = terminated | truncated
         if ended.any():
@@ -287,6 +292,18 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
                 held = np.where(after == 0, before, after)
         return held.astype(np.int64)
 
+    def _invested(self, equity: Floats) -> Floats | None:
+        """Value of the shares at the mark over `equity` [N]; None where orders are filled whole."""
+        return None if self._max_shares is None else np.abs(self.accounts.shares * self._mark) / equity
+
+    def _exposure_over_return(self, position: Ints, before: Floats | None, equity: Floats) -> Floats:
+        """Share of equity that was invested, [N]: all of it in a position whose order is filled whole."""
+        after = self._invested(equity)
+        if before is None or after is None:
+            return np.abs(position).astype(np.float64)
+        whole = np.where((after == 0.0) | (self.window.fill == "next_close"), before, after)
+        return np.where(position == 0, 0.0, whole)
+
     def _is_truncated(self) -> Bools:
         truncated: Bools = self.session == self.last_session
         if self.config.max_episode_steps is not None:
@@ -348,7 +365,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             symbol = int(self.symbol[account])
             day = self.window.sessions[symbol][self.session[account]]
             refused = (self.window.symbols[symbol], day, int(actions[account]), mask[account])
-            refuse_masked(*refused, int(self.accounts.position[account]))
+            refuse_masked(*refused, int(self.accounts.asked[account]))
 
 
 class TradingEnv(gym.Env[Observation, int]):
@@ -396,7 +413,7 @@ class TradingEnv(gym.Env[Observation, int]):
         _, rewards, terminated, truncated, info = self._vector.step(np.array([action]))
         self._ended = bool(terminated[0] or truncated[0])
         states = info["final_states"] if self._ended else self._vector.states()
-        reached = {name: float(info[name][0]) for name in ("traded_value", "equity", "position")}
+        reached = {name: float(info[name][0]) for name in ("traded_value", "equity", "position", "exposure")}
         return self._prompt(states), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), reached
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""One training on one fresh simulated market, judged on its held-out window against the informed oracle.
+"""One training on one fresh simulated market, judged on its held-out window against the oracle.
 
 Shape legend: S = symbols, T = sessions.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.baselines import buy_and_hold
-from flag_kedro.backtest.counterfactual import pooled_shift_percentile, replay_targets
+from flag_kedro.backtest.counterfactual import replay_targets, shift_in_time, shift_together
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.headlines import COMPANIES
@@ -27,7 +27,7 @@ from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.certificate import CertificateRun
-from flag_kedro.experiments.oracle import oracle_targets
+from flag_kedro.experiments.oracle import ask_oracle
 from flag_kedro.experiments.training import run_training
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
@@ -71,19 +71,20 @@ class MarketAssessment:
     """What a planted market's held-out window offers; log returns are sums over symbols."""
 
     oracle_log_return: float
+    """What the headlines let the oracle expect, the noise left out."""
     oracle_t: float
-    """t-statistic of the oracle's daily log returns; 0 where it earns nothing."""
+    """t-statistic of the daily log returns that it had, noise included; 0 where it expects nothing."""
     buy_and_hold_share: float
     """Log return of buy and hold over that of the oracle."""
     informative: bool
-    """Whether that says anything: the oracle's t is at least 5, and buy and hold takes at most a fifth."""
+    """Whether that says anything: the oracle's t is at least 5, and buy and hold takes or loses at most a fifth."""
 
 
 def run_certificate_market(settings: CertificateSettings, seed: int, *, planted: bool) -> CertificateRun:
     """Draw a market, train on it, replay its held-out window once.
 
-    Where the planted market says nothing (the oracle's own t-statistic is below 5, or buy and hold takes more than a
-    fifth of its return) neither it nor its twin is trained on.
+    Where the planted market says nothing (the oracle's own t-statistic is below 5, or buy and hold takes or loses more
+    than a fifth of its return) neither it nor its twin is trained on.
 
     Args:
         settings: the parameters.
@@ -92,7 +93,7 @@ def run_certificate_market(settings: CertificateSettings, seed: int, *, planted:
     """
     started = time.perf_counter()
     planted_market = draw_market(settings, seed, planted=True)
-    assessment = assess_market(planted_market, settings.env)
+    assessment = assess_market(planted_market, settings)
     run = CertificateRun(seed=seed, planted=planted, **asdict(assessment))
     if not run.informative:
         return run
@@ -101,28 +102,38 @@ def run_certificate_market(settings: CertificateSettings, seed: int, *, planted:
         decide, curve = _learn(settings, market, seed, Path(folder))
         replayed = replay(POLICY, market.test, settings.env, decide)
     log_return, targets = _log_return(replayed), _targets(replayed.decisions, settings)
+    shifts = [rows[POLICY] for rows in shift_in_time(market.test, settings.env, {POLICY: targets}).values()]
     return replace(
         run,
         log_return=log_return,
         share=log_return / run.oracle_log_return if planted else None,
-        shift_percentile=pooled_shift_percentile(market.test, settings.env, targets),
-        exposure=float((replayed.equity["position"] != 0).to_numpy().mean()),
+        shift_percentile=shift_together(shifts, partial(np.sum, axis=0)).percentile,
+        exposure=float(replayed.equity["exposure"].to_numpy().mean()),
         curve=curve,
         seconds=time.perf_counter() - started,
     )
 
 
-def assess_market(market: Market, env: EnvConfig) -> MarketAssessment:
+def assess_market(market: Market, settings: CertificateSettings) -> MarketAssessment:
     """What the oracle and buy and hold earn on a planted market's held-out window, and whether that says anything."""
-    targets = oracle_targets(market.test, env, market.truth)[:, None]  # one path a symbol
-    oracle_returns = _daily(replay_targets(market.test, env, targets).equity[:, 0])
-    oracle_log_return = float(np.nansum(oracle_returns))
+    env = settings.env
+    oracle = ask_oracle(market.test, env, market.truth, settings.simulated)
+    oracle_log_return = float(oracle.expected_log_return.sum())
     if oracle_log_return <= 0.0:  # where the effect is smaller than the cost, it does not even trade
         return MarketAssessment(oracle_log_return, oracle_t=0.0, buy_and_hold_share=0.0, informative=False)
-    oracle_t = t_statistic(oracle_returns)
+    oracle_t = t_statistic(_daily(replay_targets(market.test, env, oracle.targets[:, None]).equity[:, 0]))
     share = _log_return(replay(BENCHMARK, market.test, env, buy_and_hold)) / oracle_log_return
-    informative = oracle_t >= MIN_ORACLE_T and share <= MAX_BUY_AND_HOLD_SHARE
-    return MarketAssessment(oracle_log_return, oracle_t, share, informative)
+    return MarketAssessment(oracle_log_return, oracle_t, share, is_informative(oracle_t, share))
+
+
+def is_informative(oracle_t: float, buy_and_hold_share: float) -> bool:
+    """Whether a market says anything: rising and falling ones, in which holding or not holding is most of it, do not.
+
+    Args:
+        oracle_t: t-statistic of the oracle's daily log returns.
+        buy_and_hold_share: log return of buy and hold over that of the oracle.
+    """
+    return oracle_t >= MIN_ORACLE_T and abs(buy_and_hold_share) <= MAX_BUY_AND_HOLD_SHARE
 
 
 def draw_market(settings: CertificateSettings, seed: int, *, planted: bool) -> Market:
@@ -173,4 +184,4 @@ def _targets(decisions: pl.DataFrame, settings: CertificateSettings) -> Ints:
     """Position that each decision asks for, [S, T]."""
     tables = decisions.partition_by("symbol", maintain_order=True)  # replays sort symbols as windows do
     long_short = settings.env.positions == "long_short"
-    return np.stack([target_positions(table["action"], table["position"], long_short=long_short) for table in tables])
+    return np.stack([target_positions(table, long_short=long_short) for table in tables])

@@ -31,8 +31,8 @@ Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_tokens), Field(min_len
 class CertifyConfig:
     """The learnability certificate: fresh simulated markets, each with its no-signal twin."""
 
-    seeds: Seeds = tuple(range(1, 9))
-    """Of markets and trainings; fewer than five informative ones certify nothing. Of these eight, three say nothing."""
+    seeds: Seeds = tuple(range(1, 10))
+    """Of markets and trainings; fewer than five informative ones certify nothing. Of these nine, four say nothing."""
     symbols: Annotated[Symbols, AfterValidator(refuse_repeated)] = tuple(COMPANIES)
     """Symbols of each market."""
     total_timesteps: int = Field(80_000, ge=1)

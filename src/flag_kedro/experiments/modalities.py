@@ -17,9 +17,9 @@ from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.intervals import Difference, studentised_difference
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.backtest.sharpe_tests import hac_error
-from flag_kedro.env.account import LOWEST, Floats, Ints
+from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import Positions
-from flag_kedro.env.evaluation import EvaluationWindow
+from flag_kedro.env.evaluation import EvaluationWindow, target_positions
 from flag_kedro.experiments.scoring import score_replays
 from flag_kedro.features.ablation import Ablation
 
@@ -86,14 +86,12 @@ def _by_session(replayed: Replay) -> Floats:
 def _likeness(replayed: Replay, reference: Replay, positions: Positions) -> tuple[float, float]:
     """Share of decisions with the same action, and with the same position after it."""
     keys = ["symbol", "session"]
-    target = (
-        pl.when(pl.col("action") == "sell")
-        .then(pl.lit(LOWEST[positions]))
-        .when(pl.col("action") == "buy")
-        .then(pl.lit(1))
-        .otherwise("position")
+    decisions, others = (
+        replay.decisions.select(*keys, "action").with_columns(
+            target=pl.Series(target_positions(replay.decisions, long_short=positions == "long_short"))
+        )
+        for replay in (replayed, reference)
     )
-    decisions, others = (replay.decisions.select(*keys, "action", target=target) for replay in (replayed, reference))
     both = decisions.join(others, on=keys, suffix="_reference")
     same = both.select(
         agreement=(pl.col("action") == pl.col("action_reference")).mean(),

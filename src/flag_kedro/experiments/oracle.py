@@ -1,36 +1,118 @@
-"""The informed oracle: what the planted rule is worth to someone who knows it, but not the future.
+"""The oracle, yardstick of the simulated market: the best policy of somebody who knows the rule but not the future.
 
-Shape legend: S = symbols, T = sessions of the longest symbol.
+Dynamic programming over what is known at a decision: the position, the good and bad headlines of the last `horizon`
+decisions, and whether today's came before the close. Trades cost, so it holds on where the next session alone would not
+pay for a sale, and buys for more than one session.
+
+Shape legend: S = symbols, T = sessions of the longest symbol, H = horizon, C = 5^H counts of headlines.
 """
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from flag_kedro.env.account import Ints
+from flag_kedro.data.simulated import AFTER_CLOSE, SimulatedConfig
+from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import ParameterError
 
-EARNED = {"next_open": "next_effect", "same_close": "next_effect", "next_close": "second_effect"}
-"""The column of `SimulatedMarket.truth` that a decision can still earn, by fill."""
+MOST = 2
+"""Headlines that become usable at one decision: one of the evening before, one of the day."""
+NUM_COUNTS = 2 * MOST + 1
+MAX_HORIZON = 6
+"""With more the table of states grows beyond reason."""
+LAG = {"next_open": 0, "same_close": 0, "next_close": 1}
+"""Sessions that pass between a decision and the first one whose open-to-close return it earns, less one."""
 
 
-def oracle_targets(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame) -> Ints:
-    """Position that each decision asks for, [S, T]: long where the expected return of its session exceeds the cost.
+@dataclass(frozen=True)
+class Oracle:
+    """What the optimal policy asks for on the headlines of one window, and what they let it expect."""
 
-    It knows the rule and the headlines knowable at each decision, never tomorrow's. The expected
-    return is that of the open-to-close log return that the decision's fill can earn; the cost is that of one trade.
+    targets: Ints
+    """Position that each decision asks for, [S, T]."""
+    expected_log_return: Floats
+    """Of the planted effects that it is long over, less its costs; the noise is left out, [S]."""
+
+
+def ask_oracle(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame, simulated: SimulatedConfig) -> Oracle:
+    """The policy of largest expected log return, long or flat, on the headlines of a window.
 
     Args:
         window: sessions to trade.
         config: its cost.
-        truth: `data.simulated.SimulatedMarket.truth`, log returns.
+        truth: `data.simulated.SimulatedMarket.truth`.
+        simulated: the rule.
+
+    Raises:
+        ParameterError: when a headline moves more sessions than can be planned for.
     """
-    expected_return = {
-        (symbol, day): effect
-        for symbol, day, effect in truth.select("symbol", "session", EARNED[window.fill]).iter_rows()
-    }
-    targets = np.zeros(window.mark_prices.shape, dtype=np.int64)
+    if simulated.horizon > MAX_HORIZON:
+        raise ParameterError(
+            f"simulated.horizon is {simulated.horizon}; the optimal policy is known for at most {MAX_HORIZON} sessions"
+        )
+    effects = _expected_effects(simulated, LAG[window.fill])
+    costs = np.array([[0.0, np.log1p(config.cost)], [-np.log1p(-config.cost), 0.0]])
+    plans = _plan(int(window.num_sessions.max()) - 1, effects, costs, simulated.share)
+    targets, expected = np.zeros(window.mark_prices.shape, dtype=np.int64), np.zeros(len(window.symbols))
     for s, symbol in enumerate(window.symbols):
-        for t, day in enumerate(window.sessions[s]):
-            targets[s, t] = int(expected_return[symbol, day] > config.cost)
-    return targets
+        before_close, counts = _known(truth.filter(pl.col("symbol") == symbol), window.sessions[s], simulated.horizon)
+        held, num = 0, int(window.num_sessions[s]) - 1
+        for t in range(num):
+            wanted = int(plans[len(plans) - num + t, before_close[t], counts[t], held])
+            expected[s] += wanted * effects[counts[t]] - costs[held, wanted]
+            targets[s, t] = held = wanted
+        targets[s, num] = held  # the last decision fills no more
+    return Oracle(targets, expected)
+
+
+def _expected_effects(simulated: SimulatedConfig, lag: int) -> Floats:
+    """Log return that a decision can earn next, for each count of headlines, [C]."""
+    weights = np.zeros(simulated.horizon)
+    weights[: simulated.horizon - lag] = simulated.signal
+    digits = np.stack(np.unravel_index(np.arange(NUM_COUNTS**simulated.horizon), [NUM_COUNTS] * simulated.horizon))
+    return np.asarray(weights @ (digits - MOST))
+
+
+def _plan(num_decisions: int, effects: Floats, costs: Floats, share: float) -> Ints:
+    """Position to ask for at each decision, [decisions, 2 (before the close), C, 2 (position held)]."""
+    older = np.arange(len(effects)) // NUM_COUNTS
+    newest = len(effects) // NUM_COUNTS
+    values = np.zeros((2, len(effects), 2))
+    plans = np.zeros((num_decisions, 2, len(effects), 2), dtype=np.int64)
+    for t in reversed(range(num_decisions)):
+        later = np.zeros_like(values)
+        for today in (0, 1):
+            for probability, tomorrow, count in _tomorrow(bool(today), share):
+                later[today] += probability * values[tomorrow, (count + MOST) * newest + older]
+        # asked for `wanted` while `held`: [2, C, held, wanted]
+        gains = (np.outer(effects, [0.0, 1.0]) + later)[:, :, None, :] - costs
+        plans[t], values = gains.argmax(axis=-1), gains.max(axis=-1)
+    return plans
+
+
+def _tomorrow(before_close_today: bool, share: float) -> Iterator[tuple[float, int, int]]:
+    """Probability, whether a headline comes before tomorrow's close, and good less bad ones that become usable."""
+    before = share * (1.0 - AFTER_CLOSE)
+    evening = 0.0 if before_close_today else share * AFTER_CLOSE / (1.0 - before)
+    for evening_probability, evening_sign in _signs(evening):
+        for day_probability, day_sign in _signs(before):
+            yield evening_probability * day_probability, int(day_sign != 0), evening_sign + day_sign
+
+
+def _signs(probability: float) -> Sequence[tuple[float, int]]:
+    return ((1.0 - probability, 0), (probability / 2.0, 1), (probability / 2.0, -1))
+
+
+def _known(truth: pl.DataFrame, sessions: Sequence[object], horizon: int) -> tuple[Ints, Ints]:
+    """Whether today's headline came before the close, and the count of headlines, at each session's decision."""
+    usable = np.concatenate([np.zeros(horizon, dtype=np.int64), truth["usable"].to_numpy()])
+    row_of = {day: row for row, day in enumerate(truth["session"])}
+    rows = np.array([row_of[day] for day in sessions])
+    counts = np.zeros(len(rows), dtype=np.int64)
+    for age in range(horizon):
+        counts = counts * NUM_COUNTS + usable[rows + horizon - age] + MOST
+    return truth["before_close"].to_numpy()[rows].astype(np.int64), counts

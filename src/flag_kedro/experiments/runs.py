@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from flag_kedro.backtest.pooled import pool_accounts, pool_cash
 from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.scores import Scores, session_sharpe
 from flag_kedro.env.prompt import tokenizer_texts
@@ -23,12 +23,11 @@ from flag_kedro.experiments.scoring import (
     ScoredRun,
     cut,
     fold_evaluation,
-    log_returns,
     score_replays,
     score_run,
 )
 from flag_kedro.experiments.training import run_training
-from flag_kedro.names import POLICY, TINY
+from flag_kedro.names import ALL_SYMBOLS, POLICY, TINY
 from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.bundle import TrainedPolicy
@@ -198,13 +197,15 @@ def run_validation(
     with trained(states, fold, seed, settings, shared, facts, on_update) as training:
         evaluation = fold_evaluation(states, fold.validation, settings)
         replays = {POLICY: replay(POLICY, evaluation.window, evaluation.env, training.model.decide)}
-    returns = {symbol: np.array(values) for symbol, values in log_returns(replays[POLICY]).items()}
+    equity = replays[POLICY].equity
+    cash = evaluation.cash_returns | {ALL_SYMBOLS: pool_cash(equity, evaluation.cash_returns)}
+    paths = pl.concat([equity, pool_accounts(equity)]).drop_nulls("log_return").partition_by("symbol", as_dict=True)
     return ValidatedRun(
         seed=seed,
         windows=fold.as_text(),
         validation_log_return=training.validation_log_return,
         validation_scores=score_replays(replays, evaluation),
-        validation_sharpes={s: session_sharpe(returns[s], cash) for s, cash in evaluation.cash_returns.items()},
+        validation_sharpes={s: session_sharpe(paths[s,]["log_return"].to_numpy(), cash[s]) for s in cash},
         history=training.history,
     )
 

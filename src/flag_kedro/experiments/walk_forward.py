@@ -120,7 +120,7 @@ def _to_sessions(returns: Floats, cash: Floats) -> Sessions:
     if len(ruins):
         returns, cash = returns[: ruins[0] + 1], cash[: ruins[0] + 1]
     ones = np.ones(len(returns))
-    return Sessions(returns, returns - cash, ones > 0, 0 * ones, ones, 1.0)
+    return Sessions(returns, returns - cash, ones > 0, ones, 0 * ones, ones, 1.0)
 
 
 def _scores(sessions: Sessions, measure: Measure) -> dict[str, float | None]:

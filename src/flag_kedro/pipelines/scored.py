@@ -61,7 +61,7 @@ def log_scored(row: Row) -> None:
     """Log scores and trial to the active run."""
     chosen = {} if (best := row["validation_log_return"]) is None else {BEST_VALIDATION_LOG_RETURN: best}
     log_metrics(flatten_scores(row["scores"]) | chosen, 0, int(time.time() * 1000))
-    record_trial(ScoredTrial(**row["trial"]), " ".join(row["windows"]["test"]))
+    record_trial(ScoredTrial.from_json(row["trial"]), " ".join(row["windows"]["test"]))
     logger.info("fold %s, seed %d: %s", row["fold"], row["seed"], _summarise(row))
 
 

@@ -1,23 +1,36 @@
-"""Trials: every distinct policy that was scored on the same data and window, as the store remembers them.
+"""Trials: every distinct policy that was scored on sessions of the same market, as the store remembers them.
 
 Whoever tries often enough finds a good window. The deflated Sharpe ratio needs to know how often that was.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import polars as pl
 
-from flag_kedro.backtest.trials import ScoredTrial, ValidatedTrial, hashes_before
+from flag_kedro.backtest.trials import ReturnPath, ScoredTrial, ValidatedTrial, paths_before, same_markets
+from flag_kedro.names import ALL_SYMBOLS
 from flag_kedro.tracking.log import active_run, store_may_fail
 
 logger = logging.getLogger(__name__)
-PREFIX, PRICES = "trial/", "prices."
-TRIED, BEFORE = "tried/", "before."
+PREFIX = "trial/"
+TRIED = "tried/"
+TRIAL, ATTEMPT = "trial.json", "attempt.json"
+"""Artifacts of a run, as `dataclasses.asdict` has them."""
+NOWHERE = ReturnPath([], [], [])
+Recorded = TypeVar("Recorded")
 
 
 def record_trial(trial: ScoredTrial, window: str) -> None:
-    """Log `trial` to the active run, so that later backtests count it."""
+    """Log `trial` to the active run, so that later backtests count it, however this run ends.
+
+    Args:
+        trial: what was scored.
+        window: first and last date of the test window, with a blank between.
+    """
     import mlflow
 
     if active_run() is None:
@@ -34,40 +47,33 @@ def record_trial(trial: ScoredTrial, window: str) -> None:
         "attempt": trial.attempt,
         "seed": str(trial.seed),
         "scored": "true",
-        **{f"{PRICES}{symbol}": price_hash for symbol, price_hash in trial.price_hashes.items()},
     }
     with store_may_fail("later backtests will not count this trial"):
-        mlflow.log_metrics(flattened)
+        mlflow.log_dict(asdict(trial), TRIAL)
         mlflow.set_tags(tags)
+    with store_may_fail("the trial's scores are not shown"):
+        mlflow.log_metrics(flattened)
 
 
 def known_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
-    """`trial` and every other that a finished run of this experiment scored on the same prices and window.
+    """`trial` and every other that a run of this experiment scored on the same market, however that run ended.
+
+    Windows need not be equal: whoever has seen sessions of this one has tried it (see `trials.is_same_market`).
+
+    Args:
+        trial: the one that is scored now.
+        window: first and last date of the test window, with a blank between.
 
     Returns:
-        One entry for each policy, `trial` first, cut to the symbols whose prices are the same; None when there is
-        no run to ask with (tracking is off) or the store does not answer, which is logged.
+        One entry for each configuration and seed, `trial` first, cut to the symbols whose market is the same; None when
+        there is no run to ask with (tracking is off) or the store does not answer, which is logged.
     """
-    import mlflow
-
-    run = mlflow.active_run()
-    if run is None:
-        return None
-    runs = None
-    with store_may_fail("earlier trials not found, only this one is counted"):
-        runs = mlflow.search_runs(
-            experiment_ids=[run.info.experiment_id],
-            filter_string=(
-                f"attributes.status = 'FINISHED' and tags.scored = 'true' and tags.test_window = '{window}'"
-            ),
-            max_results=50_000,
-            output_format="list",
-        )
-    if runs is None:
+    recorded = _recorded("scored", window, lambda run_id: ScoredTrial.from_json(_load(run_id, TRIAL)))
+    if recorded is None:
         return None
     trials = {_identity(trial): trial}
-    for other in runs:
-        earlier = _read(other.data.tags, other.data.metrics, trial.price_hashes)
+    for other in recorded:
+        earlier = other.on_markets_of(trial)
         if earlier.scores:
             trials.setdefault(_identity(earlier), earlier)
     return list(trials.values())
@@ -79,7 +85,7 @@ def count_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
     if trials is None:
         logger.warning("no tracking store: trials are not known, so no deflated Sharpe ratio is given")
     else:
-        logger.info("%d trial(s) of these prices and window, this one included", len(trials))
+        logger.info("%d trial(s) on sessions of this window, this one included", len(trials))
     return trials
 
 
@@ -95,7 +101,7 @@ def count_validated(
     """
     if trials is None:
         return []
-    tried = known_attempts(hashes_before(states, test), " ".join(test), {trial.attempt for trial in trials})
+    tried = known_attempts(paths_before(states, test), " ".join(test), {trial.attempt for trial in trials})
     if tried:
         logger.info("%d more were tried on validation only, by sweeps for this window", len(tried))
     return tried
@@ -107,56 +113,85 @@ def _identity(trial: ScoredTrial) -> str:
 
 
 def record_attempt(attempt: ValidatedTrial, window: str) -> None:
-    """Log `attempt` to the active run, so that later backtests on `window` count it as a trial."""
+    """Log `attempt` to the active run, so that later backtests on sessions of `window` count it as a trial."""
     import mlflow
 
     if active_run() is None:
         return
-    before = {f"{BEFORE}{symbol}": price_hash for symbol, price_hash in attempt.hashes_before.items()}
     with store_may_fail("later backtests will not count this attempt"):
+        mlflow.log_dict(asdict(attempt), ATTEMPT)
+        mlflow.set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt})
+    with store_may_fail("the attempt's scores are not shown"):
         mlflow.log_metrics({f"{TRIED}{symbol}": value for symbol, value in attempt.sharpes.items()})
-        mlflow.set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt, **before})
 
 
-def known_attempts(hashes_before: Mapping[str, str], window: str, scored: set[str]) -> list[ValidatedTrial]:
-    """Every attempt of a finished run of this experiment for the same prices and window that is none of `scored`.
+def known_attempts(paths: Mapping[str, ReturnPath], window: str, scored: set[str]) -> list[ValidatedTrial]:
+    """Every attempt of a run of this experiment, however it ended, for the same market that is none of `scored`.
+
+    Args:
+        paths: of `paths_before` for the window.
+        window: its first and last date, with a blank between.
+        scored: attempts that were scored on it.
 
     Returns:
-        One entry for each, cut to the symbols whose prices before the window are the same; none where the store does
+        One entry for each, cut to the symbols whose market before the window is the same; none where the store does
         not answer, which is logged.
     """
-    import mlflow
-
-    run = mlflow.active_run()
-    if run is None:
-        return []
-    runs = []
-    with store_may_fail("what sweeps tried is not counted"):
-        runs = mlflow.search_runs(
-            experiment_ids=[run.info.experiment_id],
-            filter_string=f"attributes.status = 'FINISHED' and tags.tried = 'true' and tags.test_window = '{window}'",
-            max_results=50_000,
-            output_format="list",
-        )
     attempts: dict[str, ValidatedTrial] = {}
-    for other in runs:
-        tags, metrics = other.data.tags, other.data.metrics
-        same = {symbol: value for symbol, value in hashes_before.items() if tags.get(f"{BEFORE}{symbol}") == value}
-        sharpes = {symbol: metrics[f"{TRIED}{symbol}"] for symbol in same if f"{TRIED}{symbol}" in metrics}
-        if sharpes and tags["attempt"] not in scored:
-            attempts.setdefault(tags["attempt"], ValidatedTrial(tags["attempt"], sharpes, same))
+    for recorded in _recorded("tried", window, lambda run_id: ValidatedTrial.from_json(_load(run_id, ATTEMPT))) or []:
+        same = same_markets({**recorded.paths, ALL_SYMBOLS: NOWHERE}, paths)
+        sharpes = {symbol: recorded.sharpes[symbol] for symbol in same if symbol in recorded.sharpes}
+        if sharpes and recorded.attempt not in scored:
+            cut = {symbol: path for symbol, path in recorded.paths.items() if symbol in same}
+            attempts.setdefault(recorded.attempt, ValidatedTrial(recorded.attempt, sharpes, cut))
     return list(attempts.values())
 
 
-def _read(tags: Mapping[str, str], metrics: Mapping[str, float], price_hashes: Mapping[str, str]) -> ScoredTrial:
-    """A recorded trial, cut to the symbols that were scored on these prices."""
-    same = {symbol: value for symbol, value in price_hashes.items() if tags.get(f"{PRICES}{symbol}") == value}
-    scores: dict[str, dict[str, float]] = {}
-    for name, value in metrics.items():
-        if name.startswith(PREFIX):
-            symbol, metric = name.removeprefix(PREFIX).rsplit("/", 1)
-            if symbol in same:
-                scores.setdefault(symbol, {})[metric] = value
-    return ScoredTrial(
-        tags["policy_hash"], tags["config_hash"], int(tags["seed"]), scores, same, tags.get("attempt", "")
-    )
+def _recorded(tag: str, window: str, load: Callable[[str], Recorded]) -> list[Recorded] | None:
+    """What earlier runs of the active one's experiment recorded for windows that overlap; None where nobody knows.
+
+    What cannot be read is counted in the log.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    run, runs = mlflow.active_run(), None
+    if run is None:
+        return None
+    with store_may_fail("earlier trials not found, only this one is counted"):
+        runs = mlflow.search_runs(
+            experiment_ids=[run.info.experiment_id],
+            filter_string=f"tags.{tag} = 'true'",
+            max_results=50_000,
+            output_format="list",
+        )
+    if runs is None:
+        return None
+    recorded, unread = [], 0
+    for other in runs:
+        if other.info.run_id == run.info.run_id or not _overlap(window, other.data.tags["test_window"]):
+            continue
+        try:
+            recorded.append(load(other.info.run_id))
+        except (MlflowException, OSError, KeyError, TypeError, ValueError):
+            unread += 1
+    if unread:
+        logger.warning(
+            "%d earlier run(s) tried this window, but what they recorded cannot be read (an earlier version?): they "
+            "are not counted as trials, so the deflated Sharpe ratio is too kind",
+            unread,
+        )
+    return recorded
+
+
+def _load(run_id: str, name: str) -> dict[str, Any]:
+    import mlflow
+
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file of some kilobytes
+    return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{name}"))
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two windows, each first and last ISO date, have a day in common."""
+    (first, last), (other_first, other_last) = one.split(), other.split()
+    return first <= other_last and other_first <= last

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rich import box
@@ -10,10 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flag_kedro.hooks.summaries.figures import figure, percent
+from flag_kedro.hooks.summaries.figures import figure, interval, percent
 from flag_kedro.names import BENCHMARK, POLICY
-
-LEVEL = 0.05
 
 Results = dict[str, dict[str, dict[str, Any]]]
 
@@ -25,12 +22,15 @@ def print_backtest(
     data_report: dict[str, Any],
     data_dir: Path,
 ) -> None:
-    """Print the policy against buy and hold, all strategies over all symbols, verdicts, and where to look next."""
+    """Print all strategies on the account of all symbols, the policy on each symbol, and where to look next."""
     console = Console()
-    console.print(_by_symbol(metrics, inference["symbols"]))
-    console.print(_by_strategy(metrics, inference["symbols"]))
-    console.print("Verdicts, on the account after costs:")
-    for symbol, strategies in inference["symbols"].items():
+    pooled, symbols = inference["pooled"], inference["symbols"]
+    console.print(_all_together(metrics, pooled))
+    for sentence in (pooled[POLICY]["verdict"], pooled[POLICY]["rivals"]["verdict"]):
+        console.print(escape(sentence), highlight=False)
+    console.print(_by_symbol(metrics, symbols))
+    console.print("Symbol by symbol, on the account after costs, corrected for their number:")
+    for symbol, strategies in symbols.items():
         console.print(f"  {symbol}: {escape(strategies[POLICY]['verdict'])}", highlight=False)
     console.print(_audited(audit))
     for warning in data_report["warnings"]:
@@ -42,25 +42,80 @@ def print_backtest(
     console.print('  another run      .venv/bin/kedro run --params="seed=1,env.cost_bps=2"')
 
 
+def _all_together(metrics: dict[str, Any], pooled: dict[str, Any]) -> Table:
+    """Every strategy on the account of all symbols, the best first."""
+    convention, num_symbols = metrics["convention"], len(metrics["results"])
+    first, last = convention["window"]
+    table = Table(
+        title=f"All {num_symbols} symbol(s), {first} to {last}: {_trading(convention)}",
+        caption=(
+            "One account, as much money in each symbol at the start, after costs.\n"
+            "B&H, cash, shifts: p-values against buy and hold, cash, and time shifts of\n"
+            "the same positions. Ahead is who is above all three, after all trials."
+        ),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("strategy", no_wrap=True)
+    for name in ("return %", "Sharpe", "95 %", "B&H", "cash", "shifts", "ahead"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, scores in sorted(metrics["pooled"].items(), key=lambda item: _order(item[1]["total_return"])):
+        table.add_row(
+            name,
+            percent(scores["total_return"], 2),
+            figure(scores["sharpe_ratio"], 2),
+            interval(scores["sharpe_ratio_ci95"], 1),
+            *_tests(pooled.get(name)),
+            style="bold" if name == POLICY else None,
+        )
+    return table
+
+
+def _tests(comparison: dict[str, Any] | None) -> list[str]:
+    """P-values against buy and hold, cash and shifts, and whether that is a lead; nothing of buy and hold itself."""
+    if comparison is None:
+        return ["", "", "", ""]
+    differences = [comparison[f"{other}_difference"] for other in ("sharpe", "cash")]
+    p_values = [_above(difference) for difference in differences] + [_short(comparison["shift_p_value"])]
+    return [*p_values, "yes" if comparison["proven_ahead"] else "no"]
+
+
+def _above(difference: dict[str, Any]) -> str:
+    """The p-value of a difference; where it is below 0, the word for it."""
+    value = difference["value"]
+    return "below" if value is not None and value < 0.0 else _short(difference["p_value"])
+
+
+def _short(p_value: float | None) -> str:
+    """A p-value to three digits."""
+    return "<.001" if p_value is not None and p_value < 0.001 else figure(p_value)
+
+
+def _order(total: float | None) -> float:
+    """Best first, ruined last."""
+    return math.inf if total is None else -total
+
+
+def _trading(convention: dict[str, Any]) -> str:
+    return f"fill {convention['fill']}, {convention['cost_bps'] + convention['slippage_bps']:g} bp a trade"
+
+
 def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
     convention = metrics["convention"]
-    first, last = convention["window"]
-    cost = convention["cost_bps"] + convention["slippage_bps"]
     table = Table(
-        title=f"Backtest {first} to {last}: fill {convention['fill']}, {cost:g} bp a trade",
+        title=f"Each symbol: {_trading(convention)}",
         caption=(
             f"Convention {convention['name']}; Sharpe = {convention['sharpe_ratio']}.\n"
-            "p: of no difference to buy and hold's Sharpe, account after costs.\n"
-            "shifts: share of time shifts of the same positions that earned less."
+            "p: of not being ahead, by Holm for the number of symbols."
         ),
         box=box.SIMPLE_HEAD,
     )
     table.add_column("symbol", no_wrap=True)
     table.add_column("strategy", no_wrap=True)
-    for name in ("CR %", "Sharpe", "AV %", "MDD %", "p", "shifts"):
+    for name in ("CR %", "Sharpe", "AV %", "MDD %", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     for symbol, strategies in metrics["results"].items():
-        tests = inference[symbol][POLICY]
+        correction = inference[symbol][POLICY]["correction"]
         for strategy in (POLICY, BENCHMARK):
             scores, is_policy = strategies[strategy], strategy == POLICY
             table.add_row(
@@ -70,75 +125,10 @@ def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
                 figure(scores["sharpe_ratio"]),
                 percent(scores["annual_volatility"]),
                 percent(scores["max_drawdown"]),
-                figure(tests["sharpe_difference"]["p_value"], 4) if is_policy else "",
-                figure(tests["shift_percentile"]) if is_policy else "",
+                figure(correction and correction["holm"], 4) if is_policy else "",
                 style="bold" if is_policy else None,
             )
     return table
-
-
-def _by_strategy(metrics: dict[str, Any], inference: Results) -> Table:
-    results, name_of = metrics["results"], metrics["convention"]["name"]
-    table = Table(
-        title=f"All strategies over {len(results)} symbol(s)",
-        caption=(
-            f"CR and Sharpe in the convention {name_of}; the other columns are of the account after costs.\n"
-            "Strategies that always hold one position are never above. p counts leads that the verdict grants."
-        ),
-        box=box.SIMPLE_HEAD,
-    )
-    table.add_column("strategy", no_wrap=True)
-    for name in ("sum of CR %", "median Sharpe", "above B&H", f"p <= {LEVEL:g}"):
-        table.add_column(name, justify="right", no_wrap=True)
-    names = list(next(iter(results.values())))
-    total = {name: _sum([rows[name]["cumulative_return"] for rows in results.values()]) for name in names}
-    for name in sorted(names, key=lambda name: _order(total[name])):
-        table.add_row(
-            name,
-            percent(total[name]),
-            _median([rows[name]["sharpe_ratio"] for rows in results.values()]),
-            *(["", ""] if name == BENCHMARK else _against_benchmark(name, _account(metrics), inference)),
-            style="bold" if name == POLICY else None,
-        )
-    return table
-
-
-def _order(total: float | None) -> float:
-    """Best first, ruined last."""
-    return math.inf if total is None else -total
-
-
-def _account(metrics: dict[str, Any]) -> Results:
-    """Scores in the convention `account`, whichever the run shows."""
-    parts = (metrics, metrics["other_convention"])
-    results: Results = next(part["results"] for part in parts if part["convention"]["name"] == "account")
-    return results
-
-
-def _against_benchmark(name: str, results: Results, inference: Results) -> list[str]:
-    """On how many symbols a strategy earned more than buy and hold, and on how many the verdict grants a lead."""
-    ahead = sum(
-        inference[symbol][name]["collapse"]["collapsed_to"] is None
-        and rows[name]["cumulative_return"] is not None
-        and rows[name]["cumulative_return"] > rows[BENCHMARK]["cumulative_return"]
-        for symbol, rows in results.items()
-    )
-    proven = sum(rows[name]["proven_ahead"] for rows in inference.values())
-    return [f"{ahead} of {len(results)}", f"{proven} of {len(results)}"]
-
-
-def _sum(values: list[float | None]) -> float | None:
-    """The sum; None where an account was ruined."""
-    defined = [value for value in values if value is not None]
-    return sum(defined) if len(defined) == len(values) else None
-
-
-def _median(values: list[float | None]) -> str:
-    """The median of those that are defined, and how many these are if not all."""
-    defined = [value for value in values if value is not None]
-    if not defined:
-        return "-"
-    return f"{median(defined):.3f}" + ("" if len(defined) == len(values) else f" ({len(defined)} of {len(values)})")
 
 
 def _audited(audit: dict[str, Any]) -> str:

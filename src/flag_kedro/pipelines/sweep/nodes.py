@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from flag_kedro.backtest.trials import ValidatedTrial, attempt_hash, hashes_before, outside_window
+from flag_kedro.backtest.trials import ValidatedTrial, attempt_hash, outside_window, paths_before
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import ParameterError
@@ -125,7 +125,7 @@ def _validate(
         assert shared.backbone is not None
         description["backbone_hash"] = backbone_hash(shared.backbone)
     attempt = ValidatedTrial(
-        attempt_hash(description, states, _test(fold)), run.validation_sharpes, hashes_before(states, _test(fold))
+        attempt_hash(description, states, _test(fold)), run.validation_sharpes, paths_before(states, _test(fold))
     )
     return asdict(run) | {"attempt": asdict(attempt)}
 
@@ -137,7 +137,7 @@ def _report(row: Row) -> None:
     }
     best = {BEST_VALIDATION_LOG_RETURN: row["validation_log_return"]}
     log_metrics(scores | best, 0, int(time.time() * 1000))
-    record_attempt(ValidatedTrial(**row["attempt"]), " ".join(row["windows"]["test"]))
+    record_attempt(ValidatedTrial.from_json(row["attempt"]), " ".join(row["windows"]["test"]))
     logger.info("seed %d: best log return on validation %+.3f", row["seed"], row["validation_log_return"])
 
 
