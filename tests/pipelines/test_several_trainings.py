@@ -287,7 +287,8 @@ def test_sweep_does_without_the_test_window_and_is_counted_for_it(
     assert len(everything) == 4
     assert len(found) == 3  # the one that was scored since is counted as a scored trial
     rescaled = {symbol: table.with_columns(pl.col("mark_price") * 2) for symbol, table in small_states.items()}
-    inverted = {symbol: table.with_columns(mark_price=1 / pl.col("mark_price")) for symbol, table in small_states.items()}
+    inverse = 1 / pl.col("mark_price")
+    inverted = {symbol: table.with_columns(mark_price=inverse) for symbol, table in small_states.items()}
     with mlflow.start_run():
         assert len(count_validated(rescaled, test, [scored])) == 3  # another scale is the same market
         assert count_validated(inverted, test, [scored]) == []
