@@ -54,6 +54,19 @@ NOT_PRELOADED = ("flag_kedro.__main__", "flag_kedro.settings", "flag_kedro.ppo.d
 """What acts when it is imported."""
 
 
+def as_parameters(text: str) -> dict[str, Any]:
+    """`a.b=1,c=d` as `kedro run --params` reads it."""
+    parameters: dict[str, Any] = {}
+    for pair in text.split(","):
+        path, value = pair.split("=", 1)
+        *groups, last = path.split(".")
+        level = parameters
+        for group in groups:
+            level = level.setdefault(group, {})
+        level[last] = int(value) if value.isdecimal() else value
+    return parameters
+
+
 class StartedCommand:
     """A command in progress."""
 

@@ -68,7 +68,7 @@ def test_log_return_of_equal_shares_is_that_of_the_money_in_all() -> None:
 
 @pytest.mark.parametrize(("calendars", "expected"), [({"A": "XNYS", "B": "24/7"}, "24/7"), ({"A": "XNYS"}, "XNYS")])
 def test_all_together_never_close_where_one_of_them_never_does(calendars: dict[str, str], expected: str) -> None:
-    pooled = ReplayedStrategies(pl.DataFrame({"symbol": ["A"]}), STOCK, calendars).pooled()
+    pooled = ReplayedStrategies(pl.DataFrame({"symbol": ["A"]}), STOCK, calendars).pooled
     assert pooled.calendars == {"all": expected}
     assert pooled.cash_returns is None
     assert pooled.decisions["symbol"].to_list() == ["all"]

@@ -20,24 +20,12 @@ from kedro.runner import SequentialRunner
 from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.hooks.parameters import check_parameters
 from flag_kedro.pipelines.ingest.pipeline import GROUPS
+from kedro_server import as_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5.0
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def as_parameters(text: str) -> dict[str, Any]:
-    """`a.b=c,d=e` as the command line would hand it over."""
-    parameters: dict[str, Any] = {}
-    for pair in text.split(","):
-        path, value = pair.split("=", 1)
-        *groups, last = path.split(".")
-        level = parameters
-        for group in groups:
-            level = level.setdefault(group, {})
-        level[last] = value
-    return parameters
 
 
 def content(folder: Path) -> dict[str, str]:

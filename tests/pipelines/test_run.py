@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import plotly.io
@@ -18,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from flag_kedro.pipelines.training.plot import PANELS
-from kedro_server import StartedCommand
+from kedro_server import StartedCommand, as_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -200,19 +199,6 @@ with KedroSession.create(project, runtime_params=params) as session:
 assert signal.getsignal(signal.SIGINT) is before
 """
 """As in a notebook: all that `kedro run` does, then the backtest alone with other draws, in one process."""
-
-
-def as_parameters(text: str) -> dict[str, Any]:
-    """`a.b=1,c=d` as `kedro run --params` reads it."""
-    parameters: dict[str, Any] = {}
-    for pair in text.split(","):
-        path, value = pair.split("=", 1)
-        *groups, last = path.split(".")
-        level = parameters
-        for group in groups:
-            level = level.setdefault(group, {})
-        level[last] = int(value) if value.isdecimal() else value
-    return parameters
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def compare_to_benchmark(
     """
     symbols = _compare_symbols(replayed, draws, trials, shifts)
     together = {name: shift_together(rows, pool_log_returns) for name, rows in _by_strategy(shifts).items()}
-    pooled = _compare_symbols(replayed.pooled(), draws, trials, {ALL_SYMBOLS: together})
+    pooled = _compare_symbols(replayed.pooled, draws, trials, {ALL_SYMBOLS: together})
     return BenchmarkComparison(
         draws=draws.num_draws,
         confidence=CONFIDENCE,

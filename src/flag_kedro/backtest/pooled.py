@@ -5,6 +5,7 @@ Shape legend: S = symbols, D = dates on which any symbol has a session.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,7 @@ class ReplayedStrategies:
     long_short: bool = False
     """Whether `sell` asks for a short position."""
 
+    @cached_property
     def pooled(self) -> "ReplayedStrategies":
         """The same of the account of all symbols, under the symbol `all`."""
         cash = None if self.cash_returns is None else {ALL_SYMBOLS: pool_cash(self.equity, self.cash_returns)}
@@ -52,7 +54,7 @@ class ReplayedStrategies:
         Raises:
             DataError: as `draw_windows`.
         """
-        pooled = self.pooled()
+        pooled = self.pooled
         cash = None if self.cash_returns is None else {**self.cash_returns, **(pooled.cash_returns or {})}
         return draw_windows(pl.concat([self.equity, pooled.equity]), num_draws, seed, cash)
 

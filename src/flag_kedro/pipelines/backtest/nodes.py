@@ -67,7 +67,7 @@ def score_backtest(
     for name in CONVENTIONS:
         convention = asdict(describe_convention(name, evaluation.dates, split.env, evaluation.calendars))
         scored[name] = {"convention": convention, "results": replayed.score(evaluation.marks, name, draws)}
-    pooled = replayed.pooled().score({}, "account", draws)[ALL_SYMBOLS]
+    pooled = replayed.pooled.score({}, "account", draws)[ALL_SYMBOLS]
     other = "investorbench" if backtest.convention == "account" else "account"
     results = scored[backtest.convention]["results"]
     log_metrics(flatten_scores({**results, ALL_SYMBOLS: pooled}), 0, int(time.time() * 1000))
