@@ -53,7 +53,6 @@ types: install
 benchmark: install
 	$(BIN)/python benchmarks/actor_critic.py
 	$(BIN)/python benchmarks/environment.py
-	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python benchmarks/backtest.py
 
 viz: install

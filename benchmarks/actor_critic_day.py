@@ -94,7 +94,9 @@ def simulated_days(
 
 def _visited(accounts: int, num_days: int, seed: int) -> list[tuple[Sequence[str], Bools]]:
     """Account texts and masks of one symbol after the other, on consecutive sessions of a random rollout."""
-    market = simulate_market(None, SimulatedConfig(first_session=SIMULATED[0], last_session=SIMULATED[1]), seed)
+    market = simulate_market(
+        None, SimulatedConfig(market="easy", first_session=SIMULATED[0], last_session=SIMULATED[1]), seed
+    )
     tables, _ = build_market_states(market.prices, market.news, digest_sessions=1, digest_chars=600, article_chars=240)
     env = TradingVectorEnv(cut_window(tables, SIMULATED, "next_open"), EnvConfig(), accounts)
     env.reset(seed=seed)
@@ -136,7 +138,8 @@ def add_gradients(model: Evaluator, day: Day, rows: int) -> None:
     for chunk in _chunks(len(day.states), rows):
         evaluation = model.evaluate(take_states(day.states, chunk))
         indices = torch.from_numpy(chunk).to(evaluation.values.device)
-        (_ppo_loss(evaluation, day, indices).sum() / len(day.states)).backward()
+        loss = _ppo_loss(evaluation, day, indices).sum() / len(day.states)
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _ppo_loss(evaluation: Evaluation, day: Day, indices: Tensor) -> Tensor:

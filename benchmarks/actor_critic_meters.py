@@ -89,7 +89,7 @@ def _matrix_product_seconds(size: int, dtype: torch.dtype, device: torch.device,
     return min(seconds)
 
 
-def count_flops(work: Callable[[], None]) -> int:
+def count_flops(work: Callable[[], object]) -> int:
     """Floating-point operations of matrix products and attention in `work`, causal attention counted half.
 
     Attention with an explicit mask is counted whole.

@@ -61,10 +61,13 @@ def make_trainable(base: PreTrainedModel, top: range, config: PolicyConfig) -> n
     if config.trainable == "layers":
         for layer in top:
             base.layers[layer].requires_grad_(True)
-        return base
+        backbone: nn.Module = base
+        return backbone
     layers = "|".join(map(str, top))
     pattern = rf"layers\.({layers})\.(self_attn|mlp)\.\w+_proj"
-    return get_peft_model(base, LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=pattern))
+    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=pattern)
+    adapted: nn.Module = get_peft_model(base, lora)
+    return adapted
 
 
 def lower_frozen(backbone: nn.Module) -> None:

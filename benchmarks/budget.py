@@ -16,6 +16,7 @@ import json
 import tempfile
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -26,12 +27,11 @@ from actor_critic_meters import count_flops, forget_peak
 from real_text import peak_gb, prepare_backbone
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flag_kedro.data.config import DataConfig
-from flag_kedro.data.market import load_market
-from flag_kedro.data.windows import resolve_windows
+from flag_kedro.data.market import MarketConfig, load_market
 from flag_kedro.env.prompt import tokenizer_texts
-from flag_kedro.env.window import TradingWindow, cut_window
-from flag_kedro.features.market_state import build_market_states
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.hooks.parameters import Settings, check_parameters
 from flag_kedro.names import TINY
 from flag_kedro.policy.backbone import write_backbone
@@ -43,7 +43,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 CPU = torch.device("cpu")
 
 
-class Launches(TorchDispatchMode):
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts calls of torch's operators, each of which is a kernel or a few on a GPU."""
 
     count = 0
@@ -71,15 +71,11 @@ def paper_profile(arguments: argparse.Namespace) -> Settings:
 
 def warm_up(settings: Settings) -> TradingWindow:
     """The training window."""
-    prices, news = load_market(settings.data, settings.news, settings.simulated)
-    features = settings.features
-    states, _ = build_market_states(
-        prices, news, digest_sessions=features.digest_sessions, digest_chars=features.digest_chars,
-        article_chars=features.article_chars,
-    )  # fmt: skip
-    data: DataConfig = settings.data
-    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in states.items()})
-    return cut_window(states, windows.train, settings.env.fill, positions=settings.env.positions)
+    config = MarketConfig(settings.data, settings.news, settings.simulated, settings.files, settings.yahoo)
+    market = load_market(config, Path(), datetime.now(UTC))
+    names = {symbol: list(aliases) for symbol, aliases in market.names.items()}
+    tables = MarketTables(market.prices, market.news, names, market.universe, settings.features)
+    return MarketSplit.of(tables.build_states(), settings.data, settings.env).train
 
 
 def backbone_folder(settings: Settings, window: TradingWindow, scratch: Path) -> Path:
@@ -125,7 +121,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> Row:
     }
     if arguments.all:
         return report | {"measured_minutes": (ready + trained) / 60}
-    launches = Launches()
+    launches = Launches()  # type: ignore[no-untyped-call]
     with launches:
         next(updates)
     operations = count_flops(lambda: next(updates))

@@ -189,7 +189,8 @@ def build_plainly(prices: pl.DataFrame, news: pl.DataFrame) -> list[tuple[str, s
     rows = compute_indicators(prices).rows(named=True)
     closes = prices["available_at"].to_list()
     articles = news.select("available_at", "headline").rows()
-    found, texts = [], []
+    found: list[list[str]] = []
+    texts: list[tuple[str, str]] = []
     start = 0
     for session, close in enumerate(closes):
         found.append([])

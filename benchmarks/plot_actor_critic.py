@@ -32,7 +32,8 @@ def on_axis(reports: Sequence[dict[str, Any]], axis: str) -> list[dict[str, Any]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for report in reports:
         groups.setdefault(tuple(report[name] for name in others), []).append(report)
-    return sorted(max(groups.values(), key=len), key=lambda report: report[axis])
+    longest = max(groups.values(), key=len)
+    return sorted(longest, key=lambda report: report[axis])
 
 
 def draw_panel(axes: Axes, reports: Sequence[dict[str, Any]], axis: str) -> None:

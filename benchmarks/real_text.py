@@ -12,7 +12,8 @@ import json
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel
 
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.market import load_market
+from flag_kedro.data.market import MarketConfig, load_market
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.windows import resolve_windows
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -100,15 +102,15 @@ def encode(job: Job, folder: Path) -> Row:
 
 def load_window(arguments: argparse.Namespace) -> tuple[TradingWindow, pl.DataFrame]:
     """The warm-up window of a symbol, and its news."""
-    data = DataConfig(source="investorbench", path=arguments.data, symbols=arguments.symbol)
-    prices, news = load_market(data, NewsConfig(), SimulatedConfig())
+    data = DataConfig(source="investorbench", path=arguments.data, symbols=(arguments.symbol,))
+    market = load_market(MarketConfig(data, NewsConfig(), SimulatedConfig()), Path(), datetime.now(UTC))
     sizes = {"digest_chars": arguments.digest_chars, "article_chars": arguments.article_chars}
-    states, _ = build_market_states(prices, news, digest_sessions=1, **sizes)
-    windows = resolve_windows(data, {symbol: table["session"] for symbol, table in states.items()})
-    first, last = windows.train
+    features = FeaturesConfig(digest_sessions=1, **sizes)
+    states, _ = build_market_states(market.prices, market.news, names=market.names, **asdict(features))
+    first, last = resolve_windows(data, states).train
     [days] = [table["session"] for table in states.values()]
     last = days.filter(days.is_between(first, last)).head(arguments.sessions or len(days))[-1]
-    return cut_window(states, (first, last), "next_close"), news
+    return cut_window(states, (first, last), "next_close"), market.news
 
 
 def count_tokens(window: TradingWindow, news: pl.DataFrame, tokenizer: Tokenizer) -> Row:

@@ -136,7 +136,7 @@ def make_window(make_states: Callable[..., pl.DataFrame]) -> Callable[..., Tradi
 @pytest.fixture(scope="session")
 def small_states() -> dict[str, pl.DataFrame]:
     """Market states of two simulated symbols over 63 sessions."""
-    config = SimulatedConfig(first_session=date(2023, 7, 3), last_session=date(2023, 9, 29))
+    config = SimulatedConfig(market="easy", first_session=date(2023, 7, 3), last_session=date(2023, 9, 29))
     market = simulate_market(("ALDR", "BRIX"), config, seed=0)
     return build_market_states(market.prices, market.news, digest_sessions=1, digest_chars=600, article_chars=240)[0]
 

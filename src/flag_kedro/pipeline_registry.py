@@ -3,6 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from flag_kedro.pipelines import (
+    audit,
     backtest,
     certify,
     contamination,
@@ -27,6 +28,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "training": learning,
         "train": ingesting + building + learning,
         "backtest": judging,
+        "audit": audit.create_pipeline(),
         "certify": certify.create_pipeline(),
         "contamination": contamination.create_pipeline(),
         "robustness": robustness.create_pipeline(),

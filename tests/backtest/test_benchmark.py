@@ -102,7 +102,7 @@ def test_comparison_as_json_has_every_strategy_but_buy_and_hold(
 ) -> None:
     comparison = _compare(tables, draws, shifts={"A": {"flag_trader": Shifts(np.arange(20.0)[::-1], True)}})
     content = json.loads(json.dumps(asdict(comparison), allow_nan=False))
-    assert list(content) == ["draws", "confidence", "seed", "block_length", "pooled", "symbols"]
+    assert list(content) == ["draws", "confidence", "seed", "block_length", "size_notes", "pooled", "symbols"]
     assert (content["draws"], content["confidence"], content["seed"]) == (200, 0.95, 3)
     assert {symbol: list(strategies) for symbol, strategies in content["symbols"].items()} == {
         symbol: ["flag_trader", "copy", "flat", "shorts"] for symbol in "AB"
@@ -228,9 +228,11 @@ def test_ruined_account_is_called_ruined_and_nothing_is_made_up(
     whole = pl.concat([tables[0], decisions]), pl.concat([tables[1], equity])
     draws = _replayed(whole).draw(200, seed=3)
     cash = {symbol: np.zeros(NUM - 1) for symbol in MARKS}
-    comparison = _compare(whole, draws, cash_returns=cash).symbols["A"]["ruined"]
+    shifts = {"A": {"ruined": Shifts(np.arange(20.0)[::-1], True)}}
+    comparison = _compare(whole, draws, shifts=shifts, cash_returns=cash).symbols["A"]["ruined"]
     assert comparison.verdict == "ruined lost everything: its account was ruined after 19 sessions."
     assert comparison.sharpe_difference.p_value is None
+    assert (comparison.shift_p_value, comparison.shift_percentile) == (None, None)
     assert comparison.deflated_sharpe_ratio is None
     results = score_strategies(*whole, MARKS, CALENDARS, "account", cash)
     with_intervals = add_intervals(results, *whole, MARKS, CALENDARS, "account", draws, cash)

@@ -26,7 +26,7 @@ LEAVES = 0.1
 
 def drawn_window(seed: int, sharpe: float) -> TradingWindow:
     """150 sessions of the no-signal twin, tilted until buy and hold has this Sharpe ratio on the account of all."""
-    config = SimulatedConfig(signal=0.0)
+    config = SimulatedConfig(market="easy", signal=0.0)
     market = simulate_market(SYMBOLS, config, seed)
     states, _ = build_market_states(market.prices, market.news, digest_sessions=1, digest_chars=100, article_chars=100)
     tables = {symbol: table.tail(150) for symbol, table in states.items()}
@@ -71,4 +71,4 @@ def test_random_timing_is_granted_a_lead_in_at_most_one_case_in_twenty(sharpe: f
     assert pooled_leads <= 0.05 * NUM_POLICIES
     assert leads <= 0.05 * num
     if sharpe <= -3.0:
-        assert above_benchmark > 0.05 * num  # what would be called a lead if nothing else were asked
+        assert above_benchmark > 0.025 * num  # a two-sided 5 % above; the leads if nothing else were asked

@@ -29,6 +29,7 @@ from flag_kedro.backtest.sessions import (
     investorbench_sessions,
 )
 from flag_kedro.backtest.sharpe_tests import measure_sharpe
+from flag_kedro.backtest.standard_errors import hac_error
 from flag_kedro.data.streams import derived_seed, stream
 from flag_kedro.errors import DataError
 
@@ -65,13 +66,28 @@ def test_draws_are_repeated_by_their_seed_and_hold_blocks_of_following_sessions(
     assert follows == pytest.approx(1.0 - 1.0 / length * 0.99, abs=0.01)
 
 
-def test_block_length_is_the_longest_that_any_strategy_asks_for() -> None:
+def test_block_length_is_the_median_of_what_the_strategies_ask_for() -> None:
     rng = stream(0, "blocks")
     independent = rng.normal(size=300)
     slow = np.convolve(rng.normal(size=330), np.ones(31) / 31, mode="valid")
-    assert draw_sessions(independent[None], 40, 0)[1] < 5.0
-    longest = float(optimal_block_length(measure_sharpe(slow).influence)["stationary"].iloc[0])
-    assert draw_sessions(np.stack([independent, slow]), 40, 0)[1] == longest > 10.0
+    slower = np.convolve(rng.normal(size=360), np.ones(61) / 61, mode="valid")
+    asked = [
+        float(optimal_block_length(measure_sharpe(series).influence)["stationary"].iloc[0])
+        for series in (independent, slow, slower)
+    ]
+    assert asked[0] < 5.0 < asked[1] < asked[2]
+    assert draw_sessions(np.stack([slower, independent, slow]), 40, 0)[1] == asked[1]
+    assert draw_sessions(np.stack([independent, slow]), 40, 0)[1] == pytest.approx((asked[0] + asked[1]) / 2.0)
+
+
+def test_block_length_of_many_strategies_is_no_longer_than_that_of_one() -> None:
+    """The longest of eight choices on 60 independent returns would be twice as long as one alone."""
+    alone, together = [], []
+    for window in range(60):
+        returns = stream(0, "many", window).normal(size=(8, 60))
+        alone.append(draw_sessions(returns[:1], 40, 0)[1])
+        together.append(draw_sessions(returns, 40, 0)[1])
+    assert np.mean(together) < np.mean(alone)
 
 
 def test_block_length_sees_the_memory_of_volatility_that_returns_do_not_show() -> None:
@@ -158,9 +174,38 @@ def test_interval_does_not_depend_on_how_many_draws_are_measured_at_once(monkeyp
 def test_percentile_intervals_are_quantiles_over_the_draws() -> None:
     sessions = _account(4)
     indices, _ = draw_sessions(sessions.returns[None], 200, 0)
-    deviations = [np.std(sessions.returns[draw], ddof=1) * math.sqrt(252) for draw in indices]
+    shares = [np.mean(sessions.invested[draw]) for draw in indices]
+    interval = score_intervals(sessions, indices, ACCOUNT)["exposure_ci95"]
+    assert interval == pytest.approx(np.quantile(shares, [0.025, 0.975]).tolist(), rel=1e-9)
+
+
+def test_interval_of_the_volatility_agrees_with_a_plain_loop_over_draws() -> None:
+    """t* of ln s by a delta-method error, one draw at a time: c is the tenth largest of 199, 5 % of 200."""
+    sessions = _account(4)
+    indices, _ = draw_sessions(sessions.returns[None], 199, 0)
+
+    def log_deviation(returns: np.ndarray) -> tuple[float, float]:
+        centred = returns - math.fsum(returns) / len(returns)
+        variance = math.fsum(centred**2) / len(returns)
+        return math.log(np.std(returns, ddof=1)), float(hac_error(centred**2 / (2.0 * variance)))
+
+    value, error = log_deviation(sessions.returns)
+    drawn = [log_deviation(sessions.returns[draw]) for draw in indices]
+    width = sorted((abs(one - value) / its_error for one, its_error in drawn), reverse=True)[9] * error
+    low, high = score_intervals(sessions, indices, ACCOUNT)["annual_volatility_ci95"] or (math.nan, math.nan)
+    assert [low, high] == pytest.approx([math.sqrt(252) * math.exp(value + side) for side in (-width, width)], rel=1e-9)
+    assert low * high == pytest.approx(252 * np.var(sessions.returns, ddof=1))  # symmetric in logarithms
+
+
+def test_volatility_that_many_draws_leave_at_zero_has_a_percentile_interval() -> None:
+    """One trade in 60 sessions: 36 % of independent draws miss it."""
+    returns = np.zeros(60)
+    returns[7] = 0.02
+    sessions = Sessions(returns, returns, returns > 0.0, returns, returns, np.ones(60), 1.0)
+    indices = stream(0, "once").integers(0, 60, (400, 60))
+    deviations = np.std(returns[indices], axis=1, ddof=1) * math.sqrt(252)
     interval = score_intervals(sessions, indices, ACCOUNT)["annual_volatility_ci95"]
-    assert interval == pytest.approx(np.quantile(deviations, [0.025, 0.975]).tolist(), rel=1e-9)
+    assert interval == pytest.approx(np.quantile(deviations, [0.025, 0.975]).tolist())
 
 
 def test_total_return_interval_is_the_compounded_one_of_the_cumulative_return() -> None:
@@ -233,7 +278,7 @@ def test_interval_of_a_coin_flip_covers_zero_about_as_often_as_it_says() -> None
         held = rng.integers(0, 2, 150)
         returns = held * rng.normal(0.0, 0.01, 150)
         indices, _ = draw_sessions(returns[None], 1_000, derived_seed(0, "coverage", window))
-        sessions = Sessions(returns, returns, held == 1, np.zeros(150), np.ones(150), 1.0)
+        sessions = Sessions(returns, returns, held == 1, held.astype(float), np.zeros(150), np.ones(150), 1.0)
         low, high = score_intervals(sessions, indices, ACCOUNT)["cumulative_return_ci95"] or (math.nan, math.nan)
         covered += low <= 0.0 <= high
         low, high = percentile_interval(returns[indices].mean(-1)) or (math.nan, math.nan)
@@ -259,6 +304,19 @@ def test_paired_bootstrap_of_wins_is_as_worked_by_hand() -> None:
     strategy, benchmark = np.array([0.1, 0.1, 0.1, -0.1]), np.array([-0.1, 0.0, 0.1, -0.1])
     indices = np.repeat([[2, 3, 2, 3], [0, 1, 2, 3], [0, 1, 0, 1]], [10, 20, 10], axis=0)
     assert win_rate_difference(strategy, benchmark, indices) == Difference(0.5, (0.0, 1.0), 21 / 41)
+
+
+def test_wins_with_a_memory_are_tested_by_their_own_error_in_each_draw() -> None:
+    """A plain loop: t* = |mean* - mean| / error*, the p-value counts those that reach |mean| / error."""
+    rng = stream(1, "wins")
+    strategy, benchmark = np.repeat(rng.normal(0.3, 1.0, 20), 3), rng.normal(size=60)
+    indices, _ = draw_sessions(np.stack([strategy, benchmark]), 199, 1)
+    wins = [int(s > 0) - int(b > 0) for s, b in zip(strategy, benchmark, strict=True)]
+    mean, error, extreme = sum(wins) / 60, float(hac_error(np.array(wins, dtype=float))), 1
+    for draw in indices:
+        drawn = np.array([wins[t] for t in draw], dtype=float)
+        extreme += abs(drawn.mean() - mean) / float(hac_error(drawn)) >= abs(mean) / error
+    assert win_rate_difference(strategy, benchmark, indices).p_value == extreme / 200
 
 
 @given(seed=SEEDS)

@@ -76,6 +76,7 @@ def ordinary(six_sessions: SixSessions, account_convention: dict[str, Any]) -> d
             "confidence": 0.95,
             "seed": 0,
             "block_length": dict.fromkeys(states, 2.5),
+            "size_notes": {symbol: f"A nominal 5 % on {symbol}." for symbol in ("all", *states)},
             "pooled": {"flag_trader": COMPARISON | {"verdict": POOLED}},
             "symbols": {symbol: {"flag_trader": {**COMPARISON}} for symbol in states},
         },
@@ -94,8 +95,11 @@ def ordinary(six_sessions: SixSessions, account_convention: dict[str, Any]) -> d
                     "num_differences": 0,
                     "differences": [],
                 }
-                for corruption in ("prices x10", "articles swapped")
+                for corruption in ("deleted", "reversed and dealt anew")
             ],
+            "levels": {"compared": 9, "num_differences": 0, "differences": []},
+            "fills": {"compared": 8, "num_fills": 3, "num_differences": 0, "differences": []},
+            "full_audit": "not run",
         },
         "facts": {"seed": 7, "data_hash": "9f3c", "train": ["2023-01-01", "2023-12-31"]},
     }
@@ -186,6 +190,12 @@ def test_the_answer_is_that_of_all_symbols_and_comes_first(page: str) -> None:
     assert words.index(POOLED) < words.index(VERDICT)
 
 
+def test_what_a_nominal_level_is_worth_stands_beside_the_tests_of_each_table(page: str) -> None:
+    words = " ".join(Texts(page).words)
+    assert words.count("A nominal 5 % on all.") == 2  # beside the verdict and above the table
+    assert words.count("A nominal 5 % on A.") == words.count("A nominal 5 % on B.") == 1
+
+
 def test_symbol_without_volume_has_no_capacity(inputs: dict[str, Any]) -> None:
     inputs["sensitivity"]["symbols"]["B"]["flag_trader"]["capacity"] = None
     capacities = [row[-1] for row in rows_of(write_report(**inputs), "flag_trader") if row[1:3] == ["12.34", "7.00"]]
@@ -195,7 +205,26 @@ def test_symbol_without_volume_has_no_capacity(inputs: dict[str, Any]) -> None:
 def test_audit_says_what_was_compared(page: str) -> None:
     words = " ".join("".join(Texts(page).words).split())
     assert "Causality audit passed" in words
-    assert "2 checks, 12 prompts, 24 decisions, 4 fills, 0 differences" in words
+    assert "2 checks, 12 prompts, 24 decisions, 4 fills. 9 texts" in words
+    assert "the equity of 3 fills was rebuilt from the prices table. 0 differences." in words
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [("passed", "Full audit: passed."), ("failed", "Full audit: FAILED."), ("not run", "Full audit: not run.")],
+)
+def test_report_says_which_of_the_two_audits_passed(inputs: dict[str, Any], state: str, words: str) -> None:
+    inputs["audit"]["full_audit"] = state
+    assert words in " ".join("".join(Texts(write_report(**inputs)).words).split())
+
+
+def test_fill_that_is_not_explained_is_named(inputs: dict[str, Any]) -> None:
+    difference = {"what": "ledger", "strategy": "flag_trader", "symbol": "A", "session": "2024-01-02"}
+    inputs["audit"] |= {"passed": False}
+    inputs["audit"]["fills"] |= {"num_differences": 1, "differences": [difference]}
+    words = " ".join("".join(Texts(write_report(**inputs)).words).split())
+    assert "1 difference." in words
+    assert "ledger of flag_trader, A 2024-01-02" in words
 
 
 def test_failed_audit_names_the_differences(inputs: dict[str, Any]) -> None:
@@ -206,7 +235,7 @@ def test_failed_audit_names_the_differences(inputs: dict[str, Any]) -> None:
     words = " ".join("".join(texts.words).split())
     assert "Causality audit FAILED" in words
     assert "1 difference." in words
-    assert texts.row("2024-01-03T21:00:00+00:00", "prices x10")[2:] == [
+    assert texts.row("2024-01-03T21:00:00+00:00", "deleted")[2:] == [
         "6", "12", "2", "1", "prompt of flag_trader, A 2024-01-02"
     ]  # fmt: skip
 

@@ -171,7 +171,7 @@ def test_words_beat_buy_and_hold_on_the_simulated_market_only_while_headlines_mo
     signal: float, lower: float, upper: float
 ) -> None:
     """Sums of log returns over six symbols and 252 held-out sessions, next_open, 10 bp a trade, all defaults."""
-    market = simulate_market(None, SimulatedConfig(signal=signal), seed=0)
+    market = simulate_market(None, SimulatedConfig(market="easy", signal=signal), seed=0)
     states, _ = build_market_states(market.prices, market.news, digest_sessions=1, digest_chars=600, article_chars=240)
     windows = resolve_windows(DataConfig(), states)
     train, test = (cut_window(states, window, "next_open") for window in (windows.train, windows.test))

@@ -12,7 +12,7 @@ from flag_kedro.data.market import MarketConfig, load_market, symbol_calendar
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.errors import DataError, ParameterError
 
-SHORT = SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
+SHORT = SimulatedConfig(market="easy", first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 WEEK = {f"2020-11-{day}": {"prices": 100.0 + day, "news": [f"News of {day}"]} for day in (23, 24, 25, 27, 30)}
 

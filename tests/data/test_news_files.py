@@ -340,7 +340,9 @@ def test_marks_written_twice_and_line_breaks_of_bodies_are_fine(tmp_path):
 
 
 def market(data: DataConfig, news: NewsConfig, simulated: SimulatedConfig | None = None) -> Any:
-    simulated = simulated or SimulatedConfig(first_session=date(2020, 11, 23), last_session=date(2020, 11, 30))
+    simulated = simulated or SimulatedConfig(
+        market="easy", first_session=date(2020, 11, 23), last_session=date(2020, 11, 30)
+    )
     return load_market(MarketConfig(data, news, simulated), Path("none"), datetime(2026, 1, 1, tzinfo=UTC))
 
 
@@ -377,7 +379,7 @@ def test_prices_of_files_have_no_articles_and_the_report_says_so(tmp_path):
 
 def test_simulated_headlines_are_not_folded():
     """In seven years some of them repeat within three sessions, which folding would find."""
-    config = SimulatedConfig(first_session=date(2016, 1, 4), last_session=date(2022, 12, 30))
+    config = SimulatedConfig(market="easy", first_session=date(2016, 1, 4), last_session=date(2022, 12, 30))
     loaded = market(DataConfig(symbols="ALDR"), NewsConfig(), config)
     assert merge_duplicates(loaded.news, lambda symbol: "XNYS", 3)[1]["ALDR"] > 0
     assert loaded.news.height == simulate_market(("ALDR",), config, 0).news.height

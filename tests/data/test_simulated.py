@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.headlines import COMPANIES, TEMPLATES
 from flag_kedro.data.schema import NEWS, PRICES
-from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, garch_noise, simulate_market, stream
+from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, garch_noise, simulate_market
+from flag_kedro.data.streams import stream
 from flag_kedro.errors import ParameterError
 
 SYMBOLS = ("ALDR", "FJRD")
-SPAN = {"first_session": date(2021, 1, 4), "last_session": date(2021, 12, 31)}
+SPAN = {"market": "easy", "first_session": date(2021, 1, 4), "last_session": date(2021, 12, 31)}
 PATTERNS = {
     kind: re.compile("|".join("^" + re.sub(r"\\{\w+\\}", ".+", re.escape(text)) + "$" for text in texts))
     for kind, texts in TEMPLATES.items()
@@ -35,7 +36,7 @@ def market() -> SimulatedMarket:
 
 @pytest.fixture(scope="module")
 def full() -> SimulatedMarket:
-    return simulate_market(("ALDR", "BRIX", "CORV"), SimulatedConfig(), 0)
+    return simulate_market(("ALDR", "BRIX", "CORV"), SimulatedConfig(market="easy"), 0)
 
 
 def kind_of(headline: str) -> str:
@@ -74,7 +75,8 @@ def same(one: SimulatedMarket, other: SimulatedMarket) -> bool:
     return (
         one.prices.equals(other.prices, null_equal=True)
         and one.news.equals(other.news, null_equal=True)
-        and one.truth.equals(other.truth)
+        and one.truth.equals(other.truth, null_equal=True)
+        and one.articles.equals(other.articles)
     )
 
 
@@ -92,7 +94,8 @@ def test_symbol_does_not_depend_on_which_others_are_drawn(market):
     alone = simulate(("FJRD",))
     among = simulate(("KELP", "FJRD", "ALDR"))
     for other in (among, market):
-        chosen = [table.filter(pl.col("symbol") == "FJRD") for table in (other.prices, other.news, other.truth)]
+        tables = (other.prices, other.news, other.truth, other.articles)
+        chosen = [table.filter(pl.col("symbol") == "FJRD") for table in tables]
         assert same(alone, SimulatedMarket(*chosen))
 
 
@@ -245,13 +248,13 @@ def test_twice_the_noise_is_twice_every_log_return():
 
 def test_noise_is_the_standard_deviation_of_close_to_close_returns():
     """Averaged over twelve symbols and three years; clustering makes a single symbol wander."""
-    market = simulate_market(tuple(COMPANIES), SimulatedConfig(signal=0.0, noise=0.01), 0)
+    market = simulate_market(tuple(COMPANIES), SimulatedConfig(market="easy", signal=0.0, noise=0.01), 0)
     returns = market.prices.select(pl.col("close").log().diff().over("symbol"))["close"].drop_nulls()
     assert returns.std() == pytest.approx(0.01, rel=0.1)
 
 
 def test_symbols_share_a_common_factor():
-    twin = simulate_market(tuple(COMPANIES), SimulatedConfig(signal=0.0), 0)
+    twin = simulate_market(tuple(COMPANIES), SimulatedConfig(market="easy", signal=0.0), 0)
     returns = open_to_close(twin).reshape(len(COMPANIES), -1)
     correlations = np.corrcoef(returns)[np.triu_indices(len(COMPANIES), k=1)]
     assert 0.2 < correlations.mean() < 0.4
@@ -276,7 +279,7 @@ def test_streams_of_different_purpose_differ_and_of_the_same_agree():
 
 def test_span_must_begin_before_it_ends():
     with pytest.raises(ValidationError, match=r"simulated\.first_session .2022-01-03. must lie before"):
-        SimulatedConfig(first_session=date(2022, 1, 3), last_session=date(2022, 1, 3))
+        SimulatedConfig(market="easy", first_session=date(2022, 1, 3), last_session=date(2022, 1, 3))
 
 
 @pytest.mark.parametrize(

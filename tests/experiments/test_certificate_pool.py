@@ -34,10 +34,14 @@ ENDLESS = PPOConfig(
 @pytest.mark.parametrize(
     ("simulated", "env", "named"),
     [
-        (SimulatedConfig(signal=0.0), EnvConfig(), "simulated.signal is 0"),
-        (SimulatedConfig(drift=0.1), EnvConfig(), "simulated.drift is 0.1, must be 0.0"),
-        (SimulatedConfig(), EnvConfig(cash_rate=0.03), "env.cash_rate is 0.03, must be 0.0"),
-        (SimulatedConfig(), EnvConfig(positions="long_short"), "env.positions is long_short, must be long_flat"),
+        (SimulatedConfig(market="easy", signal=0.0), EnvConfig(), "simulated.signal is 0"),
+        (SimulatedConfig(market="easy", drift=0.1), EnvConfig(), "simulated.drift is 0.1, must be 0.0"),
+        (SimulatedConfig(market="easy"), EnvConfig(cash_rate=0.03), "env.cash_rate is 0.03, must be 0.0"),
+        (
+            SimulatedConfig(market="easy"),
+            EnvConfig(positions="long_short"),
+            "env.positions is long_short, must be long_flat",
+        ),
     ],
 )
 def test_what_pays_without_reading_is_refused(simulated: SimulatedConfig, env: EnvConfig, named: str):
@@ -47,13 +51,13 @@ def test_what_pays_without_reading_is_refused(simulated: SimulatedConfig, env: E
 
 
 SETTINGS = CertificateSettings(
-    ("ALDR", "BRIX"), SimulatedConfig(signal=0.02), FeaturesConfig(), EnvConfig(), PolicyConfig(),
+    ("ALDR", "BRIX"), SimulatedConfig(market="easy", signal=0.02), FeaturesConfig(), EnvConfig(), PolicyConfig(),
     ENDLESS, RuntimeConfig(threads=1),
 )  # fmt: skip
 
 
 def test_an_effect_below_the_cost_says_nothing():
-    tiny = replace(SETTINGS, simulated=SimulatedConfig(signal=0.0001))
+    tiny = replace(SETTINGS, simulated=SimulatedConfig(market="easy", signal=0.0001))
     assessment = assess_market(draw_market(tiny, 1, planted=True), tiny)
     assert (assessment.informative, assessment.oracle_log_return) == (False, 0.0)
 

@@ -26,7 +26,9 @@ PPO = PPOConfig(
 
 
 def settings(signal: float) -> CertificateSettings:
-    simulated = SimulatedConfig(first_session=date(2023, 1, 3), last_session=date(2023, 12, 29), signal=signal)
+    simulated = SimulatedConfig(
+        market="easy", first_session=date(2023, 1, 3), last_session=date(2023, 12, 29), signal=signal
+    )
     runtime = RuntimeConfig(device="cpu", threads=1)
     rooms = FeaturesConfig(), EnvConfig(), PolicyConfig(), PPO, runtime
     return CertificateSettings(("ALDR", "BRIX"), simulated, *rooms)

@@ -22,7 +22,7 @@ WINDOW = (date(2023, 7, 10), date(2023, 8, 9))
 
 @pytest.fixture(scope="module")
 def market() -> SimulatedMarket:
-    config = SimulatedConfig(first_session=date(2023, 7, 3), last_session=date(2023, 9, 29))
+    config = SimulatedConfig(market="easy", first_session=date(2023, 7, 3), last_session=date(2023, 9, 29))
     return simulate_market(("ALDR", "BRIX"), config, seed=0)
 
 

@@ -33,7 +33,9 @@ BEFORE = "Task: trade.\nActions: sell, hold or buy\nMarket: calm\nNews: \n- old\
 
 @pytest.fixture(scope="module")
 def market() -> SimulatedMarket:
-    return simulate_market(("ALDR", "BRIX"), SimulatedConfig(first_session=WINDOW[0], last_session=WINDOW[1]), seed=0)
+    return simulate_market(
+        ("ALDR", "BRIX"), SimulatedConfig(market="easy", first_session=WINDOW[0], last_session=WINDOW[1]), seed=0
+    )
 
 
 def _build(market: SimulatedMarket, news: pl.DataFrame, ablation: Ablation = "none") -> dict[str, pl.DataFrame]:

@@ -25,7 +25,7 @@ Market = tuple[pl.DataFrame, dict[str, pl.DataFrame]]
 
 @pytest.fixture(scope="module")
 def market() -> Market:
-    config = SimulatedConfig(first_session=TRAIN[0], last_session=HELD_OUT[1])
+    config = SimulatedConfig(market="easy", first_session=TRAIN[0], last_session=HELD_OUT[1])
     drawn = simulate_market(("ALDR", "BRIX"), config, seed=0)
     states, _ = build_market_states(drawn.prices, drawn.news, digest_sessions=1, digest_chars=600, article_chars=240)
     return drawn.prices, states

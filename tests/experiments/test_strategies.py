@@ -33,7 +33,7 @@ def split(small_states: dict[str, pl.DataFrame]) -> MarketSplit:
 @pytest.fixture
 def small_prices() -> pl.DataFrame:
     """Prices that `small_states` were built from."""
-    config = SimulatedConfig(first_session=date(2023, 7, 3), last_session=date(2023, 9, 29))
+    config = SimulatedConfig(market="easy", first_session=date(2023, 7, 3), last_session=date(2023, 9, 29))
     return simulate_market(("ALDR", "BRIX"), config, seed=0).prices
 
 

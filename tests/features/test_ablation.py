@@ -2,16 +2,20 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from flag_kedro.backtest.audit import CORRUPTIONS
+from flag_kedro.backtest.corruptions import CORRUPTIONS
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
+from flag_kedro.data.universe import UNIVERSE
 from flag_kedro.features.ablation import ABLATIONS, Ablation, ablate_articles
+from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.digest import read_articles
 from flag_kedro.features.market_state import build_market_states
+from flag_kedro.features.market_tables import MarketTables
 
 NAMES = {"ALDR": ["Alder Foods"], "BRIX": ["Brixton Steel"]}
 SYMBOLS = ["MSFT", "AAPL", "F", "BTC-USD", "T", "M", "YHOO", "JPM", "AMZN", "TGT", "OR"]
@@ -30,7 +34,7 @@ SPOKEN = {
 
 @pytest.fixture(scope="module")
 def market() -> SimulatedMarket:
-    config = SimulatedConfig(first_session=date(2023, 7, 3), last_session=date(2023, 8, 15))
+    config = SimulatedConfig(market="easy", first_session=date(2023, 7, 3), last_session=date(2023, 8, 15))
     return simulate_market(("ALDR", "BRIX"), config, seed=0)
 
 
@@ -174,8 +178,10 @@ def test_ablated_states_do_not_depend_on_what_comes_later(market: SimulatedMarke
     before = _states(market.prices, market.news, kind)
     cut = before["decided_at"].unique().sort()[12]
     available = pl.col("decided_at") <= cut
+    tables = MarketTables(market.prices, market.news, {}, pl.DataFrame(schema=UNIVERSE), FeaturesConfig())
     for corrupt in CORRUPTIONS.values():
-        after = _states(*corrupt(market.prices, market.news, cut, 1), kind)
+        changed = corrupt(tables, cut, np.random.default_rng(1))
+        after = _states(changed.prices, changed.news, kind)
         assert_frame_equal(before.filter(available), after.filter(available))
     gone = _states(market.prices, market.news.filter(pl.col("available_at") <= cut), kind)
     assert_frame_equal(before.filter(available), gone.filter(available))

@@ -7,16 +7,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flag_kedro.backtest.audit import Corruption, raise_prices, reverse_prices, swap_articles
+from flag_kedro.backtest.corruptions import CORRUPTIONS
 from flag_kedro.data.calendar import available_from_date
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
+from flag_kedro.data.universe import UNIVERSE
+from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.fingerprint import hash_table
 from flag_kedro.features.market_state import build_market_states
+from flag_kedro.features.market_tables import MarketTables
 
-CONFIG = SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 6, 4))
+CONFIG = SimulatedConfig(market="easy", first_session=date(2021, 1, 4), last_session=date(2021, 6, 4))
 MARKET = simulate_market(("ALDR", "FJRD"), CONFIG, 0)
-CORRUPTIONS = {"prices x 10": raise_prices, "prices reversed": reverse_prices, "articles swapped": swap_articles}
 PRICE_COLUMNS = ["open", "high", "low", "close", "adj_close", "volume"]
 
 Build = Callable[[pl.DataFrame, pl.DataFrame], dict[str, pl.DataFrame]]
@@ -74,7 +76,7 @@ def build_with_next_news(prices: pl.DataFrame, news: pl.DataFrame) -> dict[str, 
 
 HONEST = build(MARKET.prices, NEWS_TABLE)
 DECIDED_AT = HONEST["ALDR"]["decided_at"]
-PLACES = np.random.default_rng(0).choice(len(DECIDED_AT) - 3, 30, replace=False)
+PLACES = 1 + np.random.default_rng(0).choice(len(DECIDED_AT) - 4, 30, replace=False)
 TIMES = [DECIDED_AT[int(place)] for place in PLACES]
 
 
@@ -82,29 +84,30 @@ def bytes_up_to(states: dict[str, pl.DataFrame], time: datetime) -> list[bytes]:
     return [hash_table(table.filter(pl.col("decided_at") <= time)) for table in states.values()]
 
 
-def differs_by(build: Build, corrupt: Corruption, times: list[datetime]) -> Iterator[tuple[datetime, bool]]:
+def differs_by(build: Build, name: str, times: list[datetime]) -> Iterator[tuple[datetime, bool]]:
     """For each of `times` whether what was knowable at it changes when everything later is corrupted."""
+    tables = MarketTables(MARKET.prices, NEWS_TABLE, {}, pl.DataFrame(schema=UNIVERSE), FeaturesConfig())
     honest = build(MARKET.prices, NEWS_TABLE)
     for time in times:
-        states = build(*corrupt(MARKET.prices, NEWS_TABLE, time, seed=0))
+        changed = CORRUPTIONS[name](tables, time, np.random.default_rng(0))
+        states = build(changed.prices, changed.news)
         yield time, bytes_up_to(states, time) != bytes_up_to(honest, time)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_states_up_to_a_time_do_not_depend_on_what_became_known_later(name):
-    assert [time for time, differs in differs_by(build, CORRUPTIONS[name], TIMES) if differs] == []
+    assert [time for time, differs in differs_by(build, name, TIMES) if differs] == []
 
 
 @pytest.mark.parametrize(
     ("leaky", "name"),
     [
-        (build_with_next_prices, "prices x 10"),
-        (build_with_next_prices, "prices reversed"),
-        (build_with_next_news, "articles swapped"),
+        *((build_with_next_prices, name) for name in CORRUPTIONS),
+        *((build_with_next_news, name) for name in CORRUPTIONS),
     ],
 )
 def test_planted_leak_is_caught_at_every_time(leaky, name):
-    assert [time for time, differs in differs_by(leaky, CORRUPTIONS[name], TIMES[:10]) if not differs] == []
+    assert [time for time, differs in differs_by(leaky, name, TIMES[:10]) if not differs] == []
 
 
 def test_article_dated_on_a_day_is_first_shown_by_the_next_sessions_decision():

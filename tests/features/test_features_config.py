@@ -7,7 +7,7 @@ from flag_kedro.features.config import FeaturesConfig
 
 
 def test_state_shows_the_news_of_three_sessions_unless_told_otherwise():
-    assert FeaturesConfig().digest_sessions == 3
+    assert FeaturesConfig().digest_sessions == 1
 
 
 @pytest.mark.parametrize(

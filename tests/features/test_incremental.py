@@ -15,7 +15,7 @@ from flag_kedro.features import fingerprint
 from flag_kedro.features.incremental import update_market_states
 from flag_kedro.features.market_state import build_market_states
 
-CONFIG = SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
+CONFIG = SimulatedConfig(market="easy", first_session=date(2021, 1, 4), last_session=date(2021, 3, 31))
 MARKET = simulate_market(("ALDR", "BRIX", "FJRD"), CONFIG, 0)
 SETTINGS = {"digest_sessions": 2, "digest_chars": 200, "article_chars": 100, "min_article_chars": 40}
 NAMES = {"ALDR": ("Alder Foods",)}

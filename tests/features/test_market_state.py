@@ -23,7 +23,7 @@ from flag_kedro.features.market_state import (
 )
 
 MARKET = simulate_market(
-    ("ALDR", "FJRD"), SimulatedConfig(first_session=date(2021, 1, 4), last_session=date(2021, 4, 30)), 0
+    ("ALDR", "FJRD"), SimulatedConfig(market="easy", first_session=date(2021, 1, 4), last_session=date(2021, 4, 30)), 0
 )
 PRICE_COLUMNS = ["open", "high", "low", "close", "adj_close"]
 ROW = {

@@ -16,6 +16,7 @@ from flag_kedro.pipeline_registry import register_pipelines
         ("training", ["print_trained", "print_seeds"]),
         ("train", ["print_trained", "print_seeds"]),
         ("backtest", ["print_backtest"]),
+        ("audit", ["print_full_audit"]),
         ("certify", ["print_certificate"]),
         ("contamination", ["print_contamination"]),
         ("robustness", ["print_robustness"]),

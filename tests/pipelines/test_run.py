@@ -156,7 +156,16 @@ def test_history_has_one_row_per_update(finished_run: Path):
 
 def test_summary_shows_the_table_and_what_to_do_next(finished_run: Path):
     output = (finished_run / "output.txt").read_text()
-    for text in (*STRATEGIES, "ALDR", "Sharpe", "Next", "backtest_report.html", "audit passed", "kedro mlflow ui"):
+    for text in (
+        *STRATEGIES,
+        "ALDR",
+        "Sharpe",
+        "Next",
+        "backtest_report.html",
+        "nominal",
+        "audit passed",
+        "kedro mlflow ui",
+    ):
         assert text in output
 
 

@@ -14,7 +14,7 @@ from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 MARKET = simulate_market(
     ("ALDR", "BRIX", "CORV", "DUNE"),
-    SimulatedConfig(first_session=date(2023, 3, 1), last_session=date(2023, 12, 29)),
+    SimulatedConfig(market="easy", first_session=date(2023, 3, 1), last_session=date(2023, 12, 29)),
     0,
 )
 DELISTED = date(2023, 11, 15)

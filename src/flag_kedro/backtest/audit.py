@@ -1,141 +1,96 @@
 """The causality audit: does anything decided by a time depend on what became known after it?
 
-Everything that became known later is corrupted in the validated tables, features and decisions are made anew, and
-prompts, decisions and fills by that time are compared byte for byte.
+Everything that became known later is changed in the validated tables, features and decisions are made anew, and
+prompts, decisions and fills by that time are compared byte for byte. What it cannot see is in docs/audits.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
 
-import numpy as np
 import polars as pl
 
+from flag_kedro.backtest.audit_results import MAX_LISTED, AuditDifference, CausalityCheck, LevelCheck
+from flag_kedro.backtest.corruptions import CORRUPTIONS, SPLITS
 from flag_kedro.backtest.replay import KEYS, Replay
 from flag_kedro.data.streams import stream
-from flag_kedro.env.account import Ints
 from flag_kedro.errors import DataError
+from flag_kedro.features.market_tables import MarketTables
 
-PRICE_COLUMNS = ("open", "high", "low", "close", "adj_close")
-ARTICLE_COLUMNS = ("headline", "body", "source", "url")
-MAX_LISTED = 10
-"""Differences that a check lists; it counts all."""
+ALL_STRATEGIES = "all"
+HOLIDAY_DAYS = 4
+"""Days between two sessions from which on a closure is more than a weekend."""
 
-Tables = tuple[pl.DataFrame, pl.DataFrame]
-Corruption = Callable[[pl.DataFrame, pl.DataFrame, datetime, int], Tables]
-"""From prices, news, a time and a seed to both tables, still valid, changed after that time only."""
-Play = Callable[[pl.DataFrame, pl.DataFrame, datetime | None], Mapping[str, Replay]]
-"""From prices and news to the replay of every strategy, built anew from these tables. Given a time, what is decided
-later need not be played."""
+Play = Callable[[MarketTables, datetime | None], Mapping[str, Replay]]
+"""From tables to the replay of every strategy, built anew from them. Given a time, what is decided later need not be
+played."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditDifference:
-    """A row that depends on the future, or stands in one of the two backtests only."""
+def choose_cuts(decided_at: pl.DataFrame, num: int, seed: int) -> list[datetime]:
+    """Decision times to audit at, so that a leak on one weekday or at the end of months is met.
 
-    what: str
-    """`prompts`, `decisions` or `fills`."""
-    strategy: str
-    symbol: str
-    session: str
-    """Its date, ISO 8601."""
+    One is drawn from the last sessions of months, from each weekday, from the sessions before a holiday, and from the
+    last of quarters and the first of months, as far as `num` goes; the rest from all. The first and the last are never
+    drawn. A window with fewer times between its ends is audited at each of them.
 
-
-@dataclass(frozen=True, kw_only=True)
-class CausalityCheck:
-    """One corruption at one time."""
-
-    decided_at: str
-    """What became known after it is corrupted, ISO 8601."""
-    corruption: str
-    """One of `CORRUPTIONS`."""
-    compared: dict[str, int]
-    """Rows compared: `prompts` (with masks), `decisions` (with probabilities, values and positions) and `fills` (with
-    equity)."""
-    num_differences: int
-    differences: list[AuditDifference]
-    """The first ten."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CausalityAudit:
-    """All checks; it passed where none of them has a difference."""
-
-    passed: bool
-    checks: list[CausalityCheck]
-
-
-def raise_prices(prices: pl.DataFrame, news: pl.DataFrame, after: datetime, seed: int) -> Tables:
-    """Multiply all prices known after a time by ten."""
-    later = pl.col("available_at") > after
-    return prices.with_columns(pl.when(later).then(pl.col(PRICE_COLUMNS) * 10.0).otherwise(pl.col(PRICE_COLUMNS))), news
-
-
-def reverse_prices(prices: pl.DataFrame, news: pl.DataFrame, after: datetime, seed: int) -> Tables:
-    """Reverse prices and volumes known after a time, symbol by symbol; sessions stay where they are."""
-    source = np.arange(prices.height)
-    for symbol in prices["symbol"].unique():
-        rows = _rows((prices["symbol"] == symbol) & (prices["available_at"] > after))
-        source[rows] = rows[::-1]
-    return prices.with_columns(prices[name][source] for name in (*PRICE_COLUMNS, "volume")), news
-
-
-def swap_articles(prices: pl.DataFrame, news: pl.DataFrame, after: datetime, seed: int) -> Tables:
-    """Deal the articles known after a time out anew among all days and symbols."""
-    source, rows = np.arange(news.height), _rows(news["available_at"] > after)
-    source[rows] = stream(seed, "audit articles", after.isoformat()).permutation(rows)
-    return prices, news.with_columns(news[name][source] for name in ARTICLE_COLUMNS)
-
-
-def repeat_article(prices: pl.DataFrame, news: pl.DataFrame, after: datetime, seed: int) -> Tables:
-    """Make all articles known after a time copies of one of them, so that counts and totals change too."""
-    source, rows = np.arange(news.height), _rows(news["available_at"] > after)
-    if len(rows):
-        source[rows] = stream(seed, "audit article", after.isoformat()).choice(rows)
-    return prices, news.with_columns(news[name][source] for name in ARTICLE_COLUMNS)
-
-
-CORRUPTIONS: Mapping[str, Corruption] = {
-    "prices x 10": raise_prices,
-    "prices reversed in time": reverse_prices,
-    "articles swapped among days": swap_articles,
-    "articles all alike": repeat_article,
-}
-
-
-def choose_cuts(decided_at: pl.Series, num: int, seed: int) -> list[datetime]:
-    """Decision times to audit at: one drawn from each of `num` equal stretches of `decided_at`, its ends excluded.
-
-    A window with fewer times between its ends is audited at each of them.
+    Args:
+        decided_at: `session`, `decided_at` of decisions, any order, also several at a time.
+        num: how many.
+        seed: of the draws.
 
     Raises:
         DataError: when there is none.
     """
-    times = decided_at.unique().sort()[1:-1].to_list()
-    if not times:
+    times = decided_at.group_by("decided_at").agg(pl.col("session").min()).sort("decided_at")
+    kinds = times.with_columns(_kinds())[1:-1]
+    if kinds.is_empty():
         raise DataError("the test window has no decision between its first and its last to audit at; lengthen it")
-    num = min(num, len(times))
     rng = stream(seed, "audit times")
-    edges = np.linspace(0, len(times), num + 1).astype(int)
-    return [times[int(rng.integers(low, high))] for low, high in pairwise(edges)]
+    chosen: set[int] = set()
+    for rows in _strata(kinds, num):
+        left = [row for row in rows if row not in chosen]
+        if left and len(chosen) < num:
+            chosen.add(left[int(rng.integers(len(left)))])
+    return [kinds["decided_at"][row] for row in sorted(chosen)]
+
+
+def _kinds() -> list[pl.Expr]:
+    """What may be special about a session, given all sessions in order: a weekday, and booleans."""
+    session = pl.col("session")
+    after, before = session.shift(-1), session.shift(1)
+    return [
+        session.dt.weekday().alias("weekday"),
+        (after.dt.month() != session.dt.month()).alias("month_end"),
+        (before.dt.month() != session.dt.month()).alias("month_start"),
+        (after.dt.quarter() != session.dt.quarter()).alias("quarter_end"),
+        ((after - session).dt.total_days() >= HOLIDAY_DAYS).alias("before_holiday"),
+    ]
+
+
+def _strata(kinds: pl.DataFrame, num: int) -> Iterator[list[int]]:
+    """Rows of `kinds` of which one shall be drawn, the most needed first."""
+    rows = kinds.with_row_index("row")
+    yield rows.filter("month_end")["row"].to_list()
+    for weekday in rows["weekday"].unique().sort():
+        yield rows.filter(pl.col("weekday") == weekday)["row"].to_list()
+    for kind in ("before_holiday", "quarter_end", "month_start"):
+        yield rows.filter(kind)["row"].to_list()
+    for _ in range(num):
+        yield rows["row"].to_list()
 
 
 def audit_causality(
-    prices: pl.DataFrame,
-    news: pl.DataFrame,
+    tables: MarketTables,
     decided_at: pl.DataFrame,
     reference: Mapping[str, Replay],
     play: Play,
     cuts: Sequence[datetime],
     seed: int,
     on_check: Callable[[], None] | None = None,
-) -> CausalityAudit:
-    """Corrupt what became known after each of `cuts`, decide anew and compare.
+) -> list[CausalityCheck]:
+    """Change what became known after each of `cuts`, decide anew and compare.
 
     Args:
-        prices: the validated table.
-        news: the validated table.
+        tables: the validated ones.
         decided_at: `symbol`, `session`, `decided_at` of every session of the backtest.
         reference: the backtest's own replays.
         play: makes the replays from changed tables.
@@ -147,21 +102,53 @@ def audit_causality(
     for cut in cuts:
         sessions = decided_at.filter(pl.col("decided_at") <= cut).select("symbol", "session")
         for name, corrupt in CORRUPTIONS.items():
-            replays = play(*corrupt(prices, news, cut, seed), cut)
-            checks.append(_compare(reference, replays, sessions, cut, name))
+            replays = play(corrupt(tables, cut, stream(seed, "audit", name, cut.isoformat())), cut)
+            compared, differences = compare_replays(reference, replays, sessions)
+            checks.append(
+                CausalityCheck(
+                    decided_at=cut.isoformat(),
+                    corruption=name,
+                    compared=compared,
+                    num_differences=len(differences),
+                    differences=differences[:MAX_LISTED],
+                )
+            )
             if on_check is not None:
                 on_check()
-    return CausalityAudit(passed=all(check.num_differences == 0 for check in checks), checks=checks)
+    return checks
 
 
-def _compare(
-    reference: Mapping[str, Replay],
-    replays: Mapping[str, Replay],
-    sessions: pl.DataFrame,
-    cut: datetime,
-    corruption: str,
-) -> CausalityCheck:
-    """Rows of all strategies in `sessions` that were compared, and those that differ."""
+def audit_levels(tables: MarketTables) -> LevelCheck:
+    """Adjust all prices for a later split, in either way, write the texts anew and compare: none may show a level."""
+    before, differences = _texts(tables), []
+    for split in SPLITS:
+        differs = (before != _texts(split(tables))).select(pl.any_horizontal(pl.all())).to_series()
+        differences += [
+            AuditDifference(what="texts", strategy=ALL_STRATEGIES, symbol=symbol, session=session.isoformat())
+            for symbol, session in before.filter(differs).select("symbol", "session").rows()
+        ]
+    return LevelCheck(
+        compared=len(SPLITS) * before.height,
+        num_differences=len(differences),
+        differences=differences[:MAX_LISTED],
+    )
+
+
+def _texts(tables: MarketTables) -> pl.DataFrame:
+    """What states say of the market and the news."""
+    return pl.concat(tables.build_states().values()).select("symbol", "session", "market_text", "news_text")
+
+
+def compare_replays(
+    reference: Mapping[str, Replay], replays: Mapping[str, Replay], sessions: pl.DataFrame
+) -> tuple[dict[str, int], list[AuditDifference]]:
+    """Rows of all strategies in `sessions` that were compared, by kind, and all that differ.
+
+    Args:
+        reference: of the whole tables.
+        replays: of changed ones.
+        sessions: `symbol`, `session` of what is compared.
+    """
     compared, differences = {}, []
     for what, attribute in (("prompts", "prompts"), ("decisions", "decisions"), ("fills", "equity")):
         before, after = (
@@ -175,13 +162,7 @@ def _compare(
             AuditDifference(what=what, strategy=strategy, symbol=symbol, session=session.isoformat())
             for strategy, symbol, session in _differing(before, after).rows()
         ]
-    return CausalityCheck(
-        decided_at=cut.isoformat(),
-        corruption=corruption,
-        compared=compared,
-        num_differences=len(differences),
-        differences=differences[:MAX_LISTED],
-    )
+    return compared, differences
 
 
 def _differing(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
@@ -190,7 +171,3 @@ def _differing(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     both = before.join(after, on=KEYS, how="full", coalesce=True, suffix="_after")
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_after")) for name in values)
     return both.filter(differs).select(KEYS).sort(KEYS)
-
-
-def _rows(mask: pl.Series) -> Ints:
-    return np.flatnonzero(mask.to_numpy())

@@ -11,6 +11,7 @@ from flag_kedro.backtest.counterfactual import Shifts, shift_together
 from flag_kedro.backtest.draws import Draws, sessions_by_path
 from flag_kedro.backtest.inference import win_rate_difference
 from flag_kedro.backtest.intervals import CONFIDENCE, Difference
+from flag_kedro.backtest.measured_sizes import size_note
 from flag_kedro.backtest.pooled import ReplayedStrategies, pool_log_returns
 from flag_kedro.backtest.scores import days_per_year
 from flag_kedro.backtest.sessions import Sessions
@@ -86,6 +87,8 @@ class BenchmarkComparison:
     seed: int
     block_length: dict[str, float]
     """Mean sessions in a block of the bootstrap, by symbol; `all` is the account of all symbols."""
+    size_notes: dict[str, str]
+    """What a nominal 5 % is worth with so few returns, by symbol, `all` included."""
     pooled: dict[str, StrategyComparison]
     """On the account of all symbols, by strategy: the one test that needs no correction."""
     symbols: dict[str, dict[str, StrategyComparison]]
@@ -118,6 +121,7 @@ def compare_to_benchmark(
         confidence=CONFIDENCE,
         seed=draws.seed,
         block_length=dict(draws.block_length),
+        size_notes={symbol: size_note(indices.shape[1]) for symbol, indices in draws.indices.items()},
         pooled=pooled[ALL_SYMBOLS],
         symbols=symbols,
     )
@@ -154,7 +158,7 @@ def _compare_symbols(
                 measured[BENCHMARK],
                 _collapse(decisions_of[symbol, strategy], long_short=replayed.long_short),
                 _Trials.of(trials, symbol) if strategy == POLICY else _Trials(),
-                shifts.get(symbol, {}).get(strategy),
+                None if path.path.ruined else shifts.get(symbol, {}).get(strategy),
             )
             if path.path.ruined:
                 num = len(path.path.returns)

@@ -18,15 +18,14 @@ from flag_kedro.backtest.intervals import (
 )
 from flag_kedro.backtest.metrics import TINY_STD
 from flag_kedro.backtest.sessions import Measure, Metrics, Sessions
-from flag_kedro.backtest.sharpe_tests import hac_error, measure_sharpe
+from flag_kedro.backtest.sharpe_tests import measure_sharpe
+from flag_kedro.backtest.standard_errors import MIN_DEPENDENT_SESSIONS, hac_error
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.errors import DataError
-from flag_kedro.names import CUMULATIVE_RETURN, NUM_TRADES, SHARPE_RATIO, TOTAL_RETURN
+from flag_kedro.names import ANNUAL_VOLATILITY, CUMULATIVE_RETURN, NUM_TRADES, SHARPE_RATIO, TOTAL_RETURN
 
 MIN_DRAWS = 40
 """Fewer cannot show a tail of 2.5 %."""
-MIN_BLOCK_SESSIONS = 20
-"""Fewer returns say nothing of their dependence; they are drawn one by one."""
 PART_SIZE = 2**15
 """Drawn sessions measured at once, so that they stay in the processor's cache."""
 COUNTS = (NUM_TRADES,)
@@ -37,8 +36,9 @@ def draw_sessions(returns: Floats, num_draws: int, rng_seed: int) -> tuple[Ints,
 
     Blocks have geometric lengths whose mean is chosen automatically (Politis and White 2004, Patton et al. 2009) from
     the series of which a Sharpe ratio's error is the mean, its influence series, whose memory is that of squared
-    returns too; the longest over the strategies, between 1 and n / 3. Returns that never vary or are not finite say
-    nothing about it.
+    returns too; the median over the strategies, between 1 and n / 3, since the longest of several noisy choices makes
+    tests of short windows reject too often (docs/statistics.md). Returns that never vary or are not finite say nothing
+    about it; fewer than 20 sessions are drawn one by one.
 
     Args:
         returns: of each strategy on the same sessions, [K, n].
@@ -66,22 +66,23 @@ def draw_sessions(returns: Floats, num_draws: int, rng_seed: int) -> tuple[Ints,
 def _block_length(returns: Floats) -> float:
     num = returns.shape[-1]
     varying = [row for row in returns if np.isfinite(row).all() and row.std() >= TINY_STD]
-    if num < MIN_BLOCK_SESSIONS or not varying:
+    if num < MIN_DEPENDENT_SESSIONS or not varying:
         return 1.0
     from arch.bootstrap import optimal_block_length
 
     influence = measure_sharpe(np.stack(varying)).influence
-    suggested = float(optimal_block_length(influence.T)["stationary"].max())
+    suggested = float(optimal_block_length(influence.T)["stationary"].median())
     return float(min(max(suggested, 1.0), num / 3))
 
 
 def score_intervals(sessions: Sessions, indices: Ints, measure: Measure) -> dict[str, list[float] | None]:
     """95 % intervals of every metric of one path, all from the same draws.
 
-    Percentile intervals cover too little where a mean is concerned (docs/experiments.md), since they know neither the
-    error of the estimated deviation nor that of the block length. So `cumulative_return`, `total_return`
-    (compounded from it) and `sharpe_ratio` have symmetric studentised intervals, the others percentile ones.
-    Resampling shortens the memory of a path, so the interval of a drawdown may lie above or below the drawdown seen.
+    Percentile intervals cover too little where a mean is concerned (docs/statistics.md), since they know neither the
+    error of the estimated deviation nor that of the block length. So `cumulative_return`, `total_return` (compounded
+    from it) and `sharpe_ratio` have symmetric studentised intervals, `annual_volatility` one that is symmetric on a log
+    scale, the others percentile ones. Resampling shortens the memory of a path, so the interval of a drawdown may lie
+    above or below the drawdown seen.
 
     Args:
         sessions: of the path, [n].
@@ -99,6 +100,7 @@ def score_intervals(sessions: Sessions, indices: Ints, measure: Measure) -> dict
         intervals = {name: percentile_interval(drawn[name]) for name in point}
         if sessions.returns.std() >= TINY_STD:
             intervals |= _mean_intervals(point, sessions, drawn)
+            intervals[ANNUAL_VOLATILITY] = _volatility_interval(point, sessions, drawn) or intervals[ANNUAL_VOLATILITY]
     return {f"{name}_ci95": None if interval is None else list(interval) for name, interval in intervals.items()}
 
 
@@ -107,9 +109,20 @@ def _num_parts(indices: Ints) -> int:
 
 
 def _measure_draws(drawn: Sessions, measure: Measure) -> Metrics:
-    """Metrics of some draws, and the standard errors that studentise two of them, each [B]."""
-    errors = {"mean_error": hac_error(drawn.returns), "sharpe_error": hac_error(measure_sharpe(drawn.excess).influence)}
+    """Metrics of some draws, and the standard errors that studentise three of them, each [B]."""
+    errors = {
+        "mean_error": hac_error(drawn.returns),
+        "sharpe_error": hac_error(measure_sharpe(drawn.excess).influence),
+        "log_volatility_error": hac_error(_log_volatility_influence(drawn.returns)),
+    }
     return measure(drawn) | errors
+
+
+def _log_volatility_influence(returns: Floats) -> Floats:
+    """How each return [..., n] moves the logarithm of their standard deviation; NaN where nothing varies."""
+    squares = (returns - returns.mean(-1, keepdims=True)) ** 2
+    variance = squares.mean(-1, keepdims=True)
+    return np.asarray((squares / np.where(variance < TINY_STD**2, np.nan, variance) - 1.0) / 2.0)
 
 
 def _mean_intervals(point: dict[str, float], sessions: Sessions, drawn: Metrics) -> dict[str, Interval | None]:
@@ -124,11 +137,26 @@ def _mean_intervals(point: dict[str, float], sessions: Sessions, drawn: Metrics)
     return {CUMULATIVE_RETURN: cumulative, TOTAL_RETURN: total, SHARPE_RATIO: sharpe}
 
 
+def _volatility_interval(point: dict[str, float], sessions: Sessions, drawn: Metrics) -> Interval | None:
+    """Studentised interval on a log scale, where the error of a deviation does not grow with it; of a path that varies.
+
+    Davison and Hinkley (1997), "Bootstrap methods and their application", chapter 5.
+    """
+    error = float(hac_error(_log_volatility_influence(sessions.returns)))
+    with np.errstate(divide="ignore"):  # draws that do not vary are left out
+        drawn_logs = np.log(drawn[ANNUAL_VOLATILITY])
+    value = math.log(point[ANNUAL_VOLATILITY])
+    ends = studentised_difference(value, drawn_logs, error, drawn["log_volatility_error"]).ci95
+    return None if ends is None else (math.exp(ends[0]), math.exp(ends[1]))
+
+
 def win_rate_difference(strategy_returns: Floats, benchmark_returns: Floats, indices: Ints) -> Difference:
     """Share of sessions won by the strategy less that of the benchmark, by a paired bootstrap over sessions.
 
     A session is won when its return is above 0, so a flat session (return 0) is not won. The interval is symmetric
     and excludes 0 exactly when p <= 0.05; equal wins in every session have value 0, interval [0, 0] and p-value 1.
+    Studentised, but where over 5 % of the draws never differ in wins, as of a strategy that hardly trades, which would
+    otherwise have no test.
 
     Args:
         strategy_returns: log returns, 0 without a position, [n].
@@ -142,8 +170,12 @@ def win_rate_difference(strategy_returns: Floats, benchmark_returns: Floats, ind
     wins = (strategy_returns > 0.0).astype(np.float64) - (benchmark_returns > 0.0)
     if not wins.any():
         return Difference(0.0, (0.0, 0.0), 1.0)
-    drawn = wins[indices].mean(-1)
-    return studentised_difference(float(wins.mean()), drawn, 1.0, np.ones(len(drawn)))
+    drawn = wins[indices]
+    value, means = float(wins.mean()), drawn.mean(-1)
+    studentised = studentised_difference(value, means, float(hac_error(wins)), hac_error(drawn))
+    if studentised.p_value is not None:
+        return studentised
+    return studentised_difference(value, means, 1.0, np.ones(len(drawn)))
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

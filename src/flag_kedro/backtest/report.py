@@ -55,6 +55,7 @@ def write_report(
     audit: Mapping[str, Any],
     market_states: Mapping[str, pl.DataFrame],
     facts: Mapping[str, Any],
+    strength: str | None = None,
     data_warnings: Sequence[str] = (),
 ) -> str:
     """Write the report as HTML with plots, styles and scripts inside.
@@ -68,6 +69,7 @@ def write_report(
         audit: checks of causality and how many differences each found.
         market_states: columns of `features.market_state.MARKET_STATE` for each symbol.
         facts: printed in the header as they are: windows, seed, hash of the data.
+        strength: of a simulated market, in words; None for any other.
         data_warnings: what ingest found to beware of, one sentence each.
 
     Raises:
@@ -95,6 +97,7 @@ def write_report(
         sensitivity=sensitivity,
         audit=audit,
         facts=facts,
+        strength=strength,
         data_warnings=data_warnings,
         colors={name: COLORS.get(name, OTHER_COLOR) for scores in results.values() for name in scores},
         terms=report_terms,

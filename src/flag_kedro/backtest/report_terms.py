@@ -39,7 +39,12 @@ METRICS = (
     Term("num_days", "days", "count", "daily returns that were scored"),
 )
 STATISTICS = (
-    Term("sharpe_difference", "Sharpe less B&H", "ratio", "Sharpe ratio minus buy and hold's on the same sessions"),
+    Term(
+        "sharpe_difference",
+        "Sharpe less B&H",
+        "ratio",
+        "Sharpe ratio minus buy and hold's on the same sessions; what its p-value rejects by luck is noted above",
+    ),
     Term("cash_difference", "Sharpe over cash", "ratio", "Sharpe ratio of the returns less cash, and the p-value of 0"),
     Term(
         "win_rate_difference", "win % less B&H", "percent", "win rate minus buy and hold's, paired by session, flat = 0"
@@ -60,7 +65,8 @@ STATISTICS = (
         "probabilistic_sharpe_ratio",
         "PSR",
         "probability",
-        "probability that the true Sharpe ratio is above 0, given length, skew and kurtosis",
+        "probability that the true Sharpe ratio is above 0, given length, skew and kurtosis, were returns independent: "
+        "too high where they follow each other",
     ),
     Term("deflated_sharpe_ratio", "DSR", "probability", "PSR against the best that so many trials would reach by luck"),
     Term(

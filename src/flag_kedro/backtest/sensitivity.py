@@ -11,7 +11,7 @@ import numpy as np
 from flag_kedro.backtest.counterfactual import cumulative_log_returns, replay_targets
 from flag_kedro.backtest.metrics import sharpe_ratio
 from flag_kedro.backtest.scores import days_per_year
-from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.account import RUIN_SHARE, Bools, Floats, Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
 
@@ -22,19 +22,19 @@ PARTICIPATION = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class LaggedScores:
-    """Scores with every decision carried out one session later."""
+    """Scores with every decision carried out one session later; None for a ruined account, which lost everything."""
 
-    cumulative_return: float
+    cumulative_return: float | None
     sharpe_ratio: float | None
-    """None where the path never moves."""
+    """None as well where the path never moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrategySensitivity:
     """How the result of one strategy on one symbol depends on costs, delay and size."""
 
-    cost_curve: list[float]
-    """Sum of log returns at each cost."""
+    cost_curve: list[float | None]
+    """Sum of log returns at each cost; None where the account is ruined."""
     lagged: LaggedScores
     capacity: float | None
     """Of `capacity`, money."""
@@ -82,7 +82,7 @@ def sensitivity_of_targets(
         n, days = int(window.num_sessions[s]), days_per_year(calendars[symbol])
         symbols[symbol] = {
             strategy: StrategySensitivity(
-                cost_curve=curves[s, c].tolist(),
+                cost_curve=[None if np.isnan(value) else value for value in curves[s, c].tolist()],
                 lagged=_score(lagged[s, c, :n], window.years[s, 1:n], config, days),
                 capacity=capacity(uncapped[s, c, :n], window, s, config.initial_cash, participation),
             )
@@ -92,10 +92,17 @@ def sensitivity_of_targets(
 
 
 def _cost_curves(window: TradingWindow, config: EnvConfig, paths: Ints, cost_bps: Sequence[float]) -> Floats:
-    """Sum of log returns of `paths` [S, C, T] at each of the total costs, [S, C, len(cost_bps)]."""
+    """Sum of log returns of `paths` [S, C, T] at each of the total costs, [S, C, len(cost_bps)]; NaN after ruin."""
     configs = [replace(config, cost_bps=bps, slippage_bps=0.0) for bps in cost_bps]
-    returns = [cumulative_log_returns(replay_targets(window, each, paths).equity, window) for each in configs]
+    equities = [replay_targets(window, each, paths).equity for each in configs]
+    returns = [np.where(_is_ruined(path), np.nan, cumulative_log_returns(path, window)) for path in equities]
     return np.stack(returns, axis=-1)
+
+
+def _is_ruined(equity: Floats) -> Bools:
+    """Whether each account lost everything, [...] from equity [..., T]."""
+    ruined: Bools = np.any(equity[..., 1:] <= equity[..., :-1] * RUIN_SHARE * (1.0 + 1e-9), axis=-1)
+    return ruined
 
 
 def capacity(
@@ -121,6 +128,8 @@ def capacity(
 
 
 def _score(equity: Floats, years: Floats, config: EnvConfig, days: int) -> LaggedScores:
+    if _is_ruined(equity):
+        return LaggedScores(cumulative_return=None, sharpe_ratio=None)
     returns = np.diff(np.log(equity))
     ratio = float(sharpe_ratio(returns - np.log1p(config.cash_rate) * years, days))
     return LaggedScores(cumulative_return=float(returns.sum()), sharpe_ratio=None if np.isnan(ratio) else ratio)

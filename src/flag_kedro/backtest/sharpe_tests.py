@@ -12,6 +12,7 @@ import numpy as np
 
 from flag_kedro.backtest.intervals import LEVEL, Difference, refuse_not_finite, studentised_difference
 from flag_kedro.backtest.metrics import TINY_STD
+from flag_kedro.backtest.standard_errors import hac_error
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.errors import DataError
 
@@ -40,28 +41,12 @@ def measure_sharpe(excess: Floats) -> SharpeRatio:
     return SharpeRatio(ratio[..., 0] * math.sqrt((num - 1) / num), z - ratio / 2.0 * (z * z - 1.0))
 
 
-def hac_error(influence: Floats) -> Floats:
-    """Standard error of the mean of `influence` [..., n] under autocorrelation, [...].
-
-    Newey and West (1987): Bartlett weights 1 - k / (L + 1) at a fixed bandwidth L = floor(4 (n / 100)^(2/9)), which
-    is never negative. A fixed one is right for studentising, where each draw is treated as the sample was.
-    """
-    num = influence.shape[-1]
-    centred = influence - influence.mean(-1, keepdims=True)
-    variance = np.einsum("...i,...i->...", centred, centred)
-    num_lags = min(int(4 * (num / 100) ** (2 / 9)), num - 1)
-    for lag in range(1, num_lags + 1):
-        weight = 2.0 * (1.0 - lag / (num_lags + 1))
-        variance = variance + weight * np.einsum("...i,...i->...", centred[..., lag:], centred[..., :-lag])
-    return np.asarray(np.sqrt(np.maximum(variance, 0.0)) / num)
-
-
 def sharpe_difference(strategy_returns: Floats, benchmark_returns: Floats, days: int, indices: Ints) -> Difference:
     """Annualised difference of two Sharpe ratios with its studentised bootstrap interval and two-sided p-value.
 
     Ledoit and Wolf (2008), "Robust performance hypothesis testing with the Sharpe ratio": the statistic of each draw
-    is |difference* - difference| / se*, where se is the HAC error of the difference of influence series. The
-    interval is symmetric and excludes 0 exactly when p <= 0.05.
+    is |difference* - difference| / se*, where se is the prewhitened HAC error of the difference of influence series.
+    The interval is symmetric and excludes 0 exactly when p <= 0.05.
 
     Series that are equal but for their scale have value 0, interval [0, 0] and p-value 1. Where one of them never
     varies (a flat account) its Sharpe ratio is undefined, and all three are None. Value without interval and

@@ -43,6 +43,14 @@ Symbol = Annotated[str, StringConstraints(to_upper=True)]
 Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(split_tokens), Field(min_length=1)]
 
 
+TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
+
+
+def window_ends(num_sessions: int) -> tuple[int, int]:
+    """Where training and validation end in so many sessions divided 60/20/20, as indices behind their last one."""
+    return int(num_sessions * TRAIN_SHARE), int(num_sessions * (TRAIN_SHARE + VALIDATION_SHARE))
+
+
 def check_windows(windows: dict[str, tuple[date, date] | None]) -> None:
     """Refuse windows that end before they begin, share a day, or do not follow each other as `windows` lists them.
 
@@ -98,7 +106,7 @@ class DataConfig:
     """exchange_calendars name for all symbols or by symbol; null means XNYS for stocks, 24/7 for crypto."""
     windows: WindowsConfig | None = None
     """Windows; null means the source's own."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of the simulated market; nothing else reads it."""
     universe: str | None = None
     """CSV of who belonged to the universe when (docs/data.md): symbols join and leave it as they did then."""

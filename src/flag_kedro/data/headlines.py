@@ -1,7 +1,7 @@
 """Headline templates of the simulated market, written for this project.
 
-Good and bad ones move the simulated price (see `simulated.py`), neutral ones never do. Every slot is
-filled at random, so a headline rarely repeats word for word.
+Good and bad ones move the simulated price (see `simulated/market.py`), neutral ones never do. Every slot is
+filled at random; there are few enough sentences that most recur within a year (`simulated/clauses.py` has others).
 """
 
 import numpy as np
@@ -56,6 +56,11 @@ SLOTS = {
 
 def write_headline(kind: str, symbol: str, rng: np.random.Generator) -> str:
     """Draw a headline of `kind` (good, bad or neutral) about `symbol`'s company."""
+    return fill_template(kind, COMPANIES[symbol], rng)
+
+
+def fill_template(kind: str, company: str, rng: np.random.Generator) -> str:
+    """Draw a headline of `kind` about a company of any name."""
     template = TEMPLATES[kind][rng.integers(len(TEMPLATES[kind]))]
     slots = {name: words[rng.integers(len(words))] for name, words in SLOTS.items()}
-    return template.format(company=COMPANIES[symbol], **slots)
+    return template.format(company=company, **slots)

@@ -15,6 +15,7 @@ from flag_kedro.data.files import FilesConfig, read_files
 from flag_kedro.data.files.news import read_news
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.investorbench import default_calendar, read_folder
+from flag_kedro.data.known import source_by, universe_by
 from flag_kedro.data.report import DataReport, describe_data
 from flag_kedro.data.rules import PriceRules
 from flag_kedro.data.simulated import CALENDAR, SimulatedConfig, simulate_market
@@ -58,24 +59,29 @@ class MarketConfig:
     yahoo: YahooConfig = field(default_factory=YahooConfig)
 
 
-def load_market(config: MarketConfig, store: Path, now: datetime) -> Market:
+def load_market(config: MarketConfig, store: Path, now: datetime, until: datetime | None = None) -> Market:
     """Read or simulate the market and check it.
 
     Args:
         config: parameters.
         store: folder of the source's downloads, where it has one.
         now: time of the run (UTC); nothing later can have happened.
+        until: leave out what became known later, as if it were then; None leaves nothing out.
 
     Raises:
         DataError: when the source lacks something or breaks a rule.
         ParameterError: when a parameter does not fit the source, or names what it does not have.
     """
     universe = read_universe(config.data.universe)
+    universe = universe if until is None else universe_by(universe, until)
     chosen = config.data.symbols
     if chosen is None and not universe.is_empty():
         config = replace(config, data=replace(config.data, symbols=universe_symbols(universe)))
     data = config.data
     raw = read_source(config, store, now)
+    if until is not None:
+        raw, now = source_by(raw, until), until
+        data = _known_calendars(data, raw)
     expect = partial(expected_sessions, data=data, universe=universe)
     gap = DEFAULT_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
     rules = PriceRules(expect, now, dict.fromkeys(raw.prices["symbol"].unique(), gap), data.max_jump)
@@ -86,6 +92,14 @@ def load_market(config: MarketConfig, store: Path, now: datetime) -> Market:
     if data.source != "simulated" and (survivors := _survivorship(chosen, data, universe, validated.prices)):
         report = replace(report, warnings=[survivors, *report.warnings])
     return Market(validated.prices, validated.news, raw.names, validated.rejected, universe, report)
+
+
+def _known_calendars(data: DataConfig, raw: Raw) -> DataConfig:
+    """Without calendars of symbols that have no price yet."""
+    if not isinstance(data.calendar, dict):
+        return data
+    symbols = set(raw.prices["symbol"])
+    return replace(data, calendar={name: value for name, value in data.calendar.items() if name in symbols})
 
 
 def _merge_duplicates(

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from flag_kedro.data.calendar import exchange_sessions
-from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows
+from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows, window_ends
 from flag_kedro.data.investorbench import CRYPTO
 from flag_kedro.data.market import symbol_calendar
 from flag_kedro.data.schema import SHOWN
@@ -19,7 +19,6 @@ INVESTORBENCH_STOCKS = WindowsConfig(
 INVESTORBENCH_CRYPTO = WindowsConfig(
     train=(date(2023, 2, 11), date(2023, 4, 4)), test=(date(2023, 4, 5), date(2023, 11, 5))
 )
-TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
 LATEST_START = timedelta(days=7)
 """After its first day a window's first session comes at the latest so much later, on any exchange."""
 
@@ -147,8 +146,7 @@ def _default_windows(data: DataConfig, given: WindowsConfig, sessions: Mapping[s
 
 
 def _divide(days: pl.Series, way_out: str) -> WindowsConfig:
-    train_end = int(len(days) * TRAIN_SHARE)
-    validation_end = int(len(days) * (TRAIN_SHARE + VALIDATION_SHARE))
+    train_end, validation_end = window_ends(len(days))
     if validation_end - train_end < 2:
         raise ParameterError(
             f"data.windows: {len(days)} session(s) are too few to divide by 60/20/20 into windows of at least 2; "

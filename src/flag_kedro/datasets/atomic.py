@@ -35,6 +35,14 @@ class JSONFile(WholeSave, JSONDataset):
     """A JSON file, previewed by kedro-viz."""
 
 
+class OptionalJSONFile(JSONFile):
+    """A JSON file that need not be there: then it loads as None."""
+
+    def load(self) -> Any:
+        """The content, or None."""
+        return super().load() if self._exists() else None
+
+
 class PlotlyFigure(WholeSave, PlotlyDataset):
     """A plotly figure as JSON, previewed by kedro-viz."""
 

@@ -21,26 +21,26 @@ class EnvConfig:
     positions: Positions = "long_flat"
     """`long_flat`: sell goes flat, hold keeps, buy goes all in. `long_short`: sell goes all short, hold keeps,
     buy goes all long."""
-    cost_bps: float = Field(5.0, ge=0.0, lt=BPS)
+    cost_bps: float = Field(default=5.0, ge=0.0, lt=BPS)
     """Commission of one trade in basis points of its value."""
-    slippage_bps: float = Field(5.0, ge=0.0, lt=BPS)
+    slippage_bps: float = Field(default=5.0, ge=0.0, lt=BPS)
     """Slippage of one trade in basis points of its value."""
-    borrow_bps_year: float = Field(50.0, ge=0.0, lt=BPS)
+    borrow_bps_year: float = Field(default=50.0, ge=0.0, lt=BPS)
     """Yearly fee for borrowed shares in basis points of their value, paid by shorts for each night."""
-    cash_rate: float = Field(0.0, ge=0.0, lt=1.0)
+    cash_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Yearly interest on free cash as a decimal, compounded by calendar days; Sharpe ratios are in excess of it."""
-    max_participation: float | None = Field(None, gt=0.0, le=1.0)
+    max_participation: float | None = Field(default=None, gt=0.0, le=1.0)
     """Largest share of a session's volume that one fill may take; the rest is tried again each session. Null, or a
     session without a volume, sets no limit."""
     reward: Literal["log_return", "sharpe_increment", "differential_sharpe"] = "log_return"
     """Log return of equity, the paper's change of the Sharpe ratio so far, or Moody and Saffell's."""
-    differential_sharpe_eta: float = Field(0.01, gt=0.0, lt=1.0)
+    differential_sharpe_eta: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Weight of the newest return in the moving moments of `differential_sharpe`."""
     account_view: Literal["compact", "paper"] = "compact"
     """How a prompt describes the account: one of at most 31 texts, or the paper's numbers and histories."""
-    initial_cash: float = Field(100_000.0, gt=0.0)
+    initial_cash: float = Field(default=100_000.0, gt=0.0)
     """Cash at the start of an episode; the paper's account view shows it and `max_participation` weighs it."""
-    max_episode_steps: int | None = Field(None, ge=1)
+    max_episode_steps: int | None = Field(default=None, ge=1)
     """Truncate training episodes after so many steps; null trades the whole window."""
 
     def __post_init__(self) -> None:

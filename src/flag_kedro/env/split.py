@@ -30,15 +30,26 @@ class MarketSplit:
     data: DataConfig
     env: EnvConfig
     """With the fill that the data allow."""
+    preset: str | None = None
+    """Of a simulated market, in words, for those who describe it."""
+    given: Windows | None = None
+    """Windows that were resolved on other states; None resolves them on these."""
 
     @classmethod
-    def of(cls, states: Mapping[str, pl.DataFrame], data: DataConfig, env: EnvConfig) -> "MarketSplit":
+    def of(
+        cls, states: Mapping[str, pl.DataFrame], data: DataConfig, env: EnvConfig, preset: str | None = None
+    ) -> "MarketSplit":
         """The split of `states`, with `env.fill` replaced by what the data allow.
 
         Raises:
             DataError: when a symbol has opens on some sessions only, see `env.window.effective_fill`.
         """
-        return cls(states, data, replace(env, fill=effective_fill(env.fill, states)))
+        return cls(states, data, replace(env, fill=effective_fill(env.fill, states)), preset)
+
+    @property
+    def market(self) -> str:
+        """The source in words."""
+        return f"SIMULATED, preset {self.preset}" if self.data.source == "simulated" else self.data.source
 
     def with_states(self, states: Mapping[str, pl.DataFrame]) -> "MarketSplit":
         """The same windows and environment over other states of the same sessions."""
@@ -51,7 +62,7 @@ class MarketSplit:
         Raises:
             ParameterError, DataError: see `data.windows.resolve_windows`.
         """
-        return resolve_windows(self.data, self.states)
+        return self.given or resolve_windows(self.data, self.states)
 
     @cached_property
     def train(self) -> TradingWindow:

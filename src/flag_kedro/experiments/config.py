@@ -1,4 +1,4 @@
-"""Parameters `certify.*`, `walk_forward.*`, `sweep.*`, `contamination.*`, `robustness.*`; the certificate's limits."""
+"""Parameters of what does not belong to one run: audits, certificates, folds, sweeps, diagnostics; their limits."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -9,7 +9,10 @@ from pydantic.dataclasses import dataclass
 
 from flag_kedro.data.config import Symbols, split_tokens
 from flag_kedro.data.headlines import COMPANIES
+from flag_kedro.data.simulated.config import Preset
 
+AUDITED_CODE = ("experiments", "pipelines/ingest", "pipelines/features", "pipelines/training")
+"""Folders of which the full audit, with all that they import, is the audit."""
 MIN_SHARE = 0.8
 """Of the oracle's log return, that a certificate asks for in the median."""
 CENTRAL = 0.05, 0.95
@@ -35,25 +38,39 @@ class CertifyConfig:
     """Of markets and trainings; fewer than five informative ones certify nothing. Of these nine, four say nothing."""
     symbols: Annotated[Symbols, AfterValidator(refuse_repeated)] = tuple(COMPANIES)
     """Symbols of each market."""
-    total_timesteps: int = Field(80_000, ge=1)
+    market: Preset = "easy"
+    """Preset of the markets, without drift, instead of `simulated.market`; what else of `simulated` is given counts."""
+    digest_sessions: int = Field(default=3, ge=1, le=60)
+    """Sessions of news in its prompts instead of `features.digest_sessions`: as many as a headline of `easy` moves."""
+    total_timesteps: int = Field(default=80_000, ge=1)
     """Account-decisions of each training; the rest of the learner is the run's `ppo`."""
-    patience: int | None = Field(3, ge=1)
+    patience: int | None = Field(default=3, ge=1)
     """Validations without a new best after which a training stops, as `ppo.patience`."""
-    processes: int = Field(2, ge=1)
+    processes: int = Field(default=2, ge=1)
     """Trainings side by side, each on one thread."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class AuditConfig:
+    """The full audit: everything from the source on, made anew without what became known later."""
+
+    times: int = Field(default=2, ge=1)
+    """Sessions of the test window at whose close the source is cut; each costs a training."""
+    total_timesteps: int = Field(default=3_840, ge=1)
+    """Account-decisions of each training, or those of the run where it has fewer."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class WalkForwardConfig:
     """Folds that roll over the market's sessions, each with a training, a validation and a test window."""
 
-    train_sessions: int = Field(504, ge=2)
+    train_sessions: int = Field(default=504, ge=2)
     """Sessions that a fold learns from."""
-    validation_sessions: int = Field(126, ge=2)
+    validation_sessions: int = Field(default=126, ge=2)
     """Sessions after them, which choose the weights."""
-    test_sessions: int = Field(126, ge=2)
+    test_sessions: int = Field(default=126, ge=2)
     """Sessions after those, which are traded once; folds lie this far apart, so that test windows are adjacent."""
-    folds: int | None = Field(None, ge=1)
+    folds: int | None = Field(default=None, ge=1)
     """Folds, from the first session on; null takes as many as fit."""
 
 
@@ -93,9 +110,9 @@ class ContaminationConfig:
     model_cutoff: date | None = None
     """Last day of the text that the backbone learned from; null takes what is known of published models, and else
     counts every session as seen."""
-    probe_samples: int = Field(200, ge=5)
+    probe_samples: int = Field(default=200, ge=5)
     """Statements about closes in each window."""
-    alternatives: int = Field(9, ge=1, le=50)
+    alternatives: int = Field(default=9, ge=1, le=50)
     """Closes of other sessions nearby that each true one is compared with."""
 
 
@@ -103,5 +120,5 @@ class ContaminationConfig:
 class RobustnessConfig:
     """How a policy is tried with hostile headlines."""
 
-    headlines: int = Field(200, ge=1)
+    headlines: int = Field(default=200, ge=1)
     """Hostile headlines, dealt out over all families in turn."""

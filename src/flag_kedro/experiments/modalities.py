@@ -16,7 +16,7 @@ import polars as pl
 from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.intervals import Difference, studentised_difference
 from flag_kedro.backtest.replay import Replay
-from flag_kedro.backtest.sharpe_tests import hac_error
+from flag_kedro.backtest.standard_errors import hac_error
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import Positions
 from flag_kedro.env.evaluation import EvaluationWindow, target_positions

@@ -1,8 +1,9 @@
 """The oracle, yardstick of the simulated market: the best policy of somebody who knows the rule but not the future.
 
 Dynamic programming over what is known at a decision: the position, the good and bad headlines of the last `horizon`
-decisions, and whether today's came before the close. Trades cost, so it holds on where the next session alone would not
-pay for a sale, and buys for more than one session.
+decisions, and whether today's came before the close. It expects the mean effect of each, for a text does not tell its
+size, and the average drift, for nobody knows the regime; what was priced in before publication it cannot earn. Trades
+cost, so it holds on where the next session alone would not pay for a sale, and buys for more than one session.
 
 Shape legend: S = symbols, T = sessions of the longest symbol, H = horizon, C = 5^H counts of headlines.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from flag_kedro.data.simulated import AFTER_CLOSE, SimulatedConfig
+from flag_kedro.data.simulated import AFTER_CLOSE, YEAR_SESSIONS, MarketRule, SimulatedConfig
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
@@ -35,7 +36,8 @@ class Oracle:
     targets: Ints
     """Position that each decision asks for, [S, T]."""
     expected_log_return: Floats
-    """Of the planted effects that it is long over, less its costs; the noise is left out, [S]."""
+    """Of the mean effects and the average drift that it is long over, less its costs; noise, sizes and regimes are left
+    out, [S]."""
 
 
 def ask_oracle(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame, simulated: SimulatedConfig) -> Oracle:
@@ -50,46 +52,50 @@ def ask_oracle(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame, si
     Raises:
         ParameterError: when a headline moves more sessions than can be planned for.
     """
-    if simulated.horizon > MAX_HORIZON:
+    rule = simulated.rule()
+    if rule.horizon > MAX_HORIZON:
         raise ParameterError(
-            f"simulated.horizon is {simulated.horizon}; the optimal policy is known for at most {MAX_HORIZON} sessions"
+            f"simulated.horizon is {rule.horizon}; the optimal policy is known for at most {MAX_HORIZON} sessions"
         )
-    effects = _expected_effects(simulated, LAG[window.fill])
+    returns = _expected_returns(rule, LAG[window.fill])
     costs = np.array([[0.0, np.log1p(config.cost)], [-np.log1p(-config.cost), 0.0]])
-    plans = _plan(int(window.num_sessions.max()) - 1, effects, costs, simulated.share)
+    plans = _plan(int(window.num_sessions.max()) - 1, returns, costs, rule.share)
     targets, expected = np.zeros(window.mark_prices.shape, dtype=np.int64), np.zeros(len(window.symbols))
     for s, symbol in enumerate(window.symbols):
-        before_close, counts = _known(truth.filter(pl.col("symbol") == symbol), window.sessions[s], simulated.horizon)
+        before_close, counts = _known(truth.filter(pl.col("symbol") == symbol), window.sessions[s], rule.horizon)
         held, num = 0, int(window.num_sessions[s]) - 1
         for t in range(num):
             wanted = int(plans[len(plans) - num + t, before_close[t], counts[t], held])
-            expected[s] += wanted * effects[counts[t]] - costs[held, wanted]
+            expected[s] += wanted * returns[counts[t]] - costs[held, wanted]
             targets[s, t] = held = wanted
         targets[s, num] = held  # the last decision fills no more
     return Oracle(targets, expected)
 
 
-def _expected_effects(simulated: SimulatedConfig, lag: int) -> Floats:
-    """Log return that a decision can earn next, for each count of headlines, [C]."""
-    weights = np.zeros(simulated.horizon)
-    weights[: simulated.horizon - lag] = simulated.signal
-    digits = np.stack(np.unravel_index(np.arange(NUM_COUNTS**simulated.horizon), [NUM_COUNTS] * simulated.horizon))
-    return np.asarray(weights @ (digits - MOST))
+def _expected_returns(rule: MarketRule, lag: int) -> Floats:
+    """Log return that a long position of a decision can expect next, for each count of headlines, [C].
+
+    A headline of age a earns `signal * decay**a`, its size being 1 on average; the drift is the average one.
+    """
+    weights = np.zeros(rule.horizon)
+    weights[: rule.horizon - lag] = rule.signal * rule.decay ** np.arange(lag, rule.horizon)
+    digits = np.stack(np.unravel_index(np.arange(NUM_COUNTS**rule.horizon), [NUM_COUNTS] * rule.horizon))
+    return np.asarray(weights @ (digits - MOST)) + rule.drift / YEAR_SESSIONS
 
 
-def _plan(num_decisions: int, effects: Floats, costs: Floats, share: float) -> Ints:
+def _plan(num_decisions: int, returns: Floats, costs: Floats, share: float) -> Ints:
     """Position to ask for at each decision, [decisions, 2 (before the close), C, 2 (position held)]."""
-    older = np.arange(len(effects)) // NUM_COUNTS
-    newest = len(effects) // NUM_COUNTS
-    values = np.zeros((2, len(effects), 2))
-    plans = np.zeros((num_decisions, 2, len(effects), 2), dtype=np.int64)
+    older = np.arange(len(returns)) // NUM_COUNTS
+    newest = len(returns) // NUM_COUNTS
+    values = np.zeros((2, len(returns), 2))
+    plans = np.zeros((num_decisions, 2, len(returns), 2), dtype=np.int64)
     for t in reversed(range(num_decisions)):
         later = np.zeros_like(values)
         for today in (0, 1):
             for probability, tomorrow, count in _tomorrow(bool(today), share):
                 later[today] += probability * values[tomorrow, (count + MOST) * newest + older]
         # asked for `wanted` while `held`: [2, C, held, wanted]
-        gains = (np.outer(effects, [0.0, 1.0]) + later)[:, :, None, :] - costs
+        gains = (np.outer(returns, [0.0, 1.0]) + later)[:, :, None, :] - costs
         plans[t], values = gains.argmax(axis=-1), gains.max(axis=-1)
     return plans
 

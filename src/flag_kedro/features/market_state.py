@@ -111,7 +111,7 @@ def build_by_symbol(
         DataError: as `build_market_states`.
     """
     ablation, seed = settings.get("ablation", "none"), settings.get("ablation_seed", 0)
-    all_symbols = prices["symbol"].unique(maintain_order=True).to_list()
+    all_symbols = list(dict.fromkeys([*prices["symbol"].unique(maintain_order=True), *names]))
     states: dict[str, pl.DataFrame] = {}
     reports: dict[str, FeatureReport] = {}
     for symbols in _batches(prices, news, settings["digest_sessions"]):

@@ -23,7 +23,7 @@ def market_facts(
     chosen = {name: value for name, value in _as_json(data).items() if name not in ("path", "windows")}
     facts = {"data": chosen, "news": {name: value for name, value in _as_json(news).items() if name != "path"}}
     if data.source == "simulated":
-        facts["simulated"] = _as_json(simulated)
+        facts["simulated"] = _as_json(simulated.rule())  # a preset may come to mean other numbers
     return facts | ({} if features is None else {"features": _as_json(features)})
 
 

@@ -18,6 +18,7 @@ from flag_kedro.data.yahoo import YahooConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.config import (
+    AuditConfig,
     CertifyConfig,
     ContaminationConfig,
     RobustnessConfig,
@@ -47,6 +48,7 @@ class Settings(BaseModel):
     policy: PolicyConfig
     ppo: PPOConfig
     backtest: BacktestConfig
+    audit: AuditConfig
     certify: CertifyConfig
     walk_forward: WalkForwardConfig
     sweep: SweepConfig

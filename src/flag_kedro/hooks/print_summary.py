@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from kedro.framework.hooks import hook_impl
 
 from flag_kedro.hooks.data_folder import data_folder
+from flag_kedro.hooks.summaries.audit import print_full_audit
 from flag_kedro.hooks.summaries.backtest import print_backtest
 from flag_kedro.hooks.summaries.certificate import print_certificate
 from flag_kedro.hooks.summaries.data import print_data
@@ -29,6 +30,7 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("backtest_metrics", "backtest_inference", "causality_audit"): Summary(
         print_backtest, ("backtest_metrics", "backtest_inference", "causality_audit", "data_report")
     ),
+    ("full_audit",): Summary(print_full_audit, ("full_audit",)),
     ("certificate",): Summary(print_certificate, ("certificate",)),
     ("walk_forward_results",): Summary(print_walk_forward, ("walk_forward_results",)),
     ("sweep_results",): Summary(print_sweep, ("sweep_results",)),

@@ -17,6 +17,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.open_strategies import open_strategies
 from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.experiments.yardstick import name_market
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.features.provenance import MarketFacts, check_market, market_facts
@@ -59,7 +60,7 @@ def split_market(
         DataError: naming the parameters.
     """
     check_market(recorded_facts, market_facts(data, news, simulated, features))
-    split = MarketSplit.of(market_states, data, env)
+    split = MarketSplit.of(market_states, data, env, name_market(simulated))
     if split.env.fill != env.fill:
         logger.warning("the source has symbols without opens: decisions fill at %s, not %s", split.env.fill, env.fill)
     return split

@@ -194,6 +194,7 @@ tags: [reinforcement-learning, trading, flag-trader]
 # A flag_kedro trading policy
 
 Actor-critic on `{policy["backbone"]}`, layers from {policy["frozen_layers"]} on trained by PPO ({policy["trainable"]}).
+Market: {description.get("market", "not said")}.
 Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["train"])}, meant to be judged on
 {" to ".join(windows["test"])}. `policy.json` holds everything else.
 

@@ -17,19 +17,19 @@ class PolicyConfig:
     local folder in Hugging Face's layout."""
     revision: str | None = None
     """Commit, tag or branch of a hub id."""
-    frozen_layers: int = Field(1, ge=0)
+    frozen_layers: int = Field(default=1, ge=0)
     """Layers of the trunk, counted from the embeddings; those above learn."""
     trainable: Literal["lora", "layers"] = "lora"
     """Train the layers above the trunk through LoRA, or (the paper's way) whole."""
-    lora_rank: int = Field(16, ge=1)
+    lora_rank: int = Field(default=16, ge=1)
     """Rank of each LoRA update."""
-    lora_alpha: float = Field(32.0, gt=0)
+    lora_alpha: float = Field(default=32.0, gt=0)
     """Scale of LoRA updates: they are multiplied by lora_alpha / lora_rank."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format in which trunk and top compute; weights that learn, heads and losses are always float32."""
-    max_tokens: int = Field(2048, ge=16)
+    max_tokens: int = Field(default=2048, ge=16)
     """Longest prompt; a longer one is an error that names features.digest_chars, never a silent cut."""
-    batch_tokens: int = Field(512, ge=64)
+    batch_tokens: int = Field(default=512, ge=64)
     """Tokens of a forward pass (of one row at least). Fixed, so that a state's bits do not depend on its neighbours;
     larger ones suit a GPU."""
     packing: bool = True
@@ -39,7 +39,7 @@ class PolicyConfig:
     trunk_cache: Literal["never", "ram", "disk"] = "ram"
     """Keep what leaves the frozen trunk: in memory; or also on disk, with all account texts of the compact view, for
     other seeds, folds and processes."""
-    trunk_cache_mb: int = Field(2048, ge=0)
+    trunk_cache_mb: int = Field(default=2048, ge=0)
     """Memory of the trunk cache in MiB; the least recently used rows leave it first."""
 
     def __post_init__(self) -> None:

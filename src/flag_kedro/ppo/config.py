@@ -20,66 +20,66 @@ class PPOConfig:
     """`reinforce` is Monte Carlo policy gradient with the value head as baseline: one step over each whole rollout."""
     total_timesteps: int = Field(ge=1)
     """Account-decisions in the whole training, over all symbols and accounts."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Adam step size of every trainable weight of the backbone (the paper's beta)."""
-    head_learning_rate: float | None = Field(None, gt=0)
+    head_learning_rate: float | None = Field(default=None, gt=0)
     """Adam step size of the heads (the paper's eta); null is learning_rate, as in Table 3."""
-    num_envs: int = Field(2, ge=1)
+    num_envs: int = Field(default=2, ge=1)
     """Accounts per symbol that trade side by side."""
-    num_steps: int = Field(32, ge=1)
+    num_steps: int = Field(default=32, ge=1)
     """Sessions per rollout (T)."""
     anneal_lr: bool = True
     """Lower the learning rate linearly to 0 over the training."""
-    gamma: float = Field(0.5, ge=0, le=1)
+    gamma: float = Field(default=0.5, ge=0, le=1)
     """Discount factor; a headline's effect is paid within days, and far rewards are noise to it."""
-    gae_lambda: float = Field(0.5, ge=0, le=1)
+    gae_lambda: float = Field(default=0.5, ge=0, le=1)
     """Bias-variance trade-off of the advantages; 0 is one-step TD, 1 Monte Carlo."""
-    update_epochs: int = Field(2, ge=1)
+    update_epochs: int = Field(default=2, ge=1)
     """Passes over each rollout."""
     norm_adv: bool = True
     """Normalise advantages over the whole rollout."""
-    clip_coef: float = Field(0.2, gt=0, lt=1)
+    clip_coef: float = Field(default=0.2, gt=0, lt=1)
     """Half-width of the interval around a probability ratio of 1."""
     clip_vloss: bool = False
     """Clip the value's change by clip_coef as well."""
-    ent_coef: float = Field(0.03, ge=0)
+    ent_coef: float = Field(default=0.03, ge=0)
     """Weight of the entropy bonus."""
-    vf_coef: float = Field(0.5, ge=0)
+    vf_coef: float = Field(default=0.5, ge=0)
     """Weight of the value loss."""
-    kl_coef: float = Field(0.0, ge=0)
+    kl_coef: float = Field(default=0.0, ge=0)
     """Weight of the exact KL divergence of the policy from the initial policy."""
-    max_grad_norm: float = Field(0.5, gt=0)
+    max_grad_norm: float = Field(default=0.5, gt=0)
     """Global norm to which gradients are clipped."""
-    target_kl: float | None = Field(None, gt=0)
+    target_kl: float | None = Field(default=None, gt=0)
     """Stop a rollout's epochs once the approximate KL exceeds this; null never stops early."""
-    gradient_accumulation_steps: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Forward-backward passes per optimizer step; trades time for memory, not results."""
-    minibatch_size: int | None = Field(128, ge=1)
+    minibatch_size: int | None = Field(default=128, ge=1)
     """Account-decisions per optimizer step, in whole (symbol, session) groups; the last may be smaller. null is
     the whole rollout."""
     bootstrap_truncated: bool = True
     """Continue a truncated episode with V of its last state; false is the paper's likely reading."""
     stagger_starts: bool = True
     """Start each symbol's first episode at a session of its own, so that a rollout mixes market phases."""
-    reward_scale: float = Field(100.0, gt=0)
+    reward_scale: float = Field(default=100.0, gt=0)
     """Factor on rewards inside the learner; advantages are normalised, so it sets the value head's units."""
-    validation_interval: int = Field(12, ge=1)
+    validation_interval: int = Field(default=12, ge=1)
     """Updates between two validations; without a validation window there are none."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a new best; null uses the whole budget."""
-    max_kl: float | None = Field(None, gt=0)
+    max_kl: float | None = Field(default=None, gt=0)
     """Stop with an error when an update moves the policy further (approximate KL after its last step); null never
     does."""
-    min_entropy: float | None = Field(None, gt=0)
+    min_entropy: float | None = Field(default=None, gt=0)
     """Stop with an error when the policy's mean entropy (nats) falls below; null never does."""
-    checkpoint_interval: int = Field(10, ge=1)
+    checkpoint_interval: int = Field(default=10, ge=1)
     """Updates between two checkpoints; when a training is stopped by a signal one more is written."""
     resume: Literal["auto", "never"] = "auto"
     """Go on with an unfinished training of the same settings, or begin anew."""
-    num_processes: int = Field(1, ge=1)
+    num_processes: int = Field(default=1, ge=1)
     """Training processes on each machine, which share the reading of prompts: `runtime.threads` for each, or a GPU
     for each. What is learned differs by rounding only."""
-    num_machines: int = Field(1, ge=1)
+    num_machines: int = Field(default=1, ge=1)
     """Machines that train together; each gives the same command."""
     rendezvous: str | None = None
     """HOST:PORT, an address of one of several machines and a free port there, where they meet."""

@@ -15,7 +15,7 @@ class RuntimeConfig:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a CUDA device if there is one."""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(default=1, ge=1)
     """CPU threads of torch. Sums depend on it in the last bits, so it is fixed rather than all cores. One is enough for
     the tiny backbone, which gains nothing from more; larger ones want 2 or more."""
 

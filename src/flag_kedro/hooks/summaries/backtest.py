@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flag_kedro.experiments.yardstick import describe_yardstick
+from flag_kedro.hooks.summaries.audit import describe_audit
 from flag_kedro.hooks.summaries.figures import figure, interval, percent
-from flag_kedro.names import BENCHMARK, POLICY
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
 
 Results = dict[str, dict[str, dict[str, Any]]]
 
@@ -28,11 +30,14 @@ def print_backtest(
     console.print(_all_together(metrics, pooled))
     for sentence in (pooled[POLICY]["verdict"], pooled[POLICY]["rivals"]["verdict"]):
         console.print(escape(sentence), highlight=False)
+    if (strength := describe_yardstick(metrics["yardstick"], POLICY)) is not None:
+        console.print(f"[yellow]{escape(strength)}[/yellow]", highlight=False)
+    console.print(escape(inference["size_notes"][ALL_SYMBOLS]), highlight=False)
     console.print(_by_symbol(metrics, symbols))
     console.print("Symbol by symbol, on the account after costs, corrected for their number:")
     for symbol, strategies in symbols.items():
         console.print(f"  {symbol}: {escape(strategies[POLICY]['verdict'])}", highlight=False)
-    console.print(_audited(audit))
+    console.print(describe_audit(audit), highlight=False)
     for warning in data_report["warnings"]:
         console.print(f"[yellow]Beware[/yellow] of the data: {escape(warning)}", highlight=False)
     console.print("[bold]Next[/bold]")
@@ -129,11 +134,3 @@ def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
                 style="bold" if is_policy else None,
             )
     return table
-
-
-def _audited(audit: dict[str, Any]) -> str:
-    num, times = sum(sum(check["compared"].values()) for check in audit["checks"]), len(audit["checks"])
-    if audit["passed"]:
-        return f"[green]Causality audit passed[/green]: the future corrupted {times} times, {num:,} rows compared."
-    num_leaks = sum(check["num_differences"] for check in audit["checks"])
-    return f"[bold red]Causality audit FAILED[/bold red]: {num_leaks:,} of {num:,} rows depend on the future."

@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from flag_kedro.backtest.measured_sizes import size_note
 from flag_kedro.hooks.summaries.figures import figure, interval, percent
 from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
 
@@ -47,6 +48,7 @@ def print_walk_forward(results: dict[str, Any], data_dir: Path) -> None:
                 style="bold" if is_policy else None,
             )
     console.print(table)
+    console.print(size_note(results["summary"][ALL_SYMBOLS]["num_returns"]), highlight=False)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'walk_forward.json'}", highlight=False)
     console.print("  each training    make ui         (kedro mlflow ui)")
 

@@ -1,20 +1,26 @@
 """The nodes of the backtest pipeline that doubt it."""
 
+import json
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from flag_kedro.backtest.audit import CORRUPTIONS, audit_causality, choose_cuts
+from flag_kedro.backtest.audit import audit_causality, audit_levels, choose_cuts
+from flag_kedro.backtest.audit_results import CausalityAudit
 from flag_kedro.backtest.config import BacktestConfig
+from flag_kedro.backtest.corruptions import CORRUPTIONS
+from flag_kedro.backtest.fill_check import check_fills
 from flag_kedro.backtest.replay import Replay
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError, LookAheadError
+from flag_kedro.experiments.config import AUDITED_CODE
 from flag_kedro.experiments.strategies import FRESH_SESSIONS, Strategies, join_replays
 from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.names import UNTRAINED_LM
 from flag_kedro.pipelines.progress import progress_bar
+from flag_kedro.ppo.code_hash import code_hash
 
 UNAUDITED = (UNTRAINED_LM,)
 """It decides as the trained one does, from the same prompts; replaying it as often would double the audit's time."""
@@ -26,24 +32,37 @@ def audit_backtest(
     tables: MarketTables,
     split: MarketSplit,
     strategies: Strategies,
+    full_audit: dict[str, Any] | None,
     backtest: BacktestConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """Repeat the backtest on tables whose future is corrupted, and compare all that was decided before."""
+    """Repeat the backtest on tables whose future is changed, compare all that was decided before, and check fills."""
     decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in split.states.values())
     decided_at = decided_at.join(decisions.select("symbol", "session").unique(), on=["symbol", "session"], how="semi")
     cuts = choose_cuts(_auditable(decided_at), backtest.audit_times, seed)
 
-    def play(prices: pl.DataFrame, news: pl.DataFrame, until: datetime | None) -> dict[str, Replay]:
-        return strategies.play(prices, tables.build_states(prices, news), until=until, leave_out=UNAUDITED)
+    def play(changed: MarketTables, until: datetime | None) -> dict[str, Replay]:
+        return strategies.play(changed.prices, changed.build_states(), until=until, leave_out=UNAUDITED)
 
     with progress_bar("causality audit", 1 + len(cuts) * len(CORRUPTIONS)) as advance:
-        reference = play(tables.prices, tables.news, None)
+        reference = play(tables, None)
         audited = ~pl.col("strategy").is_in(UNAUDITED)
         _check_repeats(reference, decisions.filter(audited), equity.filter(audited))
         advance()
-        audit = audit_causality(tables.prices, tables.news, decided_at, reference, play, cuts, seed, advance)
-    return asdict(audit) | {"asked_anew": FRESH_SESSIONS}
+        checks = audit_causality(tables, decided_at, reference, play, cuts, seed, advance)
+    fills = check_fills(tables.prices, decisions, equity, split.env)
+    audit = asdict(CausalityAudit.of(checks, audit_levels(tables), fills))
+    return audit | {"asked_anew": FRESH_SESSIONS, "full_audit": state_of(full_audit, split.facts | {"seed": seed})}
+
+
+def state_of(full_audit: dict[str, Any] | None, facts: dict[str, Any]) -> str:
+    """`passed`, `failed`, `not run`, or `outdated` where it was of other facts or code than those of this backtest."""
+    if full_audit is None:
+        return "not run"
+    as_saved = json.loads(json.dumps(facts))
+    if (full_audit["facts"], full_audit["code_hash"]) != (as_saved, code_hash(AUDITED_CODE)):
+        return "outdated"
+    return "passed" if full_audit["passed"] else "failed"
 
 
 def refuse_leaks(causality_audit: dict[str, Any], backtest_report: str) -> None:
@@ -53,19 +72,20 @@ def refuse_leaks(causality_audit: dict[str, Any], backtest_report: str) -> None:
         LookAheadError: when the audit found a difference.
     """
     if not causality_audit["passed"]:
-        differences = [difference for check in causality_audit["checks"] for difference in check["differences"]]
+        checks = [*causality_audit["checks"], causality_audit["levels"], causality_audit["fills"]]
+        differences = [difference for check in checks for difference in check["differences"]]
         first = ", ".join(f"{name} {value}" for name, value in differences[0].items())
         raise LookAheadError(
-            f"the causality audit failed: {sum(check['num_differences'] for check in causality_audit['checks'])} "
+            f"the causality audit failed: {sum(check['num_differences'] for check in checks)} "
             f"difference(s), the first in {first}. The scores of this backtest mean nothing; look at "
             "08_reporting/causality_audit.json"
         )
 
 
-def _auditable(decided_at: pl.DataFrame) -> pl.Series:
-    """Decision times by which every symbol has decided at least twice, so that each has a window to trade."""
+def _auditable(decided_at: pl.DataFrame) -> pl.DataFrame:
+    """Decisions at times by which every symbol has decided at least twice, so that each has a window to trade."""
     second = decided_at.group_by("symbol").agg(pl.col("decided_at").sort().get(1))["decided_at"].max()
-    return decided_at.filter(pl.col("decided_at") >= second)["decided_at"]
+    return decided_at.filter(pl.col("decided_at") >= second)
 
 
 def _check_repeats(reference: dict[str, Replay], decisions: pl.DataFrame, equity: pl.DataFrame) -> None:

@@ -22,8 +22,11 @@ from flag_kedro.backtest.trials import (
     trial_correlations,
     validated_sharpes,
 )
+from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.strategies import Strategies, join_replays
+from flag_kedro.experiments.yardstick import Yardstick, measure_yardstick
 from flag_kedro.names import ALL_SYMBOLS, POLICY
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.manifest import folder_hash
@@ -55,11 +58,19 @@ def _trial(equity: pl.DataFrame, split: MarketSplit, policy: Path) -> ScoredTria
 
 
 def score_backtest(
-    decisions: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit, backtest: BacktestConfig, seed: int
+    decisions: pl.DataFrame,
+    equity: pl.DataFrame,
+    split: MarketSplit,
+    data: DataConfig,
+    news: NewsConfig,
+    simulated: SimulatedConfig,
+    backtest: BacktestConfig,
+    seed: int,
 ) -> dict[str, Any]:
     """Score all strategies in both conventions, with intervals; `results` holds the one asked for.
 
-    `pooled` holds the scores of the account of all symbols, whatever the convention.
+    `pooled` holds the scores of the account of all symbols, whatever the convention, `yardstick` what the optimal
+    policy of a simulated market earns.
     """
     evaluation, replayed = split.evaluation, _replayed(decisions, equity, split)
     draws = replayed.draw(backtest.bootstrap_draws, seed)
@@ -70,8 +81,20 @@ def score_backtest(
     pooled = replayed.pooled.score({}, "account", draws)[ALL_SYMBOLS]
     other = "investorbench" if backtest.convention == "account" else "account"
     results = scored[backtest.convention]["results"]
-    log_metrics(flatten_scores({**results, ALL_SYMBOLS: pooled}), 0, int(time.time() * 1000))
-    return {**scored[backtest.convention], "pooled": pooled, "other_convention": scored[other]}
+    yardstick = measure_yardstick(equity, split, data, news, simulated)
+    log_metrics(flatten_scores({**results, ALL_SYMBOLS: pooled}) | _shares(yardstick), 0, int(time.time() * 1000))
+    return {
+        **scored[backtest.convention],
+        "pooled": pooled,
+        "yardstick": None if yardstick is None else asdict(yardstick),
+        "other_convention": scored[other],
+    }
+
+
+def _shares(yardstick: Yardstick | None) -> dict[str, float]:
+    """Metrics of MLflow's run: each strategy's share of what the optimal policy expects."""
+    shares = {} if yardstick is None else yardstick.shares
+    return {f"backtest/{ALL_SYMBOLS}/{strategy}/share_of_optimal": share for strategy, share in shares.items()}
 
 
 def _replayed(decisions: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit) -> ReplayedStrategies:

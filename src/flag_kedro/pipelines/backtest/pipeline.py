@@ -34,7 +34,7 @@ def _judging() -> list[Node]:
         ),
         Node(
             nodes.score_backtest,
-            inputs=[*REPLAYED, "market_split", *params("backtest", "seed")],
+            inputs=[*REPLAYED, "market_split", *params("data", "news", "simulated", "backtest", "seed")],
             outputs="backtest_metrics",
             name="score_backtest",
         ),
@@ -52,7 +52,10 @@ def _judging() -> list[Node]:
         ),
         Node(
             audit_nodes.audit_backtest,
-            inputs=[*REPLAYED, "market_tables", "market_split", "strategies", *params("backtest", "seed")],
+            inputs=[
+                *(*REPLAYED, "market_tables", "market_split", "strategies", "earlier_full_audit"),
+                *params("backtest", "seed"),
+            ],
             outputs="causality_audit",
             name="audit_backtest",
         ),

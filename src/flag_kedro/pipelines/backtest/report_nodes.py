@@ -11,6 +11,8 @@ from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_s
 from flag_kedro.backtest.plots_scores import plot_cost_curve, plot_intervals
 from flag_kedro.backtest.plots_trades import plot_probabilities, plot_trades
 from flag_kedro.backtest.report import account_scores_of, write_report
+from flag_kedro.experiments.yardstick import describe_yardstick
+from flag_kedro.names import POLICY
 from flag_kedro.policy.manifest import folder_hash
 
 
@@ -49,6 +51,7 @@ def write_backtest_report(
     """Write everything on one page."""
     description = json.loads((policy / "policy.json").read_text())
     facts = {
+        "market": description.get("market", "not said"),
         "symbols": " ".join(market_states),
         "trained on": " to ".join(description["windows"]["train"]),
         "backbone": description["policy"]["backbone"],
@@ -65,5 +68,6 @@ def write_backtest_report(
         audit=causality_audit,
         market_states=market_states,
         facts=facts,
+        strength=describe_yardstick(backtest_metrics["yardstick"], POLICY),
         data_warnings=data_report["warnings"],
     )

@@ -38,7 +38,8 @@ def issue_certificate(
     from flag_kedro.experiments.certificate_pool import run_markets
     from flag_kedro.experiments.certificate_run import CertificateSettings
 
-    if simulated.signal == 0.0:
+    simulated = _of_certificate(simulated, certify)
+    if simulated.rule().signal == 0.0:
         raise ParameterError("simulated.signal is 0: there is nothing to learn, so nothing to certify; set it above 0")
     _refuse_other_gains(simulated, env)
     budget = replace(
@@ -46,7 +47,8 @@ def issue_certificate(
         rendezvous=None, fsdp=False,
     )  # fmt: skip
     policy = replace(policy, trunk_cache="ram") if policy.trunk_cache == "disk" else policy
-    settings = CertificateSettings(certify.symbols, simulated, features, env, policy, budget, runtime)
+    shown = replace(features, digest_sessions=certify.digest_sessions)
+    settings = CertificateSettings(certify.symbols, simulated, shown, env, policy, budget, runtime)
     rows = []
     trials = closing(run_markets(settings, certify.seeds, certify.processes))
     with progress_bar("trainings", 2 * len(certify.seeds)) as advance, trials as runs:
@@ -68,6 +70,13 @@ def issue_certificate(
     return asdict(certificate)
 
 
+def _of_certificate(simulated: SimulatedConfig, certify: CertifyConfig) -> SimulatedConfig:
+    """The certificate's markets: of its own preset, without drift unless one was given."""
+    drift = 0.0 if simulated.drift is None else simulated.drift
+    regimes = 0 if simulated.regime_sessions is None else simulated.regime_sessions
+    return replace(simulated, market=certify.market, drift=drift, regime_sessions=regimes)
+
+
 def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
     """Refuse what pays without reading: the oracle, by which a policy is measured, leaves it out.
 
@@ -75,7 +84,7 @@ def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
         ParameterError: naming the parameters.
     """
     wrong = {
-        "simulated.drift": (simulated.drift, 0.0),
+        "simulated.drift": (simulated.rule().drift, 0.0),
         "env.cash_rate": (env.cash_rate, 0.0),
         "env.positions": (env.positions, "long_flat"),
     }

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.pipelines.progress import progress_bar
@@ -37,7 +36,9 @@ class Backbone:
 
 def prepare_backbone(split: MarketSplit, policy: PolicyConfig, seed: int) -> WritesFolder:
     """Build or fetch the backbone; the tiny tokenizer learns from prompts of the training window alone."""
-    return Backbone(policy, tokenizer_texts(split.train.prefixes, split.env.positions), seed)
+    from flag_kedro.experiments.training import tokenizer_prompts
+
+    return Backbone(policy, tokenizer_prompts(split), seed)
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,9 @@ def train_policy(
         The bundle, and one row per update twice: its wall times, and its other metrics, which the same training
         always repeats.
     """
-    from flag_kedro.experiments.training import run_training
+    from flag_kedro.experiments.training import run_training, training_spec
     from flag_kedro.policy.bundle import TrainedPolicy
     from flag_kedro.ppo.checkpoint_key import open_checkpoints
-    from flag_kedro.ppo.training_spec import TrainingSpec
 
     facts = split.facts | {"seed": seed}
     set_tags({"data_hash": split.data_hash})
@@ -110,28 +110,26 @@ def train_policy(
     policy, ppo, runtime = settings.policy, settings.ppo, settings.runtime
     saved = open_checkpoints(checkpoints, facts, backbone, policy, ppo, runtime, run_id())
     try:
-        spec = TrainingSpec(
-            backbone, trunk_cache, split.train, split.validation, settings.env, policy, ppo, runtime, seed
-        )
+        spec = training_spec(split, backbone, trunk_cache, settings, seed)
         with follow_training(ppo.num_updates(len(split.train.symbols))) as on_update:
             model, history = run_training(spec, checkpoints=saved, on_update=on_update)
     finally:
         saved.close()
         if saved.resumed_from is not None:
             set_tags({"resumed_from": saved.resumed_from})
-    bundle = TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning()})
+    bundle = TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning(), "market": split.market})
     return bundle, [wall_times(row) for row in history], [without_wall_times(row) for row in history]
 
 
 def train_text_baseline(split: MarketSplit, policy: Path, settings: RunSettings, seed: int) -> WritesFolder:
     """Train the bag-of-words policy as `policy` was trained: same data, windows, budget and seed."""
+    from flag_kedro.experiments.training import text_baseline_training
     from flag_kedro.policy.bag_of_words import TrainedBagOfWords
     from flag_kedro.policy.bundle import check_facts, read_description
-    from flag_kedro.ppo.text_baseline import start_bag_of_words
 
     facts = split.facts | {"seed": seed}
     check_facts(read_description(policy), facts)
-    model, updates = start_bag_of_words(split.train, split.validation, split.env, settings.ppo, settings.runtime, seed)
+    model, updates = text_baseline_training(split, settings, seed)
     for _ in updates:  # its curves are not logged: they would mix with the language model's
         stop_if_asked()
     return TrainedBagOfWords(model, facts)

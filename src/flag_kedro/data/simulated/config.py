@@ -1,0 +1,127 @@
+"""Parameters `simulated.*`: a preset of the market, and what differs from it."""
+
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import fields, replace
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+Preset = Literal["laboratory", "realistic", "easy"]
+Language = Literal["templates", "recombined"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+@plain_dataclass(frozen=True, kw_only=True)
+class MarketRule:
+    """All numbers of a simulated market; `SimulatedConfig` says what each means."""
+
+    first_session: date
+    last_session: date
+    drift: float
+    regime_drift: float
+    regime_sessions: int
+    noise: float
+    share: float
+    signal: float
+    horizon: int
+    decay: float
+    size_spread: float
+    priced_in: float
+    fewest_neutral: int
+    neutral_articles: int
+    rival_share: float
+    ambiguous_share: float
+    stale_share: float
+    language: Language
+
+
+FIRST, LAST = date(2019, 1, 2), date(2023, 12, 29)
+EASY = MarketRule(
+    first_session=FIRST, last_session=LAST,
+    drift=0.0, regime_drift=0.0, regime_sessions=0, noise=0.012,
+    share=0.5, signal=0.006, horizon=3, decay=1.0, size_spread=0.0, priced_in=0.0,
+    fewest_neutral=1, neutral_articles=3, rival_share=0.0, ambiguous_share=0.0, stale_share=0.0,
+    language="templates",
+)  # fmt: skip
+LABORATORY = MarketRule(
+    first_session=FIRST, last_session=LAST,
+    drift=0.07, regime_drift=0.2, regime_sessions=60, noise=0.012,
+    share=0.4, signal=0.01, horizon=3, decay=0.5, size_spread=0.5, priced_in=0.3,
+    fewest_neutral=0, neutral_articles=2, rival_share=0.15, ambiguous_share=0.1, stale_share=0.1,
+    language="recombined",
+)  # fmt: skip
+PRESETS: dict[Preset, MarketRule] = {
+    "laboratory": LABORATORY,
+    "realistic": replace(LABORATORY, signal=0.0025),
+    "easy": EASY,
+}
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SimulatedConfig:
+    """The simulated market. Returns are logarithmic; null means the preset's."""
+
+    market: Preset = "laboratory"
+    """`laboratory`: drifting prices, most articles distract, no sentence of the test window occurs in training, effects
+    are strong; `realistic`: the same with small effects; `easy`: equal effects, few templates, no drift."""
+    first_session: date = FIRST
+    """First day of the span that windows divide; prices begin 59 sessions earlier, for the indicators."""
+    last_session: date = LAST
+    """Last day of the span; at least three years give windows worth learning on."""
+    drift: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    """Expected log return of a year without any headline."""
+    regime_drift: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    """What a calm regime adds to `drift` and a stressed one takes from it."""
+    regime_sessions: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Mean length of the regimes, which alternate and are common to all symbols; lengths lie within a third of it. 0 is
+    a market without regimes."""
+    noise: Annotated[float, Field(gt=0.0, le=0.2)] | None = None
+    """Standard deviation of a session's log return without headlines; calm regimes have 0.85 of it, stressed 1.25."""
+    share: Share | None = None
+    """Share of (symbol, session) pairs with a good or bad headline."""
+    signal: Annotated[float, Field(ge=0.0, le=0.1)] | None = None
+    """Mean log return that such a headline adds to (or takes from) the first session it moves; 0 is the no-signal
+    twin."""
+    horizon: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Sessions that a headline moves."""
+    decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Effect on each of them over that on the one before."""
+    size_spread: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    """Standard deviation of the logarithm of a headline's size, which multiplies its effect and has mean 1; 0 makes all
+    alike."""
+    priced_in: Share | None = None
+    """Part of the first session's effect that also moves the last session that closes before the headline is out, so
+    that no reader can earn it."""
+    fewest_neutral: Annotated[int, Field(ge=0, le=10)] | None = None
+    """Fewest neutral headlines of a symbol and session."""
+    neutral_articles: Annotated[int, Field(ge=0, le=10)] | None = None
+    """Most neutral headlines of a symbol and session; every number up to it is as likely."""
+    rival_share: Share | None = None
+    """Share of (symbol, session) pairs with a good or bad headline about another company, which moves nothing."""
+    ambiguous_share: Share | None = None
+    """Share with a headline that holds a good and a bad clause, which moves nothing."""
+    stale_share: Share | None = None
+    """Share with a good or bad headline told again 4 to 10 sessions later, which moves nothing then."""
+    language: Language | None = None
+    """`templates`: a few sentences with slots, which recur in all windows; `recombined`: sentences of a verb phrase, an
+    object and a tail, each in one of the windows 60/20/20 only."""
+
+    def __post_init__(self) -> None:
+        if self.first_session >= self.last_session:
+            raise ValueError(
+                f"simulated.first_session ({self.first_session}) must lie before "
+                f"simulated.last_session ({self.last_session})"
+            )
+        rule = self.rule()
+        if rule.fewest_neutral > rule.neutral_articles:
+            raise ValueError(
+                f"simulated.fewest_neutral ({rule.fewest_neutral}) must not exceed "
+                f"simulated.neutral_articles ({rule.neutral_articles})"
+            )
+
+    def rule(self) -> MarketRule:
+        """The preset's numbers with those that are given in their place."""
+        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(MarketRule)}
+        return replace(PRESETS[self.market], **{name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,165 @@
+"""The flow of articles of one symbol.
+
+Shape legend: T = sessions, warm-up included.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from flag_kedro.data.headlines import COMPANIES
+from flag_kedro.data.schema import NEWS
+from flag_kedro.data.simulated.config import MarketRule
+from flag_kedro.data.simulated.division import window_of_sessions
+from flag_kedro.data.simulated.wording import LANGUAGES, Write, tell_again, write_ambiguous, write_rival
+from flag_kedro.data.streams import stream
+
+AFTER_CLOSE = 0.5
+"""Share of headlines that come after the close."""
+STALE_SESSIONS = range(4, 11)
+"""How many sessions later a headline may be told again."""
+SIGN = {"good": 1, "bad": -1}
+ARTICLES = {"symbol": pl.String, "session": pl.Date, "kind": pl.String, "size": pl.Float64}
+"""Columns of `SimulatedMarket.articles`."""
+
+
+@dataclass(frozen=True)
+class Article:
+    """An article as the simulation knows it."""
+
+    day: int
+    """Index of the session on whose date it is published."""
+    after_close: bool
+    published: datetime
+    kind: str
+    """good, bad, neutral, rival, ambiguous or stale; only the first two move prices."""
+    headline: str
+    size: float
+    """Of its effect, relative to the mean; 0 where it moves nothing."""
+
+    @property
+    def known(self) -> int:
+        """Index of the first session whose decision may use it."""
+        return self.day + int(self.after_close)
+
+
+def draw_articles(symbol: str, sessions: pl.DataFrame, rule: MarketRule, seed: int) -> list[Article]:
+    """Articles of a symbol, session by session; good, bad and neutral ones first within each.
+
+    Args:
+        symbol: key of `COMPANIES`.
+        sessions: `opens_at` and `closes_at`, [T].
+        rule: of the market.
+        seed: of the market. Each other kind has random streams of its own, so none changes the rest.
+    """
+    feed = _Feed(symbol, list(sessions.select("opens_at", "closes_at").iter_rows()), rule, seed)
+    own = feed.draw_events()
+    others = [
+        *feed.draw_others("rival", rule.rival_share, write_rival),
+        *feed.draw_others("ambiguous", rule.ambiguous_share, write_ambiguous),
+        *feed.draw_stale(own),
+    ]
+    return sorted([*own, *others], key=lambda article: article.day)
+
+
+class _Feed:
+    """The sessions of one symbol, on which its articles are drawn."""
+
+    def __init__(self, symbol: str, hours: Sequence[tuple[datetime, datetime]], rule: MarketRule, seed: int) -> None:
+        self.symbol, self.hours, self.rule, self.seed = symbol, hours, rule, seed
+        self.windows = window_of_sessions(len(hours))
+        self.write = LANGUAGES[rule.language]
+
+    def draw_events(self) -> list[Article]:
+        """Good, bad and neutral articles; templates are filled from the stream that draws the events."""
+        rng = stream(self.seed, self.symbol, "news")
+        words = rng if self.rule.language == "templates" else stream(self.seed, self.symbol, "words")
+        spread = self.rule.size_spread
+        draws = stream(self.seed, self.symbol, "sizes").standard_normal(len(self.hours))
+        sizes = np.exp(spread * draws - spread**2 / 2)
+        articles = []
+        for day in range(len(self.hours)):
+            kinds = ["neutral"] * int(rng.integers(self.rule.fewest_neutral, self.rule.neutral_articles + 1))
+            moves = rng.random() < self.rule.share
+            kind_of_event = "good" if rng.random() < 0.5 else "bad"
+            if moves:
+                kinds.insert(int(rng.integers(len(kinds) + 1)), kind_of_event)
+            for kind in kinds:
+                after_close, published = self._draw_time(day, rng)
+                text = self.write(kind, COMPANIES[self.symbol], self._window(day + after_close), words)
+                size = float(sizes[day]) if kind in SIGN else 0.0
+                articles.append(Article(day, after_close, published, kind, text, size))
+        return articles
+
+    def draw_others(
+        self, kind: str, share: float, write: Callable[[Write, str, int, np.random.Generator], str]
+    ) -> list[Article]:
+        """Articles of a kind that moves nothing, on a share of the sessions."""
+        rng, words = self._streams(kind)
+        articles = []
+        for day in np.flatnonzero(rng.random(len(self.hours)) < share).tolist():
+            after_close, published = self._draw_time(day, rng)
+            text = write(self.write, self.symbol, self._window(day + after_close), words)
+            articles.append(Article(day, after_close, published, kind, text, 0.0))
+        return articles
+
+    def draw_stale(self, own: Sequence[Article]) -> list[Article]:
+        """Good and bad headlines told again, within the same window, lest a sentence reach another one."""
+        rng, words = self._streams("stale")
+        events: dict[int, list[Article]] = {}
+        for article in own:
+            if article.kind in SIGN:
+                events.setdefault(article.known, []).append(article)
+        articles = []
+        for day in np.flatnonzero(rng.random(len(self.hours)) < self.rule.stale_share).tolist():
+            after_close, published = self._draw_time(day, rng)
+            known = day + after_close
+            earlier = [article for age in STALE_SESSIONS for article in events.get(known - age, [])]
+            earlier = [article for article in earlier if self._window(article.known) == self._window(known)]
+            if earlier:
+                text = tell_again(earlier[words.integers(len(earlier))].headline, words)
+                articles.append(Article(day, after_close, published, "stale", text, 0.0))
+        return articles
+
+    def _streams(self, kind: str) -> tuple[np.random.Generator, np.random.Generator]:
+        """Of days and times, and of words."""
+        return stream(self.seed, self.symbol, kind), stream(self.seed, self.symbol, kind, "words")
+
+    def _draw_time(self, day: int, rng: np.random.Generator) -> tuple[bool, datetime]:
+        """Whether an article of a day comes after the close, and when: within three hours of it, or of the open."""
+        after_close = rng.random() < AFTER_CLOSE
+        opens_at, closes_at = self.hours[day]
+        return after_close, (closes_at if after_close else opens_at) + timedelta(minutes=int(rng.integers(1, 180)))
+
+    def _window(self, known: int) -> int:
+        """Window of the first decision that may use an article; the last session's evening belongs to its own."""
+        return int(self.windows[min(known, len(self.windows) - 1)])
+
+
+def news_table(symbol: str, articles: Sequence[Article]) -> pl.DataFrame:
+    """Columns of `schema.NEWS`."""
+    published = [article.published for article in articles]
+    columns = {
+        "symbol": symbol,
+        "published_at": published,
+        "available_at": published,
+        "headline": [article.headline for article in articles],
+        "body": None,
+        "source": "simulated",
+        "url": None,
+    }
+    return pl.DataFrame(columns, schema=NEWS)
+
+
+def article_table(symbol: str, articles: Sequence[Article], days: pl.Series) -> pl.DataFrame:
+    """Columns of `ARTICLES`, row by row what `news_table` has; `days` are the sessions' dates."""
+    columns = {
+        "symbol": symbol,
+        "session": days.gather([article.day for article in articles]),
+        "kind": [article.kind for article in articles],
+        "size": [article.size for article in articles],
+    }
+    return pl.DataFrame(columns, schema=ARTICLES)
