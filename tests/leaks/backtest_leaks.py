@@ -34,7 +34,7 @@ class Leak:
     """The part of the project in which it hides."""
     plant: Plant
     caught_as: str
-    """What the audit must list, a kind of `audit_results.AuditDifference`."""
+    """What the audit must list: a kind of `audit_results.AuditDifference`, or a name of `full_audit.FITTED`."""
     env: EnvConfig = IN_PARTS
 
 

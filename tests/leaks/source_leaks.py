@@ -1,31 +1,18 @@
 """Leaks in ingest, and in what is fitted, trained and chosen: each replaces one function of the project."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pytest
+from backtest_leaks import Leak, Plant
 
 from flag_kedro.backtest.replay import replay
 from flag_kedro.data import market, universe
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments import training
 from flag_kedro.ppo.training_spec import TrainingSpec
-
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A fault that flatters a backtest."""
-
-    name: str
-    where: str
-    """The part of the project in which it hides."""
-    plant: Plant
-    caught_as: str
-    """What the audit must list: a name of `full_audit.FITTED`, `prompts`, `decisions` or `fills`."""
 
 
 def in_tables(change: Callable[[pl.DataFrame, pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]) -> Plant:

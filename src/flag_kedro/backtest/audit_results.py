@@ -1,6 +1,10 @@
 """What the causality audit of a backtest found, as `causality_audit.json` has it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from flag_kedro.errors import LookAheadError
 
 MAX_LISTED = 10
 """Differences that a check lists; it counts all."""
@@ -72,3 +76,24 @@ class CausalityAudit:
         differences = [check.num_differences for check in checks]
         passed = not any([*differences, levels.num_differences, fills.num_differences])
         return cls(passed=passed, checks=checks, levels=levels, fills=fills)
+
+
+def refuse_differences(audit: str, checks: Sequence[Mapping[str, Any]], file: str) -> None:
+    """Refuse results that depend on the future.
+
+    Args:
+        audit: which one, for the message.
+        checks: of any of the classes above, as JSON has them.
+        file: where all of them are.
+
+    Raises:
+        LookAheadError: with the number of differences and the first, where there is one.
+    """
+    num = sum(check["num_differences"] for check in checks)
+    if num:
+        first = next(difference for check in checks for difference in check["differences"])
+        listed = ", ".join(f"{name} {value}" for name, value in first.items())
+        raise LookAheadError(
+            f"the {audit} failed: {num} difference(s), the first in {listed}. What was scored here means nothing; "
+            f"look at {file}"
+        )

@@ -1,9 +1,10 @@
-"""The oracle, yardstick of the simulated market: the best policy of somebody who knows the rule but not the future.
+"""The oracle, yardstick of the simulated market: the best policy on headlines alone, by who knows the rule.
 
 Dynamic programming over what is known at a decision: the position, the good and bad headlines of the last `horizon`
 decisions, and whether today's came before the close. It expects the mean effect of each, for a text does not tell its
-size, and the average drift, for nobody knows the regime; what was priced in before publication it cannot earn. Trades
-cost, so it holds on where the next session alone would not pay for a sale, and buys for more than one session.
+size, and the average drift: it does not guess the regime from volatility, which would earn a little more. What was
+priced in before publication it cannot earn. Trades cost, so it holds on where the next session alone would not pay for
+a sale, and buys for more than one session.
 
 Shape legend: S = symbols, T = sessions of the longest symbol, H = horizon, C = 5^H counts of headlines.
 """

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flag_kedro.backtest.audit_results import refuse_differences
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.files import FilesConfig
 from flag_kedro.data.market import MarketConfig
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.yahoo import YahooConfig
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.errors import LookAheadError
 from flag_kedro.experiments.config import AuditConfig
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.pipelines.progress import bar
@@ -66,11 +66,4 @@ def refuse_leaks_from_source(full_audit: dict[str, Any]) -> None:
     Raises:
         LookAheadError: when the audit found a difference.
     """
-    if not full_audit["passed"]:
-        differences = [difference for check in full_audit["checks"] for difference in check["differences"]]
-        first = ", ".join(f"{name} {value}" for name, value in differences[0].items())
-        raise LookAheadError(
-            f"the full audit failed: {sum(check['num_differences'] for check in full_audit['checks'])} difference(s), "
-            f"the first in {first}. What is trained and scored here knows the future; look at "
-            "08_reporting/full_audit.json"
-        )
+    refuse_differences("full audit", full_audit["checks"], "08_reporting/full_audit.json")
