@@ -256,3 +256,22 @@ def test_long_short_replay_records_both_sides(fill: str, make_window: CutPrices,
     assert played.equity["equity"].to_list() == pytest.approx([1_000, 800, 480, 480, 288])
     held = [0, 0, -1, 1, 1] if fill == "next_close" else [0, -1, 1, 1, -1]
     assert played.equity["position"].to_list() == held
+
+
+def test_every_prompt_is_announced_once_and_before_it_is_asked_for(small_window: TradingWindow):
+    announced: list[str] = []
+
+    def decide(states: States) -> Decisions:
+        assert set(states.prefix) <= set(announced)
+        return Decisions(np.full(len(states), HOLD))
+
+    replay("announced", small_window, EnvConfig(fill=small_window.fill), decide, read_ahead=announced.extend)
+    assert sorted(announced) == sorted(text for texts in small_window.prefixes for text in texts)
+
+
+def test_sixteen_sessions_are_announced_at_a_time(cut_prices: CutPrices, config: EnvConfig):
+    """A window of twenty years is not read at once, before anything is seen."""
+    num_announced: list[int] = []
+    window = cut_prices("next_close", A=([10] * 40, [10] * 40))
+    replay("rule", window, config, _scripted([]), read_ahead=lambda texts: num_announced.append(len(texts)))
+    assert num_announced == [16, 16, 8]

@@ -70,7 +70,7 @@ def test_start_option_chooses_each_symbols_first_session(make_window: MakeWindow
     env = TradingVectorEnv(make_window("next_close", A=MARKS, B=MARKS[:3]), make_config(), accounts_per_symbol=2)
     observation, _ = env.reset(options={"start": [4, 1]})
     assert observation["session"].tolist() == [4, 4, 1, 1]
-    assert env.states().prefix[0].endswith("Market: market 4\nNews: \n- news 4\n")
+    assert env.states().prefix[0].endswith("Market: market 4\nNews: \n- news 4\nAccount:")
     *_, truncated, _ = env.step(np.full(4, HOLD))
     assert truncated.tolist() == [True] * 4
     assert env.session.tolist() == [0] * 4  # the next episode has the whole window
@@ -151,13 +151,13 @@ def test_final_states_are_those_before_the_reset_and_states_those_after(
     # B bought at 8 two sessions ago and stands at 9: + 12.5 %
     assert [text.split("Market: ")[1][:8] for text in reached.prefix] == ["market 2", "market 2"]
     assert list(reached.account) == [
-        "Account: long 1 session, gain under 1%\nDecision:",
-        "Account: long 2 sessions, gain over 5%\nDecision:",
+        " long one day small gain. Decision:",
+        " long two days big gain. Decision:",
     ]
     assert reached.action_mask.tolist() == [[True, True, False], [True, True, False]]
     # A goes on, B is back at its first session
     assert [text.split("Market: ")[1][:8] for text in due.prefix] == ["market 2", "market 0"]
-    assert list(due.account) == ["Account: long 1 session, gain under 1%\nDecision:", "Account: flat\nDecision:"]
+    assert list(due.account) == [" long one day small gain. Decision:", " flat. Decision:"]
     assert due.action_mask.tolist() == [[True, True, False], [False, True, True]]
 
 
@@ -212,7 +212,7 @@ def test_single_environment_ends_in_the_state_it_reached(make_window: MakeWindow
     env.step(BUY)
     observation, *_, info = env.step(HOLD)
     assert observation["prompt"].endswith(
-        "Market: market 2\nNews: \n- news 2\nAccount: long 2 sessions, gain over 5%\nDecision:"
+        "Market: market 2\nNews: \n- news 2\nAccount: long two days big gain. Decision:"
     )
     assert observation["action_mask"].tolist() == [1, 1, 0]
     assert info == {"traded_value": 0.0, "equity": 900.0, "position": 1.0, "exposure": 1.0}

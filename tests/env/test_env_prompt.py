@@ -24,46 +24,46 @@ def test_compact_view_has_31_distinct_texts() -> None:
 @pytest.mark.parametrize(
     ("sessions", "words"),
     [
-        (1, "1 session"),
-        (2, "2 sessions"),
-        (3, "3-5 sessions"),
-        (5, "3-5 sessions"),
-        (6, "6-20 sessions"),
-        (20, "6-20 sessions"),
-        (21, "over 20 sessions"),
-        (500, "over 20 sessions"),
+        (1, "one day"),
+        (2, "two days"),
+        (3, "days"),
+        (5, "days"),
+        (6, "weeks"),
+        (20, "weeks"),
+        (21, "months"),
+        (500, "months"),
     ],
 )
 def test_sessions_held_fall_into_the_bucket_that_names_them(sessions: int, words: str) -> None:
-    assert _text(sessions, 0.02) == f"Account: long {words}, gain 1-5%\nDecision:"
+    assert _text(sessions, 0.02) == f" long {words} gain. Decision:"
 
 
 @pytest.mark.parametrize(
     ("unrealised_return", "words"),
     [
-        (-0.9, "loss over 5%"),
-        (-0.0500001, "loss over 5%"),
-        (-0.05, "loss 1-5%"),
-        (-0.0100001, "loss 1-5%"),
-        (-0.01, "loss under 1%"),
-        (-1e-9, "loss under 1%"),
-        (0.0, "gain under 1%"),
-        (0.0099999, "gain under 1%"),
-        (0.01, "gain 1-5%"),
-        (0.0499999, "gain 1-5%"),
-        (0.05, "gain over 5%"),
-        (3.0, "gain over 5%"),
+        (-0.9, "big loss"),
+        (-0.0500001, "big loss"),
+        (-0.05, "loss"),
+        (-0.0100001, "loss"),
+        (-0.01, "small loss"),
+        (-1e-9, "small loss"),
+        (0.0, "small gain"),
+        (0.0099999, "small gain"),
+        (0.01, "gain"),
+        (0.0499999, "gain"),
+        (0.05, "big gain"),
+        (3.0, "big gain"),
     ],
 )
 def test_unrealised_return_falls_into_the_bucket_that_starts_at_its_lower_edge(
     unrealised_return: float, words: str
 ) -> None:
-    assert _text(2, unrealised_return) == f"Account: long 2 sessions, {words}\nDecision:"
+    assert _text(2, unrealised_return) == f" long two days {words}. Decision:"
 
 
 def test_flat_account_is_told_in_one_text() -> None:
     codes = compact_account_codes(np.zeros(2, dtype=np.int8), np.array([0, 7]), np.array([0.0, 0.3]))
-    assert [compact_account_texts()[code] for code in codes] == ["Account: flat\nDecision:"] * 2
+    assert [compact_account_texts()[code] for code in codes] == [" flat. Decision:"] * 2
 
 
 @settings(deadline=None)
@@ -84,16 +84,16 @@ def test_every_account_has_one_of_the_31_texts_and_it_names_its_position(
 
 def test_prefix_tells_task_actions_market_and_news_in_this_order() -> None:
     lines = write_prefix("up 1%", "- a\n- b").split("\n")
-    assert [line.split(":")[0] for line in lines] == ["Task", "Actions", "Market", "News", "- a", "- b", ""]
+    assert [line.split(":")[0] for line in lines] == ["Task", "Actions", "Market", "News", "- a", "- b", "Account"]
 
 
 def test_prefix_says_none_on_the_line_itself_when_there_is_no_news() -> None:
-    assert write_prefix("up 1%", "none").endswith("Market: up 1%\nNews: none\n")
+    assert write_prefix("up 1%", "none").endswith("Market: up 1%\nNews: none\nAccount:")
 
 
 def test_paper_view_of_a_new_account_has_empty_histories() -> None:
     assert paper_account_text(100_000.0, 0.0, 100_000.0, (), (), ()) == (
-        'Account: {"cash_balance": 100000.00, "asset_position": 0.0000, "total_account_value": 100000.00}, '
+        ' {"cash_balance": 100000.00, "asset_position": 0.0000, "total_account_value": 100000.00}, '
         '{"recent_rewards": [], "net_values": [], "actions": []}\nDecision:'
     )
 
@@ -108,7 +108,7 @@ def test_paper_view_cuts_rewards_to_6_and_net_values_to_10_characters() -> None:
         ("buy", "hold", "hold"),
     )
     assert text == (
-        'Account: {"cash_balance": 0.00, "asset_position": 12.3457, "total_account_value": 1234567.89}, '
+        ' {"cash_balance": 0.00, "asset_position": 12.3457, "total_account_value": 1234567.89}, '
         '{"recent_rewards": [-0.123, 12.345, 0.5000], "net_values": [1234567.89, 99.500000, 123456789.], '
         '"actions": [buy, hold, hold]}\nDecision:'
     )

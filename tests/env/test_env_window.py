@@ -51,8 +51,8 @@ def test_shorter_symbols_are_padded_with_nan_at_the_end(make_window: Callable[..
 
 def test_prefixes_tell_market_and_news_of_their_own_session(make_window: Callable[..., TradingWindow]) -> None:
     window = make_window("next_close", A=[1, 2])
-    assert window.prefixes[0][0].endswith("Market: market 0\nNews: \n- news 0\n")
-    assert window.prefixes[0][1].endswith("Market: market 1\nNews: none\n")
+    assert window.prefixes[0][0].endswith("Market: market 0\nNews: \n- news 0\nAccount:")
+    assert window.prefixes[0][1].endswith("Market: market 1\nNews: none\nAccount:")
 
 
 def test_state_that_knows_more_than_its_decision_may_is_refused(make_states: MakeStates) -> None:

@@ -256,7 +256,7 @@ def test_reversal_counts_sessions_and_gains_from_its_own_fill(make_window: MakeW
     assert [float(observed["unrealised_return"][0]) for observed in seen] == pytest.approx([0, 0.2, 0, 0], abs=1e-15)
     *_, info = env.step(np.array([HOLD]))
     assert info["final_obs"][0]["unrealised_return"] == -0.25
-    assert info["final_states"].account[0] == "Account: short 2 sessions, loss over 1%\nDecision:"
+    assert info["final_states"].account[0] == " short two days loss. Decision:"
 
 
 def test_interest_on_flat_cash_compounds_by_calendar_days(make_window: MakeWindow, make_config: MakeConfig) -> None:

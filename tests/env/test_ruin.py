@@ -57,7 +57,7 @@ def test_short_whose_price_more_than_doubles_is_terminated_with_a_finite_loss(
     assert info["equity"].tolist() == [0.1]  # a ten-thousandth of the 1,000 at the mark before
     assert info["position"].tolist() == [-1]
     assert info["final_obs"][0]["position"] == 0
-    assert info["final_states"].account[0] == "Account: flat\nDecision:"
+    assert info["final_states"].account[0] == " flat. Decision:"
     if reward == "log_return":
         assert rewards[0] == pytest.approx(math.log(1e-4), rel=1e-14)
     # a new account goes on where the old one was ruined
@@ -125,7 +125,7 @@ def test_single_environment_terminates_on_ruin(make_window: MakeWindow, free_sho
     assert (terminated, truncated) == (True, False)
     assert reward == pytest.approx(math.log(1e-4))
     assert info == {"traded_value": 1_000.0, "equity": 0.1, "position": -1.0, "exposure": 1.0}
-    assert observation["prompt"].endswith("market 1\nNews: none\nAccount: flat\nDecision:")
+    assert observation["prompt"].endswith("market 1\nNews: none\nAccount: flat. Decision:")
     with pytest.raises(ValueError, match="the episode has ended"):
         env.step(HOLD)
 

@@ -326,9 +326,9 @@ def test_single_environment_samples_legal_actions_only(make_window: MakeWindow, 
 def test_state_shows_the_account_after_the_fill(make_window: MakeWindow, make_config: MakeConfig) -> None:
     env = TradingVectorEnv(make_window("next_open", A=([1, 20, 30], [10, 21, 18])), make_config())
     env.step(np.array([BUY]))  # at the open of 20, marked at 21: + 5 %
-    assert list(env.states().account) == ["Account: long 1 session, gain over 5%\nDecision:"]
+    assert list(env.states().account) == [" long one day big gain. Decision:"]
     *_, info = env.step(np.array([HOLD]))  # 18 / 20: - 10 %
-    assert list(info["final_states"].account) == ["Account: long 2 sessions, loss over 5%\nDecision:"]
+    assert list(info["final_states"].account) == [" long two days big loss. Decision:"]
 
 
 def test_accounts_of_a_symbol_share_one_prefix(make_window: MakeWindow, make_config: MakeConfig) -> None:
@@ -348,7 +348,7 @@ def test_paper_view_shows_the_last_ten_rewards_net_values_and_actions(
         env.step(np.array([HOLD]))
     # ln(12/11) = 0.0870, ln(13/12) = 0.0800, ... ln(21/20) = 0.0487, cut and not rounded
     assert env.states().account[0] == (
-        'Account: {"cash_balance": 0.00, "asset_position": 100.0000, "total_account_value": 2100.00}, '
+        ' {"cash_balance": 0.00, "asset_position": 100.0000, "total_account_value": 2100.00}, '
         '{"recent_rewards": [0.0870, 0.0800, 0.0741, 0.0689, 0.0645, 0.0606, 0.0571, 0.0540, 0.0512, 0.0487], '
         '"net_values": [1200.00000, 1300.00000, 1400.00000, 1500.00000, 1600.00000, '
         "1700.00000, 1800.00000, 1900.00000, 2000.00000, 2100.00000], "

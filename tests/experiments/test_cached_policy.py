@@ -44,7 +44,7 @@ def test_prompt_that_was_never_seen_is_asked(oracle: Oracle, small_window: Tradi
     policy = CachedPolicy(oracle.decide)
     replay("a", small_window, EnvConfig(), policy.answer)
     mask = np.array([[False, True, True]])
-    known = States([small_window.prefixes[0][0]], ["Account: flat\nDecision:"], mask)
+    known = States([small_window.prefixes[0][0]], [" flat. Decision:"], mask)
     for states, asks in ((known, 0), (States(["unseen"], known.account, mask), 1)):
         before = oracle.asked
         said = policy.answer_again(set())(states)

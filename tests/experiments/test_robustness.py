@@ -28,7 +28,7 @@ from flag_kedro.features.market_state import build_market_states
 DIGEST: dict[str, int] = {"digest_sessions": 2, "digest_chars": 300, "article_chars": 120}
 WINDOW = (date(2023, 7, 3), date(2023, 9, 29))
 NAMES = {"ALDR": ["Alder Foods"], "BRIX": ["Brixton Steel"]}
-BEFORE = "Task: trade.\nActions: sell, hold or buy\nMarket: calm\nNews: \n- old\n"
+BEFORE = "Task: trade.\nActions: sell, hold or buy\nMarket: calm\nNews: \n- old\nAccount:"
 
 
 @pytest.fixture(scope="module")

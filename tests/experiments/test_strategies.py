@@ -1,6 +1,6 @@
 """Strategies of a backtest: a policy is opened when it is first asked, and only once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import numpy as np
@@ -18,9 +18,19 @@ from flag_kedro.experiments.open_strategies import _once
 from flag_kedro.experiments.strategies import RULES, Strategies, join_replays
 
 
-def hold(states: States) -> Decisions:
-    probabilities = np.tile([0.0, 1.0, 0.0], (len(states), 1))
-    return Decisions(np.ones(len(states), dtype=np.int64), probabilities, np.zeros(len(states)))
+class Hold:
+    """A policy that holds; `announced` are the prompts that it was told of."""
+
+    def __init__(self) -> None:
+        self.announced: set[str] = set()
+
+    def decide(self, states: States) -> Decisions:
+        assert set(states.prefix) <= self.announced
+        probabilities = np.tile([0.0, 1.0, 0.0], (len(states), 1))
+        return Decisions(np.ones(len(states), dtype=np.int64), probabilities, np.zeros(len(states)))
+
+    def read_ahead(self, prefixes: Sequence[str]) -> None:
+        self.announced |= set(prefixes)
 
 
 @pytest.fixture
@@ -38,7 +48,7 @@ def small_prices() -> pl.DataFrame:
 
 
 def counted(opened: list[str], name: str) -> Callable[[], CachedPolicy]:
-    return _once(lambda: (opened.append(name), hold)[1])
+    return _once(lambda: (opened.append(name), Hold())[1])
 
 
 def test_policy_that_is_left_out_is_never_opened(split: MarketSplit, small_prices: pl.DataFrame):

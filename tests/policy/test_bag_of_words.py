@@ -23,7 +23,7 @@ from flag_kedro.policy.bag_of_words import (
 from flag_kedro.policy.manifest import write_manifest
 
 FLAT, LONG = [False, True, True], [True, True, False]
-ACCOUNTS = ("Account: flat\nDecision:", "Account: long\nDecision:")
+ACCOUNTS = (" flat. Decision:", " long. Decision:")
 WORDS = ("+0.4%", "1d +0.4%", "beats", "profit", "profit beats")
 PREFIX = write_prefix("1d +0.4%, RSI 51", "- Alder profit BEATS the profit of 2019")
 

@@ -10,7 +10,7 @@ from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Evaluation
 
-FLAT, LONG = "Account: flat\nDecision:", "Account: long 1 session, gain under 1%\nDecision:"
+FLAT, LONG = " flat. Decision:", " long one day small gain. Decision:"
 
 
 class Counting:

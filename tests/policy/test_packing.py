@@ -104,7 +104,7 @@ lengths_of_prefixes = st.lists(st.integers(0, 700), min_size=1, max_size=60)
 
 def test_prefixes_of_one_bucket_stand_in_one_batch():
     """512 tokens: eight rows of 64, four of 128, two of 192, one of 576, and no rows for what is empty."""
-    chunks = list(chunks_of_prefixes([10, 64, 65, 0, 600 - 24, 150, 3, 0], batch_tokens=512))
+    chunks = list(chunks_of_prefixes(dict(enumerate([10, 64, 65, 0, 600 - 24, 150, 3, 0])), batch_tokens=512))
     assert chunks == [
         [Batch([3, 7], 1, 0), Batch([0, 1, 6], 8, 64), Batch([2], 4, 128), Batch([5], 2, 192), Batch([4], 1, 576)]
     ]
@@ -112,7 +112,7 @@ def test_prefixes_of_one_bucket_stand_in_one_batch():
 
 @given(lengths_of_prefixes, batch_tokens)
 def test_every_prefix_is_in_one_batch_that_fits_it(lengths: list[int], batch_tokens: int):
-    chunks = list(chunks_of_prefixes(lengths, batch_tokens))
+    chunks = list(chunks_of_prefixes(dict(enumerate(lengths)), batch_tokens))
     assert all(1 <= len(chunk) <= CHUNK_BATCHES for chunk in chunks)
     batches = [batch for chunk in chunks for batch in chunk]
     assert Counter(prefix for batch in batches for prefix in batch.members) == Counter(range(len(lengths)))
@@ -124,9 +124,9 @@ def test_every_prefix_is_in_one_batch_that_fits_it(lengths: list[int], batch_tok
 
 @given(lengths_of_prefixes, batch_tokens)
 def test_rows_of_a_batch_of_prefixes_depend_on_its_length_alone(lengths: list[int], batch_tokens: int):
-    for chunk in chunks_of_prefixes(lengths, batch_tokens):
+    for chunk in chunks_of_prefixes(dict(enumerate(lengths)), batch_tokens):
         for batch in chunk:
-            ((alone,),) = chunks_of_prefixes([lengths[batch.members[0]]], batch_tokens)
+            ((alone,),) = chunks_of_prefixes({0: lengths[batch.members[0]]}, batch_tokens)
             assert (batch.rows, batch.length) == (alone.rows, alone.length)
 
 
@@ -187,7 +187,7 @@ def test_shape_of_a_batch_of_suffixes_depends_on_its_lengths_alone(
 @pytest.mark.parametrize("batch_tokens", [64, 512, 100_000])
 def test_tokens_of_a_batch_stay_within_the_budget_unless_one_row_exceeds_it(batch_tokens: int):
     for length in range(1, 1200, 7):
-        ((prefixes,),) = chunks_of_prefixes([length], batch_tokens)
+        ((prefixes,),) = chunks_of_prefixes({0: length}, batch_tokens)
         assert prefixes.rows == 1 or prefixes.rows * prefixes.length <= batch_tokens
         for prefix_length, budget in ((0, batch_tokens), (64, batch_tokens // 4)):
             (batch,) = batches_of_suffixes({0: length}, {0: prefix_length}, batch_tokens)

@@ -3,7 +3,7 @@
 Shape legend: R = rows of the table, T = steps, N = accounts, M = T x N states of a rollout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,9 @@ class TabularPolicy(nn.Module):
     @torch.no_grad()
     def decide(self, states: States) -> Decisions:
         return most_probable(self.evaluate(states))
+
+    def read_ahead(self, prefixes: Sequence[str]) -> None:
+        """Nothing."""
 
     def weights(self) -> dict[str, Floats]:
         """Copies of `bias` [3], `policy` [R, 3] and `value` [R, 1]."""

@@ -79,7 +79,7 @@ def trainer_of(window: TradingWindow, **changes: Any) -> Trainer:
 
 def small_table() -> TabularPolicy:
     """It tells flat accounts from others and nothing more."""
-    return TabularPolicy(2, lambda prefix, account: int(account.startswith("Account: flat")))
+    return TabularPolicy(2, lambda prefix, account: int(account.startswith(" flat")))
 
 
 def test_learning_rate_is_constant_without_annealing_and_falls_linearly_with_it(small_window: TradingWindow):

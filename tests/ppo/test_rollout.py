@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,3 +103,21 @@ def test_episodes_go_on_from_one_rollout_to_the_next(
     assert torch.equal(whole.actions, torch.cat([part.actions for part in parts]))
     assert torch.equal(whole.rewards, torch.cat([part.rewards for part in parts]))
     assert torch.equal(whole.log_probs, torch.cat([part.log_probs for part in parts]))
+
+
+def test_all_prompts_of_a_rollout_are_announced_before_it_and_change_no_bit(
+    make_model: Callable[[], ActorCritic], small_window: TradingWindow, monkeypatch: pytest.MonkeyPatch
+):
+    """From the middle of an episode on over its end into the next."""
+    num_steps = int(small_window.num_sessions[0])
+    start = np.full(len(small_window.symbols), 2)
+    announced: list[str] = []
+    rollouts = []
+    for read_ahead in (lambda model, texts: announced.extend(texts), ActorCritic.read_ahead):
+        monkeypatch.setattr(ActorCritic, "read_ahead", read_ahead)
+        env = TradingVectorEnv(small_window, EnvConfig(), 2)
+        rollouts.append(RolloutCollector(env, 0, 2, start).collect(make_model(), num_steps))
+    unread, read = rollouts
+    assert set(read.states.prefix) <= set(announced)
+    assert torch.equal(unread.log_probs, read.log_probs)
+    assert torch.equal(unread.next_values, read.next_values)

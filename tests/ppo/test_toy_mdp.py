@@ -48,7 +48,7 @@ def prompt_alone(prefix: str, account: str) -> int:
 
 
 def prompt_and_position(prefix: str, account: str) -> int:
-    return 2 * (prefix == "down") + (not account.startswith("Account: flat"))
+    return 2 * (prefix == "down") + (not account.startswith(" flat"))
 
 
 def costs_of(env: EnvConfig) -> tuple[float, float]:
@@ -82,7 +82,7 @@ def learn(
     model = TabularPolicy(4, row_of)
     for _ in train(model, window, None, env, config, 0, Accelerator(cpu=True)):
         pass
-    rows = [row_of(prompt, account) for prompt in ("up", "down") for account in ("Account: flat", "Account: long")]
+    rows = [row_of(prompt, account) for prompt in ("up", "down") for account in (" flat", " long")]
     weights = model.weights()
     logits = (weights["policy"] + weights["bias"])[rows]
     trade = logits[np.arange(4), [2, 0, 2, 0]]  # buy where flat, sell where long

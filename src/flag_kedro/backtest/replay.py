@@ -3,7 +3,7 @@
 Shape legend: N = accounts = symbols.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,10 @@ from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 
+SESSIONS_AHEAD = 16
+"""Sessions of prompts that `replay` announces at once."""
+ReadAhead = Callable[[Sequence[str]], None]
+"""Reads prompts without their accounts, so that later answers come sooner; they do not depend on it."""
 KEYS = ["strategy", "symbol", "session"]
 PROMPTS = {
     "strategy": pl.String,
@@ -67,6 +71,7 @@ def replay(
     config: EnvConfig,
     decide: Decide,
     on_step: Callable[[], None] | None = None,
+    read_ahead: ReadAhead | None = None,
 ) -> Replay:
     """Let `decide` trade the whole window, each symbol once from flat.
 
@@ -76,6 +81,7 @@ def replay(
         config: costs and account view; `max_episode_steps` is ignored, a replay is one episode.
         decide: the rule; it is asked for every symbol at once, in the window's order.
         on_step: called after each session, for a progress bar.
+        read_ahead: told which prompts come next, some sessions at a time, so that they can be read together.
 
     Raises:
         ValueError: when `decide` answers with a masked action.
@@ -88,6 +94,8 @@ def replay(
     for s in range(num_symbols):
         rows.add_equity(s, 0, config.initial_cash, None)
     for t in range(longest):
+        if read_ahead is not None and t % SESSIONS_AHEAD == 0:
+            read_ahead([text for texts in window.prefixes for text in texts[t : t + SESSIONS_AHEAD]])
         decisions = decide(states)
         for s in np.flatnonzero((t < window.num_sessions) & ~ruined).tolist():
             rows.add_decision(s, t, states, decisions, int(position[s]))

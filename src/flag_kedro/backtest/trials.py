@@ -26,7 +26,7 @@ from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.features.market_state import data_hash
 from flag_kedro.names import ALL_SYMBOLS, TINY
 
-SPEED = ("resume", "checkpoint_interval", "trunk_cache", "trunk_cache_mb", "max_tokens")
+SPEED = ("resume", "checkpoint_interval", "trunk_cache", "trunk_cache_mb", "prefix_kv_mb", "max_tokens")
 """Parameters of `policy` and `ppo` on which results do not depend."""
 
 

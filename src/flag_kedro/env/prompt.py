@@ -2,6 +2,8 @@
 
 A prompt's token ids are defined as encode(prefix) + encode(suffix) everywhere: the
 prefix is shared by all accounts of a symbol and session, the suffix describes one account.
+The compact view's texts are short, since a language model reads them behind every prefix: at most eight tokens of
+SmolLM2's.
 """
 
 from collections.abc import Sequence
@@ -12,14 +14,18 @@ from numpy.typing import NDArray
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import Positions
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 HELD_STARTS = (1, 2, 3, 6, 21)
-HELD_NAMES = ("1 session", "2 sessions", "3-5 sessions", "6-20 sessions", "over 20 sessions")
+HELD_NAMES = ("one day", "two days", "days", "weeks", "months")
+"""Sessions held from each of `HELD_STARTS` on: 1, 2, 3 to 5, 6 to 20, more."""
 RETURN_EDGES = (-0.05, -0.01, 0.0, 0.01, 0.05)
-RETURN_NAMES = ("loss over 5%", "loss 1-5%", "loss under 1%", "gain under 1%", "gain 1-5%", "gain over 5%")
+RETURN_NAMES = ("big loss", "loss", "small loss", "small gain", "gain", "big gain")
+"""Unrealised return below, between and from `RETURN_EDGES` on."""
 COARSE_EDGES = (-0.01, 0.01)
-COARSE_NAMES = ("loss over 1%", "within 1%", "gain over 1%")
+COARSE_NAMES = ("loss", "even", "gain")
 """Return buckets with short positions: two sides share the 31 texts."""
+ACCOUNT = "Account:"
+"""End of a prefix: what every account text would begin with is read once."""
 ACTIONS_LINE: dict[Positions, str] = {
     "long_flat": "Actions: sell, hold or buy",
     "long_short": "Actions: sell (go short), hold or buy (go long)",
@@ -36,16 +42,15 @@ def write_prefix(market_text: str, news_text: str, positions: Positions = "long_
         f"{ACTIONS_LINE[positions]}\n"
         f"Market: {market_text}\n"
         f"News: {news}\n"
+        f"{ACCOUNT}"
     )
 
 
 def compact_account_texts(positions: Positions = "long_flat") -> list[str]:
     """The closed vocabulary of the compact view: flat, then side x held bucket x return bucket (31 texts)."""
     sides, gains = (("long",), RETURN_NAMES) if positions == "long_flat" else (("long", "short"), COARSE_NAMES)
-    held_texts = [
-        f"Account: {side} {held}, {gain}\nDecision:" for side in sides for held in HELD_NAMES for gain in gains
-    ]
-    return ["Account: flat\nDecision:", *held_texts]
+    held_texts = [f" {side} {held} {gain}. Decision:" for side in sides for held in HELD_NAMES for gain in gains]
+    return [" flat. Decision:", *held_texts]
 
 
 def tokenizer_texts(prefixes: Sequence[Sequence[str]], positions: Positions) -> list[str]:
@@ -87,7 +92,7 @@ def paper_account_text(
     recent = ", ".join(f"{reward:.6f}"[:6] for reward in rewards)
     values = ", ".join(f"{value:.6f}"[:10] for value in net_values)
     return (
-        f'Account: {{"cash_balance": {cash:.2f}, "asset_position": {shares:.4f}, '
+        f' {{"cash_balance": {cash:.2f}, "asset_position": {shares:.4f}, '
         f'"total_account_value": {equity:.2f}}}, {{"recent_rewards": [{recent}], '
         f'"net_values": [{values}], "actions": [{", ".join(actions)}]}}\nDecision:'
     )

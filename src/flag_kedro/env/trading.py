@@ -197,6 +197,16 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             action_mask=self.accounts.action_mask(),
         )
 
+    def upcoming_prefixes(self, num_steps: int) -> list[str]:
+        """Prefixes of the decisions now due and of those after each of the next `num_steps` steps, without ruin."""
+        sessions = dict.fromkeys(zip(self.symbol.tolist(), self.session.tolist(), strict=True))
+        last = self.window.num_sessions - 1
+        return [
+            self.window.prefixes[symbol][(session + ahead) % (int(last[symbol]) + 1)]
+            for ahead in range(num_steps + 1)
+            for symbol, session in sessions
+        ]
+
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """Copies of all that later steps depend on besides window and config; `restore` puts them back."""
         past = np.full((self.num_envs, HISTORY, 3), np.nan)

@@ -5,6 +5,7 @@ Shape legend: N = states.
 
 import numpy as np
 
+from flag_kedro.backtest.replay import ReadAhead
 from flag_kedro.env.account import Floats
 from flag_kedro.env.states import Decide, Decisions, States
 
@@ -19,8 +20,15 @@ class CachedPolicy:
     audit would otherwise spend its time on language models that are asked the same thing a dozen times.
     """
 
-    def __init__(self, decide: Decide) -> None:
+    def __init__(self, decide: Decide, read_ahead: ReadAhead | None = None) -> None:
+        """Nothing is remembered yet.
+
+        Args:
+            decide: the rule.
+            read_ahead: where it gains from knowing which prompts come next.
+        """
         self._decide = decide
+        self.read_ahead = read_ahead
         self._answers: dict[Key, tuple[int, Floats, float]] = {}
 
     def answer(self, states: States) -> Decisions:

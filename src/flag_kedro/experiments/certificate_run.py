@@ -24,7 +24,6 @@ from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import target_positions
 from flag_kedro.env.prompt import tokenizer_texts
-from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.certificate import CertificateRun
 from flag_kedro.experiments.oracle import ask_oracle
@@ -32,6 +31,7 @@ from flag_kedro.experiments.training import run_training
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.names import BENCHMARK, POLICY, VALIDATION_LOG_RETURN
+from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -99,8 +99,8 @@ def run_certificate_market(settings: CertificateSettings, seed: int, *, planted:
         return run
     market = planted_market if planted else draw_market(settings, seed, planted=False)
     with tempfile.TemporaryDirectory() as folder:
-        decide, curve = _learn(settings, market, seed, Path(folder))
-        replayed = replay(POLICY, market.test, settings.env, decide)
+        model, curve = _learn(settings, market, seed, Path(folder))
+        replayed = replay(POLICY, market.test, settings.env, model.decide, read_ahead=model.read_ahead)
     log_return, targets = _log_return(replayed), _targets(replayed.decisions, settings)
     shifts = [rows[POLICY] for rows in shift_in_time(market.test, settings.env, {POLICY: targets}).values()]
     return replace(
@@ -156,7 +156,7 @@ def t_statistic(daily: Floats) -> float:
 
 def _learn(
     settings: CertificateSettings, market: Market, seed: int, folder: Path
-) -> tuple[Decide, list[dict[str, float]]]:
+) -> tuple[ActorCritic, list[dict[str, float]]]:
     """A trained policy, and its validations as steps and log returns."""
     texts = tokenizer_texts(market.train.prefixes, settings.env.positions)
     write_backbone(settings.policy, texts, seed, folder)
@@ -167,7 +167,7 @@ def _learn(
     model, history = run_training(spec)
     score = VALIDATION_LOG_RETURN
     curve = [{"step": row["step"], "validation_log_return": row[score]} for row in history if score in row]
-    return model.decide, curve
+    return model, curve
 
 
 def _log_return(replayed: Replay) -> float:

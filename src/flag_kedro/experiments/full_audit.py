@@ -204,7 +204,7 @@ def do_job(
             "training_history": sha256(repr([without_wall_times(row) for row in history]).encode()).hexdigest(),
             "text_baseline": weights_hash(words),
         }
-        policies = {POLICY: CachedPolicy(model.decide), TEXT_LINEAR_PPO: CachedPolicy(words.decide)}
+        policies = {POLICY: CachedPolicy(model.decide, model.read_ahead), TEXT_LINEAR_PPO: CachedPolicy(words.decide)}
         openers = {name: (lambda policy=policy: policy) for name, policy in policies.items()}
         replays = Strategies(openers, None, split, job.seed).play(tables.prices, split.states)
     return Outcome(split, fitted, replays)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from flag_kedro.policy.actor_critic import ActorCritic
+    from flag_kedro.policy.interface import Evaluator
     from flag_kedro.policy.trunk_cache import TrunkCache
 
 logger = logging.getLogger(__name__)
@@ -63,9 +64,9 @@ def open_strategies(
     models = _LanguageModels(policy, backbone, trunk_cache, description, split.env, device)
     return Strategies(
         policies={
-            names.POLICY: _once(lambda: models.trained().decide),
-            names.UNTRAINED_LM: _once(lambda: models.untrained().decide),
-            names.TEXT_LINEAR_PPO: _once(lambda: load_bag_of_words(text_baseline).decide),
+            names.POLICY: _once(models.trained),
+            names.UNTRAINED_LM: _once(models.untrained),
+            names.TEXT_LINEAR_PPO: _once(lambda: load_bag_of_words(text_baseline)),
         },
         indicator_agent=None if sb3_baseline is None else _optional_agent(sb3_baseline, split.facts),
         split=split,
@@ -136,9 +137,14 @@ class _LanguageModels:
         return model
 
 
-def _once(opener: Callable[[], Any]) -> Callable[[], CachedPolicy]:
-    """Open a decision rule at the first call and give the same one ever after."""
-    return cache(lambda: CachedPolicy(opener()))
+def _once(opener: Callable[[], "Evaluator"]) -> Callable[[], CachedPolicy]:
+    """Open a policy at the first call and give the same one ever after."""
+
+    def open_policy() -> CachedPolicy:
+        policy = opener()
+        return CachedPolicy(policy.decide, policy.read_ahead)
+
+    return cache(open_policy)
 
 
 def _optional_agent(folder: Path, facts: dict[str, Any]) -> IndicatorAgent | None:

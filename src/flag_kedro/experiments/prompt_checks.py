@@ -1,16 +1,17 @@
 """Whether a headline that joined a prompt stayed one line of its news.
 
-A prompt's prefix is sections of text; the last of them, `News:`, has a line for each article that is shown and, where
-more articles are known, a line that counts the rest.
+A prompt's prefix is sections of text; the last of them before the account, `News:`, has a line for each article that is
+shown and, where more articles are known, a line that counts the rest.
 """
 
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
+from flag_kedro.env.prompt import ACCOUNT
 from flag_kedro.experiments.injections import SECTIONS
 
-NEWS_LINE = "\nNews:"
+NEWS_LINE, NEWS_END = "\nNews:", f"\n{ACCOUNT}"
 ARTICLE, CUT = "- ", "…"
 COUNT_LINE = re.compile(r"\(\+([1-9]\d*) more\)")
 SHOWN_CHARS = 120
@@ -39,9 +40,9 @@ def find_violations(before: str, after: str, digest_chars: int, texts: Collectio
     head = before[: before.index(NEWS_LINE) + len(NEWS_LINE)]
     if not after.startswith(head):
         return ["a section before the news changed"]
-    if not after.endswith("\n"):
-        return ["the news do not end with a line break"]
-    section = after[len(head) : -1]
+    if not after.endswith(NEWS_END):
+        return ["the account does not begin on a line of its own"]
+    section = after[len(head) :].removesuffix(NEWS_END)
     if section == " none":
         return []
     if not section.startswith(" \n"):
@@ -85,8 +86,8 @@ def _line_violations(line: str) -> list[str]:
 
 def news_lines(prefix: str) -> list[str]:
     """The lines of a prefix's news, none where there are no news."""
-    section = prefix[prefix.index(NEWS_LINE) + len(NEWS_LINE) :]
-    return [] if section == " none\n" else section.removeprefix(" \n").splitlines()
+    section = prefix[prefix.index(NEWS_LINE) + len(NEWS_LINE) :].removesuffix(NEWS_END)
+    return [] if section == " none" else section.removeprefix(" \n").splitlines()
 
 
 def find_line(text: str, lines: Sequence[str]) -> int | None:

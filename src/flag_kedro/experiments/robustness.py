@@ -106,8 +106,9 @@ def _read_baseline(probes: Sequence[HeadlineProbe], policy: ProbedPolicy) -> _Ba
     asked = policy.reference.prompts.join(policy.reference.decisions, on=["strategy", "symbol", "session"])
     rows = probe_slots(probes).join(asked, on=["symbol", "session"], how="left", maintain_order="left")
     assert not rows["prompt"].null_count()
-    accounts = [prompt.removeprefix(prefix) for prompt, prefix in zip(rows["prompt"], prefixes, strict=True)]
-    assert all(account.startswith("Account:") for account in accounts)
+    prompts = list(zip(rows["prompt"], prefixes, strict=True))
+    assert all(prompt.startswith(prefix) for prompt, prefix in prompts)
+    accounts = [prompt.removeprefix(prefix) for prompt, prefix in prompts]
     return _Baseline(
         prefixes=prefixes,
         accounts=accounts,

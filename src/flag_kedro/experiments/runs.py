@@ -173,7 +173,7 @@ def run_fold(
             bundle_facts = data_facts | training_facts | {"ppo": settings.ppo.learning()}
             TrainedPolicy(training.model, training.backbone, bundle_facts).write(bundle)
             write_manifest(bundle)
-        return score_run(states, fold, seed, settings, training.model.decide, training.history)
+        return score_run(states, fold, seed, settings, training.model, training.history)
 
 
 def run_validation(
@@ -196,7 +196,9 @@ def run_validation(
     assert fold.validation is not None, "what is chosen by validation needs a validation window"
     with trained(states, fold, seed, settings, shared, facts, on_update) as training:
         evaluation = fold_evaluation(states, fold.validation, settings)
-        replays = {POLICY: replay(POLICY, evaluation.window, evaluation.env, training.model.decide)}
+        model = training.model
+        played = replay(POLICY, evaluation.window, evaluation.env, model.decide, read_ahead=model.read_ahead)
+        replays = {POLICY: played}
     equity = replays[POLICY].equity
     cash = evaluation.cash_returns | {ALL_SYMBOLS: pool_cash(equity, evaluation.cash_returns)}
     paths = pl.concat([equity, pool_accounts(equity)]).drop_nulls("log_return").partition_by("symbol", as_dict=True)

@@ -5,7 +5,7 @@ Shape legend: n = returns of a symbol's window.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -14,7 +14,6 @@ from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.scores import Scores, score_strategies
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import EvaluationWindow
-from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.experiments.folds import Fold, Span
 from flag_kedro.names import BENCHMARK, POLICY
@@ -22,6 +21,9 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.history import best_validation
 from flag_kedro.ppo.runtime import RuntimeConfig
+
+if TYPE_CHECKING:
+    from flag_kedro.policy.interface import Evaluator
 
 Row = dict[str, Any]
 """What is stored of a finished training: a `ScoredRun` or `runs.ValidatedRun` as JSON has it, and its trial."""
@@ -67,7 +69,7 @@ def score_run(
     fold: Fold,
     seed: int,
     settings: RunSettings,
-    decide: Decide,
+    policy: "Evaluator",
     history: list[dict[str, float]],
 ) -> ScoredRun:
     """Replay a trained policy, and buy and hold, over the fold's test window.
@@ -77,16 +79,19 @@ def score_run(
         fold: the windows.
         seed: of the training.
         settings: the parameters.
-        decide: the trained policy.
+        policy: the trained one.
         history: metrics of every update.
 
     Raises:
         LookAheadError, DataError: see `env.window.cut_window`.
     """
     evaluation = fold_evaluation(states, fold.test, settings)
-    rules = {POLICY: decide, BENCHMARK: buy_and_hold}
-    replays = {name: replay(name, evaluation.window, evaluation.env, rule) for name, rule in rules.items()}
-    dates = zip(evaluation.window.symbols, evaluation.window.sessions, strict=True)
+    window, env = evaluation.window, evaluation.env
+    replays = {
+        POLICY: replay(POLICY, window, env, policy.decide, read_ahead=policy.read_ahead),
+        BENCHMARK: replay(BENCHMARK, window, env, buy_and_hold),
+    }
+    dates = zip(window.symbols, window.sessions, strict=True)
     return ScoredRun(
         fold=fold.name,
         seed=seed,

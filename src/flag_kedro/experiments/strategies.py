@@ -73,7 +73,7 @@ class Strategies:
         for name in (name for name in self.policies if name not in leave_out):
             policy = self.policy(name)
             decide = policy.answer if until is None else policy.answer_again(fresh)
-            played[name] = replay(name, shown, split.env, decide, on_step)
+            played[name] = replay(name, shown, split.env, decide, on_step, policy.read_ahead)
         for name, rule in self._rules(prices, split, window).items():
             if name not in leave_out:
                 played[name] = replay(name, window, split.env, rule, on_step)

@@ -36,9 +36,11 @@ NUM_ACTIONS = 3
 HEAD_STD = 0.01
 ENCODED_TOGETHER = 32
 """Prefixes whose complete rows are computed between two reports of `ActorCritic.encode`."""
+READ_TOGETHER = 64
+"""Prefixes that `ActorCritic.read_ahead` reads at once."""
 REMEMBERED_TEXTS = 1 << 14
 """Texts whose token ids are remembered; the paper's account texts never repeat."""
-PROBE = "Market: 1d +0.4%, 5d -1.2%, RSI 51\nNews: none\n", "Account: flat\nDecision:"
+PROBE = "Market: 1d +0.4%, 5d -1.2%, RSI 51\nNews: none\nAccount:", " flat. Decision:"
 """Prefix and account on which a backbone is checked."""
 PROBE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 """Relative difference up to which outputs of two ways of reading are the same."""
@@ -157,6 +159,19 @@ class ActorCritic(nn.Module):
             num_done += len(chunk)
             yield num_done
 
+    def read_ahead(self, prefixes: Sequence[str]) -> None:
+        """Read prompts that come next, without their accounts, in full batches; answers do not depend on it.
+
+        Raises:
+            DataError: when a prompt is longer than `policy.max_tokens` or the backbone can read.
+        """
+        if self.trunk.cache is None or not self.config.packing or self.trunk.complete:
+            return
+        rows = [RowIds(self._prompt(prefix, ()).prefix, ()) for prefix in dict.fromkeys(prefixes)]
+        unread = [row for row in rows if self.trunk.cache.find(row.prefix) is None]
+        for start in range(0, len(unread), READ_TOGETHER):
+            self.trunk.rows(unread[start : start + READ_TOGETHER])
+
     def _encode_part(self, text: str) -> TokenIds:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
@@ -199,7 +214,7 @@ class ActorCritic(nn.Module):
             ValueError: when the backbone's attention was changed, or dropout is active.
         """
         prefix, suffix = (*self.start_ids, *self._tokenise_part(PROBE[0])), self._tokenise_part(PROBE[1])
-        prompts = [Prompt(prefix, suffix), Prompt(prefix, suffix[:-1]), Prompt(prefix[:-3], suffix), Prompt((), prefix)]
+        prompts = [Prompt(prefix, suffix), Prompt(prefix, suffix * 2), Prompt(prefix[:-3], suffix), Prompt((), prefix)]
         base = self.trunk.base
         try:
             row_ids, row_of_prompt = group_by_prefix(prompts)

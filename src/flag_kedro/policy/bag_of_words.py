@@ -94,6 +94,9 @@ class BagOfWordsPolicy(nn.Module):
         """The most probable legal action of each state, with probabilities and values; ties go to the first."""
         return most_probable(self.evaluate(states))
 
+    def read_ahead(self, prefixes: Sequence[str]) -> None:
+        """Nothing: words are looked up when they are asked for."""
+
     def write(self, folder: Path) -> None:
         """Write weights (safetensors) and vocabulary (JSON) into an existing empty `folder`."""
         weights = {name: weight.detach().cpu().contiguous() for name, weight in self.heads.state_dict().items()}

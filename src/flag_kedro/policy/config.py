@@ -42,6 +42,10 @@ class PolicyConfig:
     trunk_cache_mb: int = Field(default=2048, ge=0)
     """Memory of the trunk cache in MiB; the least recently used rows leave it first."""
 
+    prefix_kv_mb: int = Field(default=1024, ge=0)
+    """Memory in MiB for keys and values of prefixes in the frozen layers: behind a prefix that is kept, a new account
+    text costs its own tokens only. Not used by rows on disk, which are complete."""
+
     def __post_init__(self) -> None:
         if self.revision is not None and self.backbone == TINY:
             raise ValueError("policy.revision names a version of a hub id; tiny is built here and has none")

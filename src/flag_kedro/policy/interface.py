@@ -3,7 +3,7 @@
 Shape legend: N = states asked about.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -35,6 +35,12 @@ class Evaluator(Protocol):
 
     def decide(self, states: States) -> Decisions:
         """The most probable legal action of each state, with probabilities and values; ties go to the first."""
+
+    def read_ahead(self, prefixes: Sequence[str]) -> None:
+        """Told which prompts come next, without their accounts: read them together where that is cheaper.
+
+        Answers do not depend on it.
+        """
 
 
 class Policy(Evaluator, Protocol):

@@ -80,15 +80,15 @@ class SuffixBatch(Batch):
     """P."""
 
 
-def chunks_of_prefixes(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[Batch]]:
+def chunks_of_prefixes(lengths: Mapping[int, int], batch_tokens: int) -> Iterator[list[Batch]]:
     """Batches of prefixes with `lengths`, shortest first, a few at a time; empty prefixes need none.
 
     Args:
-        lengths: tokens of each prefix.
+        lengths: tokens of each prefix, by its index.
         batch_tokens: a batch has as many rows as fit into so many tokens, at least one.
     """
     batches: list[Batch] = []
-    for padded, members in _by_length(dict(enumerate(lengths)), PREFIX_BUCKET).items():
+    for padded, members in _by_length(lengths, PREFIX_BUCKET).items():
         rows = 1 if padded == 0 else max(1, batch_tokens // padded)
         size = len(members) if padded == 0 else rows
         for start in range(0, len(members), size):

@@ -8,11 +8,14 @@ Shape legend: B = rows of a batch, P = tokens of prefixes, L = tokens of suffixe
 G = key-value heads, D = head size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.models.mistral.modeling_mistral import MistralAttention
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from flag_kedro.policy.attention import (
     ATTENTION,
@@ -25,7 +28,17 @@ from flag_kedro.policy.attention import (
 )
 from flag_kedro.policy.backbone import FINAL_NORMS
 from flag_kedro.policy.packing import Batch, SuffixBatch, batches_of_suffixes, chunks_of_prefixes, suffix_mask
-from flag_kedro.policy.prefix_kv_cache import PrefixKVCache, append_suffixes, prefix_length
+from flag_kedro.policy.prefix_kv_cache import (
+    KeysValues,
+    PrefixKVCache,
+    append_suffixes,
+    prefix_length,
+    row_of,
+    stack_rows,
+)
+
+PLAIN_KEYS_VALUES = (LlamaAttention, MistralAttention, Qwen2Attention)
+"""Attentions whose keys are a linear map and a rotation, and whose values are a linear map."""
 
 
 class LayerStack:
@@ -34,6 +47,7 @@ class LayerStack:
     def __init__(self, base: PreTrainedModel, first: int, last: int) -> None:
         self.base = base
         self.layers: list[nn.Module] = list(base.layers)[first:last]
+        self.layer_indices = range(first, last)
 
     def prefill(self, hidden: Tensor) -> tuple[Tensor, KVCache]:
         """Read prefixes.
@@ -114,13 +128,24 @@ class Top(LayerStack):
             return torch.cat([head(pooled) for head in self.heads], dim=1)
 
     def _last_keys_values(self, hidden: Tensor, positions: Tensor) -> KVCache:
-        """Keys and values of the last layer, from its inputs."""
-        step, layer = KeysValuesStep(), self.layers[-1]
+        """Keys and values of the last layer, from its inputs; in known builds without its query and output maps."""
+        layer = self.layers[-1]
         attention = layer.get_submodule("self_attn" if hasattr(layer, "self_attn") else "attention")
         rotary = self.base.rotary_emb(hidden, positions)
         normed = layer.get_submodule("input_layernorm")(hidden)
+        if isinstance(attention, PLAIN_KEYS_VALUES):
+            heads = (*hidden.shape[:2], -1, attention.head_dim)
+            key, value = (maps(normed).view(heads).transpose(1, 2) for maps in (attention.k_proj, attention.v_proj))
+            return {self.layer_indices[-1]: (rotate(key, *rotary), value)}
+        step = KeysValuesStep()
         attention(normed, attention_mask=None, position_embeddings=rotary, step=step)
         return step.cache
+
+
+def rotate(key: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary position embedding of keys [B, G, L, D] by cosine and sine [B, L, D] (arXiv:2104.09864)."""
+    first, second = key.chunk(2, dim=-1)
+    return key * cosine[:, None] + torch.cat((-second, first), dim=-1) * sine[:, None]
 
 
 def active_dropout(base: PreTrainedModel, layers: Sequence[nn.Module]) -> float:
@@ -131,34 +156,37 @@ def active_dropout(base: PreTrainedModel, layers: Sequence[nn.Module]) -> float:
     return max([attention, *rates], default=0.0)
 
 
+Prefix = Tensor | KeysValues
+"""Inputs of a prefix, [tokens, H]; or its keys and values, if it was read before."""
+
+
 def prefill_and_extend(
-    stack: LayerStack, prefixes: Sequence[Tensor], suffixes: Sequence[tuple[int, Tensor]], batch_tokens: int
-) -> tuple[list[Tensor], list[Tensor]]:
+    stack: LayerStack,
+    prefixes: Sequence[Prefix],
+    suffixes: Sequence[tuple[int, Tensor]],
+    batch_tokens: int,
+    keep: Callable[[int, KeysValues], None] | None = None,
+) -> tuple[dict[int, Tensor], list[Tensor]]:
     """Read every suffix behind its prefix, in batches of canonical shapes.
 
     Args:
         stack: trunk or top.
-        prefixes: inputs of each prefix, [tokens, H].
+        prefixes: those to read, and those that were read before.
         suffixes: index of the prefix, and inputs, [tokens, H], of each suffix.
         batch_tokens: of a batch of prefixes.
+        keep: gets the index and the keys and values of each prefix that is read.
 
     Returns:
-        Outputs of each prefix, [tokens, H] (of no use from a top), and of each suffix, [tokens, H] or [outputs].
+        Outputs of each prefix that was read, [tokens, H] (of no use from a top), by its index, and of each suffix,
+        [tokens, H] or [outputs].
 
     Raises:
         ValueError: when the backbone's attention was changed, or dropout is active.
     """
     stack.refuse_changed()
-    prefix_outputs, suffix_outputs = list(prefixes), [hidden for _, hidden in suffixes]
-    for batches in chunks_of_prefixes([len(hidden) for hidden in prefixes], batch_tokens):
-        cache = PrefixKVCache()
-        for batch in batches:
-            past: KVCache = {}
-            if batch.length:
-                outputs, past = stack.prefill(_pad([prefixes[index] for index in batch.members], batch))
-                for row, index in enumerate(batch.members):
-                    prefix_outputs[index] = outputs[row, : len(prefixes[index])]
-            cache.add(batch, past)
+    prefix_outputs: dict[int, Tensor] = {}
+    suffix_outputs = [hidden for _, hidden in suffixes]
+    for cache in _caches_of_prefixes(stack, prefixes, batch_tokens, prefix_outputs, keep):
         padded = {
             index: cache.padded_length[prefix]
             for index, (prefix, _) in enumerate(suffixes)
@@ -173,9 +201,42 @@ def prefill_and_extend(
     return prefix_outputs, suffix_outputs
 
 
+def _caches_of_prefixes(
+    stack: LayerStack,
+    prefixes: Sequence[Prefix],
+    batch_tokens: int,
+    prefix_outputs: dict[int, Tensor],
+    keep: Callable[[int, KeysValues], None] | None,
+) -> Iterator[PrefixKVCache]:
+    """Keys and values of all prefixes, a few at a time; outputs of those that are read go into `prefix_outputs`."""
+    known = {index: prefix for index, prefix in enumerate(prefixes) if isinstance(prefix, KeysValues)}
+    for batches in chunks_of_prefixes({index: len(prefix) for index, prefix in known.items()}, batch_tokens):
+        cache = PrefixKVCache()
+        for batch in batches:
+            rows = [known[index] for index in batch.members]
+            cache.add(batch, stack_rows(rows, stack.layer_indices, batch.length))
+        yield cache
+    unread = {index: prefix for index, prefix in enumerate(prefixes) if isinstance(prefix, Tensor)}
+    for batches in chunks_of_prefixes({index: len(prefix) for index, prefix in unread.items()}, batch_tokens):
+        cache = PrefixKVCache()
+        for batch in batches:
+            if not batch.length:
+                cache.add(batch, {})
+                prefix_outputs |= {index: unread[index] for index in batch.members}
+                continue
+            outputs, past = stack.prefill(_pad([unread[index] for index in batch.members], batch))
+            cache.add(batch, past)
+            for row, index in enumerate(batch.members):
+                num_tokens = len(unread[index])
+                prefix_outputs[index] = outputs[row, :num_tokens]
+                if keep is not None:
+                    keep(index, row_of(past, row, num_tokens))
+        yield cache
+
+
 def _extend_batch(
     stack: LayerStack,
-    prefixes: Sequence[Tensor],
+    prefixes: Sequence[Prefix],
     suffixes: Sequence[tuple[int, Tensor]],
     batch: SuffixBatch,
     cache: PrefixKVCache,

@@ -1,15 +1,33 @@
 """A KV cache of prefixes, from which each suffix takes the keys and values of the prefix before it.
 
-Shape legend: B = rows of a batch, G = key-value heads, P = tokens of prefixes, L = tokens of suffixes, D = head size.
+Shape legend: B = rows of a batch, N = layers, G = key-value heads, P = tokens of prefixes, L = tokens of suffixes,
+D = head size.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from flag_kedro.policy.attention import KVCache
 from flag_kedro.policy.packing import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class KeysValues:
+    """Keys and values of one prefix in all layers of a stack, as long as the prefix is."""
+
+    tensor: Tensor
+    """[N, 2, G, P, D], without padding; it owns its memory."""
+
+    def __len__(self) -> int:
+        return self.tensor.shape[3]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor."""
+        return self.tensor.nbytes
 
 
 class PrefixKVCache:
@@ -37,6 +55,22 @@ class PrefixKVCache:
             batches[:] = [_stack_batches(batches)]
         rows = torch.tensor([self._row[prefix] for prefix in prefixes])
         return {layer: (_take_rows(key, rows), _take_rows(value, rows)) for layer, (key, value) in batches[0].items()}
+
+
+def row_of(cache: KVCache, row: int, num_tokens: int) -> KeysValues:
+    """A copy of one row of [B, G, P, D] without its padding."""
+    return KeysValues(
+        torch.stack([torch.stack([part[row, :, :num_tokens] for part in pair]) for pair in cache.values()])
+    )
+
+
+def stack_rows(rows: Sequence[KeysValues], layers: Sequence[int], length: int) -> KVCache:
+    """Rows padded on the right to `length` with zeros, [B, G, length, D] by layer: nothing attends to padding."""
+    num_layers, _, groups, _, size = rows[0].tensor.shape
+    stacked = rows[0].tensor.new_zeros(num_layers, 2, len(rows), groups, length, size)
+    for index, row in enumerate(rows):
+        stacked[:, :, index, :, : len(row)] = row.tensor
+    return {layer: (keys, values) for layer, (keys, values) in zip(layers, stacked, strict=True)}
 
 
 def append_suffixes(past: KVCache, suffixes: KVCache) -> KVCache:

@@ -5,7 +5,7 @@ Shape legend: H = hidden size.
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +18,8 @@ from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.packing import LAYOUT_VERSION, RowIds, TokenIds
 from flag_kedro.policy.prefix_forward import LayerStack, prefill_and_extend
+from flag_kedro.policy.prefix_kv_cache import KeysValues
+from flag_kedro.policy.prefix_kv_store import PrefixKVStore
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
 
 logger = logging.getLogger(__name__)
@@ -62,12 +64,34 @@ class Trunk(LayerStack):
         completed = [self._completed(ids) for ids in requested]
         cached = [self.cache.get(ids.prefix, ids.suffixes) for ids in completed]
         missing = [ids for ids, row in zip(completed, cached, strict=True) if row is None]
-        computed = self.compute(missing)
+        computed = self._read_missing(missing, self.cache)
         for ids, row in zip(missing, computed, strict=True):
             on_cpu = TrunkRow(row.prefix.cpu(), {suffix: hidden.cpu() for suffix, hidden in row.suffixes.items()})
             self._remember(ids, on_cpu, must_persist)
         remaining = iter(computed)
         return [next(remaining) if row is None else row for row in cached]
+
+    def _read_missing(self, missing: Sequence[RowIds], cache: TrunkCache) -> list[TrunkRow]:
+        """Rows of which the cache has a part at most; behind a prefix that is kept only new suffixes are read."""
+        found = {index: row for index, ids in enumerate(missing) if (row := cache.find(ids.prefix)) is not None}
+        known = {
+            index: keys_values
+            for index in found
+            if (keys_values := cache.keys_values.get(missing[index].prefix)) is not None
+        }
+        present = [found[index].suffixes if index in found else {} for index in range(len(missing))]
+        lacking = [
+            RowIds(ids.prefix, tuple(suffix for suffix in ids.suffixes if suffix not in there))
+            for ids, there in zip(missing, present, strict=True)
+        ]
+        prefixes, computed = self._read(lacking, known, None if self.complete else cache.keys_values)
+        return [
+            TrunkRow(
+                prefixes[index] if index in prefixes else found[index].prefix,
+                {suffix: (new if suffix in new else there)[suffix] for suffix in missing[index].suffixes},
+            )
+            for index, (new, there) in enumerate(zip(computed, present, strict=True))
+        ]
 
     def _completed(self, ids: RowIds) -> RowIds:
         """The row with all of `complete`, unless it has a suffix that is none of them."""
@@ -96,14 +120,27 @@ class Trunk(LayerStack):
         Raises:
             ValueError: when dropout is active in the trunk, or its attention was changed.
         """
-        suffixes = [(row, self._embed(suffix)) for row, ids in enumerate(requested) for suffix in ids.suffixes]
-        prefixes = [self._embed(ids.prefix) for ids in requested]
-        prefix_outputs, suffix_outputs = prefill_and_extend(self, prefixes, suffixes, self.batch_tokens)
+        prefixes, suffixes = self._read(requested, {}, None)
+        return [TrunkRow(prefixes[index], outputs) for index, outputs in enumerate(suffixes)]
+
+    def _read(
+        self, requested: Sequence[RowIds], known: Mapping[int, KeysValues], store: PrefixKVStore | None
+    ) -> tuple[dict[int, Tensor], list[dict[TokenIds, Tensor]]]:
+        """Outputs of prefixes that are not `known`, [P, H] by index, and of each row's suffixes, [S, H].
+
+        Args:
+            requested: token ids.
+            known: keys and values of prefixes that were read before.
+            store: keeps those of the others.
+        """
+        prefixes = [known[index] if index in known else self._embed(ids.prefix) for index, ids in enumerate(requested)]
+        suffixes = [(index, self._embed(suffix)) for index, ids in enumerate(requested) for suffix in ids.suffixes]
+        keep = (
+            None if store is None or store.max_bytes == 0 else lambda index, kv: store.put(requested[index].prefix, kv)
+        )
+        prefix_outputs, suffix_outputs = prefill_and_extend(self, prefixes, suffixes, self.batch_tokens, keep)
         remaining = iter(suffix_outputs)
-        return [
-            TrunkRow(prefix, {suffix: next(remaining) for suffix in ids.suffixes})
-            for prefix, ids in zip(prefix_outputs, requested, strict=True)
-        ]
+        return prefix_outputs, [{suffix: next(remaining) for suffix in ids.suffixes} for ids in requested]
 
     def _embed(self, ids: TokenIds) -> Tensor:
         embedded: Tensor = self.embed(torch.tensor(ids, dtype=torch.long, device=self.embed.weight.device))
@@ -167,6 +204,8 @@ def open_trunk_cache(
     }
     if device.type == "cpu":
         context |= {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
-    cache = TrunkCache(context, config.trunk_cache_mb * MIB, folder if config.trunk_cache == "disk" else None)
+    keys_values = PrefixKVStore(config.prefix_kv_mb * MIB)
+    rows = folder if config.trunk_cache == "disk" else None
+    cache = TrunkCache(context, config.trunk_cache_mb * MIB, rows, keys_values)
     cache.sweep()
     return cache

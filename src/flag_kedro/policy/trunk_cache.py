@@ -26,6 +26,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from flag_kedro.policy.packing import TokenIds
+from flag_kedro.policy.prefix_kv_store import PrefixKVStore
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,13 @@ class TrunkCache:
     Rows that are handed out are the cache's own: nobody may write into them. Copies of a model share the cache.
     """
 
-    def __init__(self, context: Mapping[str, str | int], max_bytes: int, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        context: Mapping[str, str | int],
+        max_bytes: int,
+        folder: Path | None = None,
+        keys_values: PrefixKVStore | None = None,
+    ) -> None:
         """An empty cache.
 
         Args:
@@ -75,10 +82,12 @@ class TrunkCache:
                 so on. Rows of another context are not found.
             max_bytes: budget of RAM for tensors; token ids are not counted.
             folder: where rows put with `persist` are kept; None keeps none.
+            keys_values: of the prefixes, so that a suffix that is new needs only itself to be read; None keeps none.
         """
         self.context = dict(context)
         self.max_bytes = max_bytes
         self.folder = folder
+        self.keys_values = PrefixKVStore(0) if keys_values is None else keys_values
         self.nbytes = 0
         self.hits = self.disk_hits = self.misses = self.rejected = 0
         self._rows: dict[RowKey, TrunkRow] = {}  # the least recently used first
@@ -104,6 +113,10 @@ class TrunkCache:
         self._insert(prefix, row)
         self.disk_hits += 1
         return row
+
+    def find(self, prefix: TokenIds) -> TrunkRow | None:
+        """The row of a prefix with whatever suffixes RAM has of it; None without a prefix, which prompts share then."""
+        return self._rows.get(prefix) if prefix else None
 
     def put(self, prefix: TokenIds, row: TrunkRow, *, persist: bool = False) -> None:
         """Put a row into RAM, joined with the suffixes there; with `persist` also into the folder, if there is one.

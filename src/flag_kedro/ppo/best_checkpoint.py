@@ -7,9 +7,8 @@ from torch import Tensor
 
 from flag_kedro.backtest.replay import replay
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.policy.interface import Policy
+from flag_kedro.policy.interface import Evaluator, Policy
 from flag_kedro.policy.trainable import load_trainable_state, trainable_state
 from flag_kedro.ppo.config import PPOConfig
 
@@ -30,15 +29,15 @@ class BestCheckpoint:
         """Whether patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
-    def validate(self, model: Policy, decide: Decide) -> float:
+    def validate(self, model: Policy, evaluator: Evaluator) -> float:
         """Greedy log return on the validation window, summed over symbols; a new best is kept.
 
         Args:
             model: whose weights are judged.
-            decide: its decisions.
+            evaluator: asks it, maybe in several processes.
         """
         assert self.window is not None
-        played = replay("validation", self.window, self.env_config, decide)
+        played = replay("validation", self.window, self.env_config, evaluator.decide, read_ahead=evaluator.read_ahead)
         score = float(played.equity["log_return"].sum())
         if score > self.best_score:
             self.best_score, self.best_weights, self.waited = score, trainable_state(model), 0

@@ -87,6 +87,7 @@ class RolloutCollector:
         steps: list[tuple[States, Ints, Tensor]] = []
         values, next_values, rewards, terminations, truncations, positions = [], [], [], [], [], []
         episode_returns: list[float] = []
+        model.read_ahead(env.upcoming_prefixes(num_steps))
         states = env.states()
         evaluation = cache.evaluate(states)
         for _ in range(num_steps):

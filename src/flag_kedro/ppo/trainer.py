@@ -156,7 +156,7 @@ class Trainer:
         metrics |= {LEARNING_RATE: self.optimizer.param_groups[0]["lr"]} | describe_rollout(rollout)
         metrics |= stopwatch.metrics(lambda number: sum(self.shard.all_gather(number, self.model.device)))
         if self._validation_is_due(update):
-            metrics[VALIDATION_LOG_RETURN] = self.selection.validate(self.model, self.shard.spread(self.model).decide)
+            metrics[VALIDATION_LOG_RETURN] = self.selection.validate(self.model, self.shard.spread(self.model))
             metrics[VALIDATION_SECONDS] = stopwatch.lap("validation")
         row = {STEP: (update + 1) * rollout.rewards.numel(), **metrics}
         self.history.append(row)

@@ -87,7 +87,7 @@ def replay_ablations(
     seed: int,
 ) -> dict[str, Any]:
     """Replay the trained policy, unchanged, on states without names, news or prices."""
-    decide, reference = strategies.policy(POLICY).answer, tables.features.ablation
+    policy, reference = strategies.policy(POLICY), tables.features.ablation
     replays = dict[Ablation, Replay]()
     with progress_bar("replaying without", len(ABLATIONS) * int(split.test.num_sessions.max())) as advance:
         for kind in ABLATIONS:
@@ -97,7 +97,8 @@ def replay_ablations(
                     "the policy's market states do not repeat from prices and news as they are now in "
                     "02_intermediate; run ingest and features again (kedro run), or the whole training"
                 )
-            replays[kind] = replay(kind, split.with_states(states).test, split.env, decide, advance)
+            test = split.with_states(states).test
+            replays[kind] = replay(kind, test, split.env, policy.answer, advance, policy.read_ahead)
     ablations = compare_ablations(replays, split.evaluation, reference, backtest.bootstrap_draws, seed)
     if missing := unnamed(list(split.states), tables.names):
         logger.warning("mask_names masked the tickers of %s only: no name of theirs is known", " ".join(missing))

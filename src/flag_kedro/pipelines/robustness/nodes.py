@@ -39,11 +39,11 @@ def try_headlines(
             "market states do not repeat from prices and news as they are now in 02_intermediate; run features "
             "and the training again (kedro run)"
         )
-    decide = strategies.policy(POLICY).answer
+    policy = strategies.policy(POLICY)
     with progress_bar("replaying", int(split.test.num_sessions.max())) as advance:
-        reference = replay(POLICY, split.test, split.env, decide, advance)
+        reference = replay(POLICY, split.test, split.env, policy.answer, advance, policy.read_ahead)
     probed = ProbedPolicy(
-        decide=decide,
+        decide=policy.answer,
         reference=reference,
         news=tables.news,
         states=split.states,

@@ -92,4 +92,4 @@ def _score(
     device = prepare_torch(settings.runtime)
     cache = shared.trunk_cache(shared.backbone, settings.policy, settings.runtime)
     model = load_policy(bundle, shared.backbone, device, cache)
-    return as_trial(score_run(states, fold, seed, settings, model.decide, history), states, fold, settings, bundle)
+    return as_trial(score_run(states, fold, seed, settings, model, history), states, fold, settings, bundle)

@@ -118,6 +118,9 @@ class SpreadPolicy:
         """The most probable legal action of each state, with probabilities and values; ties go to the first."""
         return most_probable(self.evaluate(states))
 
+    def read_ahead(self, prefixes: Sequence[str]) -> None:
+        """Nothing: which process reads a prompt is known once it is asked for."""
+
 
 def weights_sum(weights: Iterable[nn.Parameter]) -> int:
     """The sum of the bits of all float32 weights that learn: equal weights give equal sums on any machine."""
