@@ -22,7 +22,7 @@ import torch
 from actor_critic_backbone import GEOMETRIES, write_random_backbone
 from actor_critic_day import Day, Evaluator, drawn_days, simulated_days
 from actor_critic_meters import Gradients
-from actor_critic_variants import VARIANTS, Setting, draw_model, measure_variant
+from actor_critic_variants import KNOWN, VARIANTS, Setting, draw_model, measure_variant
 from rich.console import Console
 from rich.table import Table
 
@@ -106,11 +106,16 @@ def seconds_of(rows: Sequence[Row], variant: str, dtype: str) -> float | None:
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     """The figures that matter; None where a variant that they need was left out."""
     full, warm = ({dtype: find(rows, name, dtype) for dtype in DTYPES} for name in ("full", "warm"))
+    known_rows, known_prefix = (find(rows, name, "bfloat16") for name in KNOWN)
     return {
         "speedup": warm["float32"].get("speedup"),
         "speedup_cold": full["float32"].get("speedup"),
         "speedup_bfloat16": warm["bfloat16"].get("speedup"),
         "speedup_bfloat16_cold": full["bfloat16"].get("speedup"),
+        "known_prefix_speedup_bfloat16": known_prefix.get("speedup"),
+        "known_prefix_to_known_rows_bfloat16": (
+            known_rows["seconds"] / known_prefix["seconds"] if known_rows and known_prefix else None
+        ),
         "relative_gradient_difference": warm["float32"].get("relative_gradient_difference"),
         "relative_gradient_difference_bfloat16": warm["bfloat16"].get("relative_gradient_difference"),
         "relative_gradient_difference_bfloat16_to_float32": warm["bfloat16"].get(

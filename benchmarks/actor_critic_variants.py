@@ -23,6 +23,7 @@ from torch import Tensor
 
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.prefix_kv_store import PrefixKVStore
 from flag_kedro.policy.trainable import load_trainable_state
 from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.policy.trunk_cache import TrunkCache
@@ -32,9 +33,13 @@ SAVINGS: dict[str, dict[str, Any]] = {
     "packing": {"packing": True, "trunk_cache": "never", "distinct_states": False},
     "trunk_cache": {"packing": True, "trunk_cache": "ram", "distinct_states": False},
     "full": {"packing": True, "trunk_cache": "ram", "distinct_states": True},
+    "known_rows": {"packing": True, "trunk_cache": "ram", "distinct_states": True, "prefix_kv_mb": 0},
+    "known_prefix": {"packing": True, "trunk_cache": "ram", "distinct_states": True},
     "warm": {"packing": True, "trunk_cache": "ram", "distinct_states": True},
 }
-"""Variants of ActorCritic, each saving in turn; the trunk's cache is empty when a day begins, but for `warm`."""
+"""Variants of ActorCritic, each saving in turn. When a day begins the trunk's cache is empty; but `warm` knows all, and
+`known_rows` and `known_prefix` know the prefixes, the latter with keys and values, and no account text behind them."""
+KNOWN = ("known_rows", "known_prefix")
 VARIANTS = ("plain", *SAVINGS)
 SLOW = ("plain", "none")
 PLAIN_ROWS = (4, 16)
@@ -85,19 +90,17 @@ def measure_variant(
     Seconds and counts are of an average day.
     """
     model, device = _build(name, dtype, setting), setting.device
-    if name == "warm":
-        _roll_out_all(model, setting, _all_rows(setting))
+    _prepare(name, model, setting)
     rows = setting.plain_rows or min(PLAIN_ROWS)
     rows = rows if name == "plain" else _all_rows(setting)
     counted, gradients = _count(model, setting, rows)
     if name == "plain" and setting.plain_rows is None:
         rows = _fastest_rows(model, setting)
-    if name != "warm":
-        _empty_cache(model)
+    _prepare(name, model, setting)
     rate_before = matrix_product_rate(getattr(torch, dtype), device)
     start = forget_peak(device)
     repeats = setting.plain_repeats if name in SLOW else setting.repeats
-    runs = sorted((_time(model, setting, rows, cold=name != "warm") for _ in range(repeats)), key=sum)
+    runs = sorted((_time(name, model, setting, rows) for _ in range(repeats)), key=sum)
     rollout, update = runs[len(runs) // 2]
     row = {
         "variant": name,
@@ -159,11 +162,10 @@ def _fastest_rows(model: Model, setting: Setting) -> int:
     return min(seconds, key=lambda rows: seconds[rows])
 
 
-def _time(model: Model, setting: Setting, rows: int, *, cold: bool) -> tuple[float, float]:
+def _time(name: str, model: Model, setting: Setting, rows: int) -> tuple[float, float]:
     """Seconds of rollout and update of an average day."""
     device = setting.device
-    if cold:
-        _empty_cache(model)
+    _prepare(name, model, setting)
     rollout = update = 0.0
     for day in setting.days:
         started = now(device)
@@ -178,11 +180,18 @@ def _time(model: Model, setting: Setting, rows: int, *, cold: bool) -> tuple[flo
     return rollout / len(setting.days), update / len(setting.days)
 
 
-def _empty_cache(model: Model) -> None:
-    """Give the trunk a new cache, if it has one."""
-    if isinstance(model, ActorCritic) and model.trunk.cache is not None:
-        old = model.trunk.cache
-        model.trunk.cache = TrunkCache(old.context, old.max_bytes)
+def _prepare(name: str, model: Model, setting: Setting) -> None:
+    """Let the trunk's cache, if there is one, know what it knows when a day begins."""
+    if name == "plain" or not isinstance(model, ActorCritic) or model.trunk.cache is None:
+        return
+    if name == "warm":
+        _roll_out_all(model, setting, _all_rows(setting))
+        return
+    old = model.trunk.cache
+    model.trunk.cache = TrunkCache(old.context, old.max_bytes, keys_values=PrefixKVStore(old.keys_values.max_bytes))
+    if name in KNOWN:
+        for day in setting.days:
+            model.read_ahead(day.states.prefix)
 
 
 def _differences(

@@ -32,7 +32,7 @@ def row_of(report: dict[str, Any], variant: str, dtype: str = "float32") -> dict
 
 
 def test_gradients_of_every_variant_are_those_of_the_plain_loop(report: dict[str, Any]) -> None:
-    for variant in ("none", "packing", "trunk_cache", "full", "warm"):
+    for variant in ("none", "packing", "trunk_cache", "full", "known_rows", "known_prefix", "warm"):
         row = row_of(report, variant)
         assert row["relative_gradient_difference"] <= 1e-5
         assert row["relative_gradient_difference_layers"] <= 1e-5
@@ -60,6 +60,9 @@ def test_tokens_are_those_that_each_saving_leaves(report: dict[str, Any]) -> Non
     assert packing["top_tokens"] == PASSES * (PREFIX + ACCOUNTS * SUFFIX)
     assert (full["trunk_tokens"], full["top_tokens"]) == (row, PASSES * row)
     assert (warm["trunk_tokens"], warm["top_tokens"]) == (0, PASSES * row)
+    known_rows, known_prefix = row_of(report, "known_rows"), row_of(report, "known_prefix")
+    assert (known_rows["trunk_tokens"], known_rows["top_tokens"]) == (row, PASSES * row)
+    assert (known_prefix["trunk_tokens"], known_prefix["top_tokens"]) == (DISTINCT * SUFFIX, PASSES * row)
 
 
 def test_operations_of_the_plain_loop_are_those_of_its_matrix_products(report: dict[str, Any]) -> None:
