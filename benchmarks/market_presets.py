@@ -5,6 +5,7 @@ Means over data seeds of the test window, six symbols in equal parts, shipped co
 
 import argparse
 from dataclasses import asdict
+from typing import get_args
 
 import numpy as np
 from power_curve import Market
@@ -16,7 +17,7 @@ from flag_kedro.backtest.text_ridge import fit_text_ridge, ridge_targets
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated import YEAR_SESSIONS, SimulatedConfig, simulate_market
-from flag_kedro.data.simulated.config import PRESETS, Preset
+from flag_kedro.data.simulated.config import PRESETS, Language, Preset
 from flag_kedro.env.account import Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
@@ -25,9 +26,9 @@ from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
 
 
-def measure(preset: Preset, seed: int) -> dict[str, float]:
+def measure(preset: Preset, language: Language | None, seed: int) -> dict[str, float]:
     """The rows of one market."""
-    simulated = SimulatedConfig(market=preset)
+    simulated = SimulatedConfig(market=preset, language=language)
     drawn = simulate_market(None, simulated, seed)
     names = {symbol: [COMPANIES[symbol]] for symbol in drawn.prices["symbol"].unique(maintain_order=True)}
     states, _ = build_market_states(drawn.prices, drawn.news, names=names, **asdict(FeaturesConfig()))
@@ -61,8 +62,10 @@ def main() -> None:
     """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
-    seeds = range(parser.parse_args().seeds)
-    rows = {preset: [measure(preset, seed) for seed in track(seeds, preset)] for preset in PRESETS}
+    parser.add_argument("--language", choices=get_args(Language), help="the preset's where left out")
+    arguments = parser.parse_args()
+    seeds = range(arguments.seeds)
+    rows = {preset: [measure(preset, arguments.language, seed) for seed in track(seeds, preset)] for preset in PRESETS}
     print("| | " + " | ".join(f"`{preset}`" for preset in PRESETS) + " |")
     for name in rows["easy"][0]:
         means = (np.mean([row[name] for row in rows[preset]]) for preset in PRESETS)

@@ -164,6 +164,24 @@ def earned(expected: Sequence[float], buy: float, sell: float) -> float:
     return total
 
 
+def test_conflicts_are_headlines_that_come_more_often(make_window: MakeWindow):
+    """A quarter of the sessions have one, 0.4 of the others a headline: 0.55. Fewer make another plan."""
+    window = make_window("next_open", A=[10.0] * 40)
+    conflicts, alike, fewer = (
+        SimulatedConfig(signal=0.0012, drift=0.0, language="paraphrases", share=share, conflict_share=conflict_share)
+        for share, conflict_share in ((0.4, 0.25), (0.55, 0.0), (0.1, 0.0))
+    )
+    rng = np.random.default_rng(0)
+    differs = False
+    for _ in range(20):
+        known = truth(rng.integers(-2, 3, size=40).tolist(), (rng.random(40) < 0.3).tolist())
+        one, other, third = (ask_oracle(window, ENV, known, rule) for rule in (conflicts, alike, fewer))
+        assert one.targets.tolist() == other.targets.tolist()
+        assert one.expected_log_return.tolist() == other.expected_log_return.tolist()
+        differs |= one.targets.tolist() != third.targets.tolist()
+    assert differs
+
+
 def test_a_rule_that_reaches_too_far_is_refused(make_window: MakeWindow):
     with pytest.raises(ParameterError, match=r"simulated\.horizon is 7; the optimal policy is known for at most 6"):
         ask_oracle(

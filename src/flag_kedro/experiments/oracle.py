@@ -2,9 +2,10 @@
 
 Dynamic programming over what is known at a decision: the position, the good and bad headlines of the last `horizon`
 decisions, and whether today's came before the close. It expects the mean effect of each, for a text does not tell its
-size, and the average drift: it does not guess the regime from volatility, which would earn a little more. What was
-priced in before publication it cannot earn. Trades cost, so it holds on where the next session alone would not pay for
-a sale, and buys for more than one session.
+size, and the average drift: it does not guess the regime from volatility, which would earn a little more. Two that
+disagree and say their sizes are one of the larger's sign to it, for their difference is a mean effect. What was priced
+in before publication it cannot earn. Trades cost, so it holds on where the next session alone would not pay for a sale,
+and buys for more than one session.
 
 Shape legend: S = symbols, T = sessions of the longest symbol, H = horizon, C = 5^H counts of headlines.
 """
@@ -60,7 +61,7 @@ def ask_oracle(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame, si
         )
     returns = _expected_returns(rule, LAG[window.fill])
     costs = np.array([[0.0, np.log1p(config.cost)], [-np.log1p(-config.cost), 0.0]])
-    plans = _plan(int(window.num_sessions.max()) - 1, returns, costs, rule.share)
+    plans = _plan(int(window.num_sessions.max()) - 1, returns, costs, rule.event_share)
     targets, expected = np.zeros(window.mark_prices.shape, dtype=np.int64), np.zeros(len(window.symbols))
     for s, symbol in enumerate(window.symbols):
         before_close, counts = _known(truth.filter(pl.col("symbol") == symbol), window.sessions[s], rule.horizon)

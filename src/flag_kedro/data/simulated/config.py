@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Preset = Literal["laboratory", "realistic", "easy"]
-Language = Literal["templates", "recombined"]
+Language = Literal["templates", "recombined", "paraphrases"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -35,6 +35,13 @@ class MarketRule:
     ambiguous_share: float
     stale_share: float
     language: Language
+    reversal_share: float
+    conflict_share: float
+
+    @property
+    def event_share(self) -> float:
+        """Share of (symbol, session) pairs with a headline, or a conflict, that moves prices."""
+        return self.share + self.conflict_share * (1.0 - self.share)
 
 
 FIRST, LAST = date(2019, 1, 2), date(2023, 12, 29)
@@ -43,20 +50,26 @@ EASY = MarketRule(
     drift=0.0, regime_drift=0.0, regime_sessions=0, noise=0.012,
     share=0.5, signal=0.006, horizon=3, decay=1.0, size_spread=0.0, priced_in=0.0,
     fewest_neutral=1, neutral_articles=3, rival_share=0.0, ambiguous_share=0.0, stale_share=0.0,
-    language="templates",
+    language="templates", reversal_share=0.0, conflict_share=0.0,
 )  # fmt: skip
 LABORATORY = MarketRule(
     first_session=FIRST, last_session=LAST,
     drift=0.07, regime_drift=0.2, regime_sessions=60, noise=0.012,
     share=0.4, signal=0.01, horizon=3, decay=0.5, size_spread=0.5, priced_in=0.3,
     fewest_neutral=0, neutral_articles=2, rival_share=0.15, ambiguous_share=0.1, stale_share=0.1,
-    language="recombined",
+    language="recombined", reversal_share=0.0, conflict_share=0.0,
 )  # fmt: skip
 PRESETS: dict[Preset, MarketRule] = {
     "laboratory": LABORATORY,
     "realistic": replace(LABORATORY, signal=0.0025),
     "easy": EASY,
 }
+LANGUAGE_SHARES: dict[Language, dict[str, float]] = {
+    "templates": {"reversal_share": 0.0, "conflict_share": 0.0},
+    "recombined": {"reversal_share": 0.0, "conflict_share": 0.0},
+    "paraphrases": {"reversal_share": 0.3, "conflict_share": 0.1},
+}
+"""What each language has of its own, whatever the preset."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -106,7 +119,15 @@ class SimulatedConfig:
     """Share with a good or bad headline told again 4 to 10 sessions later, which moves nothing then."""
     language: Language | None = None
     """`templates`: a few sentences with slots, which recur in all windows; `recombined`: sentences of a verb phrase, an
-    object and a tail, each in one of the windows 60/20/20 only."""
+    object and a tail, each in one of the windows 60/20/20 only; `paraphrases`: free wordings, each in one window, whose
+    words say good or bad in that window only."""
+    reversal_share: Share | None = None
+    """Share of good and bad headlines that say it the other way round: a denial, a loss that shrinks, a plan that is
+    dropped. Null means the language's: 0.3 of `paraphrases`; the others have none."""
+    conflict_share: Share | None = None
+    """Share of (symbol, session) pairs with two headlines that disagree and say their sizes, in place of another one
+    that moves prices; the larger wins, and their effects add up. Null means the language's: 0.1 of `paraphrases`; the
+    others have none."""
 
     def __post_init__(self) -> None:
         if self.first_session >= self.last_session:
@@ -120,8 +141,16 @@ class SimulatedConfig:
                 f"simulated.fewest_neutral ({rule.fewest_neutral}) must not exceed "
                 f"simulated.neutral_articles ({rule.neutral_articles})"
             )
+        for name in ("reversal_share", "conflict_share"):
+            if rule.language != "paraphrases" and getattr(rule, name) > 0.0:
+                raise ValueError(
+                    f"simulated.{name} is {getattr(rule, name)}, but simulated.language={rule.language} has no such "
+                    f"headlines; set simulated.language to paraphrases, or simulated.{name} to null"
+                )
 
     def rule(self) -> MarketRule:
-        """The preset's numbers with those that are given in their place."""
+        """The preset's numbers and the language's, with those that are given in their place."""
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(MarketRule)}
-        return replace(PRESETS[self.market], **{name: value for name, value in given.items() if value is not None})
+        language = self.language or PRESETS[self.market].language
+        changes = LANGUAGE_SHARES[language] | {name: value for name, value in given.items() if value is not None}
+        return replace(PRESETS[self.market], **changes)

@@ -18,12 +18,16 @@ def plant_effects(articles: Sequence[Article], rule: MarketRule, num_sessions: i
 
     The first session after `known` moves by `signal` times the article's size, each later one by `decay` of the one
     before. Before the article is out, the session before `known` (the last one that closes by then) moves by
-    `priced_in` of the first effect.
+    `priced_in` of the first effect. Two articles that disagree count as one in `usable`, of the larger one's sign: that
+    is what their mean sizes come to.
     """
     effect, following, second = (np.zeros(num_sessions) for _ in range(3))
-    usable, before_close = np.zeros(num_sessions, dtype=np.int64), np.zeros(num_sessions, dtype=bool)
+    usable, before_close = np.zeros(num_sessions), np.zeros(num_sessions, dtype=bool)
+    level = np.zeros(num_sessions, dtype=np.int64)
     weights: NDArray[np.float64] = np.power(rule.decay, np.arange(rule.horizon, dtype=np.float64))
     for article in articles:
+        if article.known < num_sessions:
+            level[article.known] = max(level[article.known], article.level)
         if article.kind not in SIGN:
             continue
         first, planted = article.known + 1, SIGN[article.kind] * rule.signal * article.size * weights
@@ -31,14 +35,15 @@ def plant_effects(articles: Sequence[Article], rule: MarketRule, num_sessions: i
         _add(effect, article.known - 1, rule.priced_in * planted[:1])
         _add(following, article.known, planted)
         _add(second, article.known, planted[1:])
-        usable[article.known : first] += SIGN[article.kind]
+        usable[article.known : first] += SIGN[article.kind] * article.mean_size
         before_close[article.day] |= not article.after_close
     return {
         "effect": effect,
         "next_effect": following,
         "second_effect": second,
-        "usable": usable,
+        "usable": usable.astype(np.int64),
         "before_close": before_close,
+        "level": level,
     }
 
 

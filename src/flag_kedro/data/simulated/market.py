@@ -38,11 +38,13 @@ class SimulatedMarket:
     before publication included. `next_effect`, `second_effect`: what headlines knowable at the session's close plant in
     the next session, and in the one after. For tests and oracles; never shown to a policy. `usable`: good less bad
     headlines (of the symbol itself, those that move it) that no decision before the session's could know;
-    `before_close`: whether one of them came on the day itself. `regime`: calm, stressed, or null without regimes."""
+    `before_close`: whether one of them came on the day itself. Two that disagree count as one, of the larger's sign.
+    `level`: the highest level (`sentence.py`) of what becomes usable at the session's decision: 0 nothing, 1 plain, 2
+    turned round, 3 of another company, 4 a conflict. `regime`: calm, stressed, or null without regimes."""
     articles: pl.DataFrame
     """Row by row what `news` holds: `symbol`, `session` (on whose date it is published), `kind` (good, bad, neutral,
-    rival, ambiguous, stale; the first two move prices) and `size` of its effect relative to the mean, 0 where it moves
-    nothing. Never shown to a policy."""
+    rival, ambiguous, stale; the first two move prices), `size` of its effect relative to the mean, 0 where it moves
+    nothing, and `level` (`sentence.py`). Never shown to a policy."""
 
 
 def simulate_market(symbols: tuple[str, ...] | None, config: SimulatedConfig, seed: int) -> SimulatedMarket:

@@ -14,7 +14,9 @@ from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated.config import MarketRule
 from flag_kedro.data.simulated.division import window_of_sessions
-from flag_kedro.data.simulated.wording import LANGUAGES, Write, tell_again, write_ambiguous, write_rival
+from flag_kedro.data.simulated.paraphrases import LARGE_SIZE, SMALL_SIZE, contradict
+from flag_kedro.data.simulated.sentence import CONFLICT, Sentence, opposite
+from flag_kedro.data.simulated.wording import Write, draw_kind, speak, tell_again, write_ambiguous, write_rival
 from flag_kedro.data.streams import stream
 
 AFTER_CLOSE = 0.5
@@ -22,7 +24,7 @@ AFTER_CLOSE = 0.5
 STALE_SESSIONS = range(4, 11)
 """How many sessions later a headline may be told again."""
 SIGN = {"good": 1, "bad": -1}
-ARTICLES = {"symbol": pl.String, "session": pl.Date, "kind": pl.String, "size": pl.Float64}
+ARTICLES = {"symbol": pl.String, "session": pl.Date, "kind": pl.String, "size": pl.Float64, "level": pl.Int64}
 """Columns of `SimulatedMarket.articles`."""
 
 
@@ -39,6 +41,10 @@ class Article:
     headline: str
     size: float
     """Of its effect, relative to the mean; 0 where it moves nothing."""
+    level: int = 0
+    """See `sentence.py`."""
+    mean_size: float = 1.0
+    """The mean of `size` for who has read it; only headlines of a conflict say theirs."""
 
     @property
     def known(self) -> int:
@@ -56,7 +62,10 @@ def draw_articles(symbol: str, sessions: pl.DataFrame, rule: MarketRule, seed: i
         seed: of the market. Each other kind has random streams of its own, so none changes the rest.
     """
     feed = _Feed(symbol, list(sessions.select("opens_at", "closes_at").iter_rows()), rule, seed)
-    own = feed.draw_events()
+    conflicts = feed.draw_conflicts()
+    replaced = {article.day for article in conflicts}
+    own = [article for article in feed.draw_events() if article.kind not in SIGN or article.day not in replaced]
+    own += conflicts
     others = [
         *feed.draw_others("rival", rule.rival_share, write_rival),
         *feed.draw_others("ambiguous", rule.ambiguous_share, write_ambiguous),
@@ -71,15 +80,14 @@ class _Feed:
     def __init__(self, symbol: str, hours: Sequence[tuple[datetime, datetime]], rule: MarketRule, seed: int) -> None:
         self.symbol, self.hours, self.rule, self.seed = symbol, hours, rule, seed
         self.windows = window_of_sessions(len(hours))
-        self.write = LANGUAGES[rule.language]
+        self.write = speak(rule)
+        draws = stream(seed, symbol, "sizes").standard_normal(len(hours))
+        self.sizes = np.exp(rule.size_spread * draws - rule.size_spread**2 / 2)
 
     def draw_events(self) -> list[Article]:
         """Good, bad and neutral articles; templates are filled from the stream that draws the events."""
         rng = stream(self.seed, self.symbol, "news")
         words = rng if self.rule.language == "templates" else stream(self.seed, self.symbol, "words")
-        spread = self.rule.size_spread
-        draws = stream(self.seed, self.symbol, "sizes").standard_normal(len(self.hours))
-        sizes = np.exp(spread * draws - spread**2 / 2)
         articles = []
         for day in range(len(self.hours)):
             kinds = ["neutral"] * int(rng.integers(self.rule.fewest_neutral, self.rule.neutral_articles + 1))
@@ -89,21 +97,39 @@ class _Feed:
                 kinds.insert(int(rng.integers(len(kinds) + 1)), kind_of_event)
             for kind in kinds:
                 after_close, published = self._draw_time(day, rng)
-                text = self.write(kind, COMPANIES[self.symbol], self._window(day + after_close), words)
-                size = float(sizes[day]) if kind in SIGN else 0.0
-                articles.append(Article(day, after_close, published, kind, text, size))
+                text, level = self.write(kind, COMPANIES[self.symbol], self._window(day + after_close), words)
+                size = float(self.sizes[day]) if kind in SIGN else 0.0
+                articles.append(Article(day, after_close, published, kind, text, size, level))
+        return articles
+
+    def draw_conflicts(self) -> list[Article]:
+        """Pairs of headlines that disagree, both before or both after the close, on a share of the sessions.
+
+        Together they move prices as much as any other headline does on average.
+        """
+        rng, words = self._streams("conflict")
+        articles = []
+        for day in np.flatnonzero(rng.random(len(self.hours)) < self.rule.conflict_share).tolist():
+            after_close = rng.random() < AFTER_CLOSE
+            times = [self._draw_minute(day, after_close, rng) for _ in range(2)]
+            larger = draw_kind(words)
+            texts = contradict(COMPANIES[self.symbol], self._window(day + after_close), larger, words)
+            parts = zip(times, (larger, opposite(larger)), texts, (LARGE_SIZE, SMALL_SIZE), strict=True)
+            for time, kind, text, size in parts:
+                size_today = size * float(self.sizes[day])
+                articles.append(Article(day, after_close, time, kind, text, size_today, CONFLICT, size))
         return articles
 
     def draw_others(
-        self, kind: str, share: float, write: Callable[[Write, str, int, np.random.Generator], str]
+        self, kind: str, share: float, write: Callable[[Write, str, int, np.random.Generator], Sentence]
     ) -> list[Article]:
         """Articles of a kind that moves nothing, on a share of the sessions."""
         rng, words = self._streams(kind)
         articles = []
         for day in np.flatnonzero(rng.random(len(self.hours)) < share).tolist():
             after_close, published = self._draw_time(day, rng)
-            text = write(self.write, self.symbol, self._window(day + after_close), words)
-            articles.append(Article(day, after_close, published, kind, text, 0.0))
+            text, level = write(self.write, self.symbol, self._window(day + after_close), words)
+            articles.append(Article(day, after_close, published, kind, text, 0.0, level))
         return articles
 
     def draw_stale(self, own: Sequence[Article]) -> list[Article]:
@@ -129,10 +155,14 @@ class _Feed:
         return stream(self.seed, self.symbol, kind), stream(self.seed, self.symbol, kind, "words")
 
     def _draw_time(self, day: int, rng: np.random.Generator) -> tuple[bool, datetime]:
-        """Whether an article of a day comes after the close, and when: within three hours of it, or of the open."""
+        """Whether an article of a day comes after the close, and when."""
         after_close = rng.random() < AFTER_CLOSE
+        return after_close, self._draw_minute(day, after_close, rng)
+
+    def _draw_minute(self, day: int, after_close: bool, rng: np.random.Generator) -> datetime:
+        """A time within three hours of a day's close, or of its open."""
         opens_at, closes_at = self.hours[day]
-        return after_close, (closes_at if after_close else opens_at) + timedelta(minutes=int(rng.integers(1, 180)))
+        return (closes_at if after_close else opens_at) + timedelta(minutes=int(rng.integers(1, 180)))
 
     def _window(self, known: int) -> int:
         """Window of the first decision that may use an article; the last session's evening belongs to its own."""
@@ -161,5 +191,6 @@ def article_table(symbol: str, articles: Sequence[Article], days: pl.Series) -> 
         "session": days.gather([article.day for article in articles]),
         "kind": [article.kind for article in articles],
         "size": [article.size for article in articles],
+        "level": [article.level for article in articles],
     }
     return pl.DataFrame(columns, schema=ARTICLES)

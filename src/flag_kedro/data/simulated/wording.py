@@ -1,41 +1,60 @@
 """What articles of each kind say, in each language of the simulated market."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from flag_kedro.data.headlines import COMPANIES, fill_template
 from flag_kedro.data.simulated.clauses import recombine
-from flag_kedro.data.simulated.config import Language
+from flag_kedro.data.simulated.config import MarketRule
+from flag_kedro.data.simulated.paraphrases import paraphrase
+from flag_kedro.data.simulated.sentence import PLAIN, RIVAL, Kind, Sentence, opposite
 
-Write = Callable[[str, str, int, np.random.Generator], str]
+Write = Callable[[str, str, int, np.random.Generator], Sentence]
 """A sentence of a kind (good, bad or neutral) about a company, in a window (`division.window_of_sessions`)."""
 RIVAL_ENDINGS = ("{company} is a competitor", "{company} declines to comment", "{company} was not involved")
 STALE_MARKS = ("Recap: ", "Looking back: ", "As reported last week, ", "As announced earlier, ")
 
 
-def _from_template(kind: str, company: str, window: int, rng: np.random.Generator) -> str:
+def speak(rule: MarketRule) -> Write:
+    """What writes the sentences of the rule's language."""
+    match rule.language:
+        case "templates":
+            return _from_template
+        case "recombined":
+            return _recombined
+        case "paraphrases":
+            return partial(paraphrase, reversal_share=rule.reversal_share)
+
+
+def _from_template(kind: str, company: str, window: int, rng: np.random.Generator) -> Sentence:
     """The same sentences in all windows."""
-    return fill_template(kind, company, rng)
+    return Sentence(fill_template(kind, company, rng), _level(kind))
 
 
-LANGUAGES: dict[Language, Write] = {"templates": _from_template, "recombined": recombine}
-"""Another language is one more function here, and its name in `config.Language`."""
+def _recombined(kind: str, company: str, window: int, rng: np.random.Generator) -> Sentence:
+    return Sentence(recombine(kind, company, window, rng), _level(kind))
 
 
-def write_rival(write: Write, symbol: str, window: int, rng: np.random.Generator) -> str:
+def _level(kind: str) -> int:
+    return 0 if kind == "neutral" else PLAIN
+
+
+def write_rival(write: Write, symbol: str, window: int, rng: np.random.Generator) -> Sentence:
     """What is good or bad for another company, named first; the symbol's own company stands aside."""
     others = [company for other, company in COMPANIES.items() if other != symbol]
-    sentence = write(_good_or_bad(rng), others[rng.integers(len(others))], window, rng)
+    text = write(draw_kind(rng), others[rng.integers(len(others))], window, rng).text
     ending = RIVAL_ENDINGS[rng.integers(len(RIVAL_ENDINGS))]
-    return f"{sentence}; {ending.format(company=COMPANIES[symbol])}"
+    return Sentence(f"{text}; {ending.format(company=COMPANIES[symbol])}", RIVAL)
 
 
-def write_ambiguous(write: Write, symbol: str, window: int, rng: np.random.Generator) -> str:
+def write_ambiguous(write: Write, symbol: str, window: int, rng: np.random.Generator) -> Sentence:
     """Something good and something bad in one sentence, in either order."""
-    first = _good_or_bad(rng)
-    second = "bad" if first == "good" else "good"
-    return f"{write(first, COMPANIES[symbol], window, rng)}, while {write(second, 'it', window, rng)}"
+    kind = draw_kind(rng)
+    first = write(kind, COMPANIES[symbol], window, rng).text
+    second = write(opposite(kind), "it", window, rng).text
+    return Sentence(f"{first}, while {second}", 0)
 
 
 def tell_again(headline: str, rng: np.random.Generator) -> str:
@@ -43,5 +62,6 @@ def tell_again(headline: str, rng: np.random.Generator) -> str:
     return STALE_MARKS[rng.integers(len(STALE_MARKS))] + headline
 
 
-def _good_or_bad(rng: np.random.Generator) -> str:
+def draw_kind(rng: np.random.Generator) -> Kind:
+    """Good or bad, with the same chance."""
     return "good" if rng.random() < 0.5 else "bad"
