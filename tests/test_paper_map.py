@@ -44,7 +44,7 @@ TABLE_3 = {
 }
 """All 22 settings as printed."""
 ELSEWHERE = {
-    "llm": ("policy", "backbone", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+    "llm": ("policy", "backbone", "smollm2"),
     "train_dtype": ("policy", "dtype", "float32"),
     "max_episode_steps": ("env", "max_episode_steps", 65),
 }

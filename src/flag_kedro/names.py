@@ -51,3 +51,5 @@ BEST_VALIDATION_LOG_RETURN = "env/best_validation_log_return"
 
 TINY = "tiny"
 """The backbone that each training draws for itself."""
+SMOLLM2 = "smollm2"
+"""SmolLM2-135M-Instruct, from wherever its weights can be had."""

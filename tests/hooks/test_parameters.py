@@ -37,7 +37,7 @@ def test_shipped_profile_is_right_over_base(parameters: dict[str, Any], profile:
     given = yaml.safe_load((BASE.parents[1] / profile / "parameters.yml").read_text())
     for group, values in given.items():
         parameters[group] |= values
-    assert check_parameters(parameters).policy.backbone == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert check_parameters(parameters).policy.backbone == "smollm2"
 
 
 REQUIRED = {"ppo": {"total_timesteps": 40_000}}

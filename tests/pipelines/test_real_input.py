@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+from gguf_files import draw_model, write_gguf
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -57,5 +60,30 @@ def test_local_folder_trains_and_backtests_through_the_same_command(kedro: Kedro
     assert (data_dir / "08_reporting" / "backtest_metrics.json").exists()
     policy = json.loads((data_dir / "06_models" / "policy" / "policy.json").read_text())
     assert policy["policy"]["backbone"] == "SmolLM2-shrunken"
+    assert policy["backbone_origin"]["source"] == "folder"
     assert str(tmp_path) not in (data_dir / "06_models" / "policy" / "adapter_config.json").read_text()
     assert not (data_dir / "06_models" / "policy" / "backbone").exists()
+
+
+def test_first_layers_of_a_gguf_file_train_and_every_result_says_what_they_are(
+    kedro: Kedro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FLAG_KEDRO_CACHE", str(tmp_path / "cache"))
+    path = write_gguf(tmp_path / "small.gguf", draw_model("llama"))
+    params = (
+        f"policy.backbone={path},policy.frozen_layers=1,policy.num_layers=2,"
+        "data.symbols=ALDR,simulated.first_session=2023-10-02,ppo.total_timesteps=64,runtime.threads=1,"
+        "backtest.audit_times=1,backtest.bootstrap_draws=200"
+    )
+    data_dir = tmp_path / "data"
+    kedro("run", data_dir=data_dir, params=params)
+    policy = json.loads((data_dir / "06_models" / "policy" / "policy.json").read_text())
+    assert (policy["policy"]["backbone"], policy["policy"]["num_layers"]) == ("small.gguf", 2)
+    assert policy["backbone_origin"]["name"] == "small (F32)"
+    assert "Backbone: small (F32), from a GGUF file" in (data_dir / "06_models" / "policy" / "README.md").read_text()
+    report = (data_dir / "08_reporting" / "backtest_report.html").read_text()
+    assert "small (F32), from a GGUF file; the first 2 layers" in report
+    with sqlite3.connect(data_dir / "mlflow.db") as store:
+        tags = dict(store.execute("select key, value from tags"))
+    assert tags["backbone_origin"] == "small (F32), from a GGUF file"
+    assert str(tmp_path) not in (data_dir / "06_models" / "policy" / "policy.json").read_text()

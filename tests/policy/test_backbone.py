@@ -2,16 +2,22 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
     FalconConfig,
     FalconModel,
     GPTNeoXConfig,
     GPTNeoXModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
     MistralConfig,
     MistralModel,
     PreTrainedModel,
@@ -21,7 +27,7 @@ from transformers import (
 
 from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import build_actor_critic
-from flag_kedro.policy.backbone import load_tokenizer, write_backbone
+from flag_kedro.policy.backbone import backbone_hash, load_backbone, load_tokenizer, write_backbone
 from flag_kedro.policy.config import PolicyConfig
 
 SMALL = {"vocab_size": 1024, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -87,3 +93,49 @@ def test_same_seed_gives_the_same_tiny_backbone(tmp_path: Path):
         hashes.append((tmp_path / name / "model.safetensors").read_bytes())
     assert hashes[0] == hashes[1] != hashes[2]
     assert json.loads((tmp_path / "a" / "config.json").read_text())["model_type"] == "llama"
+
+
+def written(source: Path, folder: Path) -> Path:
+    folder.mkdir()
+    write_backbone(PolicyConfig(backbone=str(source)), [], 0, folder)
+    return folder
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_language_model_head_is_kept(tied: bool, save_backbone: Save, tmp_path: Path):
+    model = LlamaForCausalLM(LlamaConfig(**SMALL, **MIDDLE, tie_word_embeddings=tied)).eval()
+    folder = written(save_backbone(model), tmp_path / "backbone")
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert torch.equal(AutoModelForCausalLM.from_pretrained(folder)(ids).logits, model(ids).logits)
+        assert torch.equal(load_backbone(folder, torch.device("cpu"))(ids).last_hidden_state, model.model(ids)[0])
+
+
+def test_no_head_is_made_up_where_there_is_none(save_backbone: Save, tmp_path: Path):
+    source = save_backbone(LlamaModel(LlamaConfig(**SMALL, **MIDDLE)))
+    folder = written(source, tmp_path / "backbone")
+    assert load_file(folder / "model.safetensors").keys() == load_file(source / "model.safetensors").keys()
+
+
+def test_a_tokenizer_is_taken_to_the_letter_whatever_its_class(smollm2: Path, save_backbone: Save, tmp_path: Path):
+    """transformers 5 rebuilds a GPT2Tokenizer from vocabulary and merges, and then no longer cuts SmolLM2's digits."""
+    source = save_backbone(LlamaModel(LlamaConfig(**SMALL | {"vocab_size": 49152}, **MIDDLE)))
+    (source / "tokenizer.json").write_bytes((smollm2 / "tokenizer.json").read_bytes())
+    (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+    folder = written(source, tmp_path / "backbone")
+    assert (folder / "tokenizer.json").read_bytes() == (smollm2 / "tokenizer.json").read_bytes()
+    ids = load_tokenizer(folder)[0].encode("\n   2019").ids
+    assert ids == AutoTokenizer.from_pretrained(folder)("\n   2019", add_special_tokens=False)["input_ids"]
+    assert ids != AutoTokenizer.from_pretrained(source)("\n   2019", add_special_tokens=False)["input_ids"]
+
+
+def test_a_tokenizer_that_cannot_be_read_is_refused(save_backbone: Save, tmp_path: Path):
+    source = save_backbone(LlamaModel(LlamaConfig(**SMALL, **MIDDLE)))
+    (source / "tokenizer.json").write_text("{}")
+    with pytest.raises(ParameterError, match=r"tokenizer\.json of .* cannot be read"):
+        written(source, tmp_path / "backbone")
+
+
+def test_a_backbones_hash_is_that_of_its_three_files_one_behind_the_other(tiny_backbone: Path):
+    names = ("config.json", "tokenizer.json", "model.safetensors")
+    assert backbone_hash(tiny_backbone) == sha256(b"".join((tiny_backbone / n).read_bytes() for n in names)).hexdigest()

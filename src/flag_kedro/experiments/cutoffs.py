@@ -6,6 +6,7 @@ from datetime import date
 from typing import Literal
 
 from flag_kedro.names import TINY
+from flag_kedro.policy.origin import BackboneOrigin
 
 KNOWN_CUTOFFS: Mapping[str, tuple[date, str]] = {
     "HuggingFaceTB/SmolLM2-": (date(2024, 11, 30), "released in November 2024, an upper bound of its training text"),
@@ -34,13 +35,15 @@ class Cutoff:
     reason: str
 
 
-def find_cutoff(backbone: str, given: date | None, *, simulated: bool) -> Cutoff:
+def find_cutoff(backbone: str, given: date | None, *, simulated: bool, origin: BackboneOrigin | None = None) -> Cutoff:
     """The cutoff of a backbone by its name.
 
     Args:
-        backbone: `tiny`, a hub id or the name of a local folder.
+        backbone: `tiny`, `smollm2`, a hub id or the name of a local folder or file.
         given: `contamination.model_cutoff`, which wins.
         simulated: whether the market was made up, so that nobody has written about it.
+        origin: where it came from, which tells what model it is. What a GGUF file calls its model is believed, and said
+            to be.
 
     Returns:
         The cutoff and why; its day is None for a model that is not known, all of whose sessions count as seen.
@@ -51,10 +54,18 @@ def find_cutoff(backbone: str, given: date | None, *, simulated: bool) -> Cutoff
         return Cutoff(None, True, "random weights; its tokenizer knows the training window's text and nothing else")
     if given is not None:
         return Cutoff(given, False, "given as contamination.model_cutoff")
+    name, claimed = (backbone, None) if origin is None else (origin.model or backbone, origin.claimed)
     for prefix, (day, reason) in KNOWN_CUTOFFS.items():
-        if backbone.startswith(prefix):
+        if name.startswith(prefix):
             return Cutoff(day, False, reason)
+        if claimed is not None and _as_hub_name(claimed).startswith(_as_hub_name(prefix.partition("/")[2])):
+            return Cutoff(day, False, f"{reason}; which model it is says its file alone, which calls it {claimed!r}")
     return Cutoff(None, False, "unknown, counts as seen; set contamination.model_cutoff if it is known")
+
+
+def _as_hub_name(name: str) -> str:
+    """A model's name as hub ids write it, without case."""
+    return name.replace(" ", "-").lower()
 
 
 @dataclass(frozen=True)

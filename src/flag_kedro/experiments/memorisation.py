@@ -138,13 +138,11 @@ def open_language_model(folder: Path, device: "torch.device") -> LanguageModel |
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
     from flag_kedro.policy.backbone import load_tokenizer
+    from flag_kedro.policy.pretrained import without_load_report
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # a missing head is answered below
-    try:
+    with without_load_report():  # a missing head is answered below
         model, loading = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
@@ -153,8 +151,6 @@ def open_language_model(folder: Path, device: "torch.device") -> LanguageModel |
             dtype=torch.float32,
             output_loading_info=True,
         )
-    finally:
-        logging.set_verbosity(level)
     if loading["missing_keys"]:
         return None
     return LanguageModel(model.to(device).eval(), *load_tokenizer(folder))

@@ -66,7 +66,9 @@ class Shared:
         """The cache of all trainings on this backbone and split; None for `tiny`, which shares nothing."""
         if policy.backbone == TINY:
             return None
-        kind = (backbone, policy.frozen_layers, policy.dtype, policy.batch_tokens, policy.trunk_cache)
+        kind = (
+            backbone, policy.frozen_layers, policy.num_layers, policy.dtype, policy.batch_tokens, policy.trunk_cache
+        )  # fmt: skip
         if kind not in self._caches:
             self._caches[kind] = open_trunk_cache(backbone, policy, prepare_torch(runtime), self.trunk_rows)
         return self._caches[kind]

@@ -25,6 +25,7 @@ from flag_kedro.names import TINY
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.log import set_tags
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class SharedBackbone:
         from flag_kedro.policy.backbone import write_backbone
 
         if self.config.backbone != TINY:
-            write_backbone(self.config, [], 0, folder)
+            set_tags({"backbone_origin": str(write_backbone(self.config, [], 0, folder))})
 
 
 def prepare_shared_backbone(policy: PolicyConfig) -> WritesFolder:

@@ -258,7 +258,7 @@ def build_actor_critic(
             `longest_prompt` and `ActorCritic.check_backbone`).
         ValueError: when the cache is of another policy.
     """
-    top = attach_trainable_top(load_backbone(folder, device), config, seed)
+    top = attach_trainable_top(load_backbone(folder, device, config.num_layers), config, seed)
     return assemble_actor_critic(top, folder, config, seed, device, cache)
 
 

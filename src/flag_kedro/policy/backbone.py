@@ -1,16 +1,16 @@
-"""Backbones: the tiny one built here, any hub id, any local folder; all end as a Hugging Face folder."""
+"""Backbones: the tiny one built here, SmolLM2, a hub id, a folder, a GGUF file; all end as a Hugging Face folder."""
 
+import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModel,
-    AutoTokenizer,
     LlamaConfig,
     LlamaModel,
     PretrainedConfig,
@@ -24,7 +24,13 @@ from flag_kedro.errors import ParameterError
 from flag_kedro.names import TINY
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.policy.source import OFFLINE_HINT, TINY_GEOMETRY, find_backbone
+from flag_kedro.policy.gguf_folder import convert_gguf
+from flag_kedro.policy.manifest import MANIFEST
+from flag_kedro.policy.origin import BUILT_HERE, BackboneOrigin, write_origin
+from flag_kedro.policy.pretrained import TOKENIZER, without_load_report, write_pretrained
+from flag_kedro.policy.source import TINY_GEOMETRY, find_backbone
+
+logger = logging.getLogger(__name__)
 
 disable_progress_bar()  # a second's work each; training has a bar of its own
 
@@ -35,8 +41,10 @@ FINAL_NORMS = ("norm", "final_layer_norm")
 WEIGHTS = "model.safetensors"
 
 
-def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder: Path) -> None:
+def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder: Path) -> BackboneOrigin:
     """Put the backbone into `folder` as an ordinary Hugging Face folder (config, tokenizer, safetensors).
+
+    It keeps its language-model head, where it has one, and all of its layers. Beside it lies `origin.json`.
 
     Args:
         config: which backbone.
@@ -44,37 +52,68 @@ def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder
         seed: of the tiny model's random weights.
         folder: an existing empty folder.
 
+    Returns:
+        Where it came from.
+
     Raises:
         ParameterError: when the backbone cannot be had.
     """
     if config.backbone == TINY:
         tokenizer, model = _build_tiny(texts, seed)
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size="100GB")
+        return BUILT_HERE
+    source = find_backbone(config)
+    logger.info("the backbone is %s", source.origin)
+    if source.kind == "gguf":
+        converted = convert_gguf(Path(source.name), source.origin)
+        shutil.copytree(converted, folder, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
     else:
-        tokenizer, model = _load_pretrained(config)
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder, max_shard_size="100GB")
+        write_pretrained(source, config, folder)
+        write_origin(source.origin, folder)
+    return source.origin
 
 
-def load_backbone(folder: Path, device: torch.device) -> PreTrainedModel:
+def load_backbone(folder: Path, device: torch.device, num_layers: int | None = None) -> PreTrainedModel:
     """Open a folder that `write_backbone` made; the language-model head is never built.
 
+    Args:
+        folder: the backbone's.
+        device: where to put it.
+        num_layers: layers that are kept, counted from the embeddings, the final norm behind them; None keeps all.
+
     Raises:
-        ParameterError: when transformers cannot read it with scaled_dot_product_attention.
+        ParameterError: when transformers cannot read it with scaled_dot_product_attention, or it has fewer layers.
     """
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-        )
+        with without_load_report():
+            model: PreTrainedModel = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+            )
     except ValueError as error:
         raise ParameterError(
             f"policy.backbone: {error}; use a model such as Llama, Qwen, Mistral or GPT-NeoX"
         ) from error
+    if num_layers is not None:
+        _keep_first_layers(model, num_layers)
     return model.to(device).eval()
+
+
+def _keep_first_layers(model: PreTrainedModel, num_layers: int) -> None:
+    """Drop the layers above the first `num_layers`, as if the model had been built with those alone."""
+    if not hasattr(model, "layers"):
+        raise unknown_build(model)
+    if num_layers > len(model.layers):
+        raise ParameterError(f"policy.num_layers is {num_layers}, but the backbone has {len(model.layers)} layers")
+    model.layers = model.layers[:num_layers]
+    model.config.num_hidden_layers = num_layers
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = model.config.layer_types[:num_layers]
 
 
 def use_shared_prefix_attention(base: PreTrainedModel) -> None:
@@ -134,9 +173,10 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, list[int]]:
 
 def backbone_hash(folder: Path) -> str:
     """sha256 over geometry, tokenizer and weights: what makes two backbones give the same numbers."""
-    digest = sha256()
-    for name in ("config.json", "tokenizer.json", WEIGHTS):
-        digest.update((folder / name).read_bytes())
+    digest = hashlib.sha256()
+    for name in ("config.json", TOKENIZER, WEIGHTS):
+        with (folder / name).open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)  # goes on with the same hash
     return digest.hexdigest()
 
 
@@ -167,31 +207,3 @@ def _build_tiny(texts: Iterable[str], seed: int) -> tuple[PreTrainedTokenizerFas
             )
         )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS), model
-
-
-def _load_pretrained(config: PolicyConfig) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
-    source = find_backbone(config)
-    options = {
-        "revision": config.revision or "main",
-        "local_files_only": source.local_files_only,
-        "trust_remote_code": False,
-    }
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.name, use_fast=True, **options)
-        model, loading = AutoModel.from_pretrained(
-            source.name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        hint = "" if source.local_files_only else f"\n{OFFLINE_HINT}"
-        raise ParameterError(f"policy.backbone: cannot load {config.backbone} ({reason}).{hint}") from error
-    if missing := sorted(loading["missing_keys"]):
-        raise ParameterError(
-            f"policy.backbone: {config.backbone} lacks {len(missing)} weights, first {missing[0]}; they would be "
-            "random. Copy the whole model again"
-        )
-    if not getattr(tokenizer, "is_fast", False):
-        raise ParameterError(
-            f"policy.backbone: {config.backbone} has no fast tokenizer (tokenizer.json); use a model that has one"
-        )
-    return tokenizer, model

@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from flag_kedro.env.account import ACTION_NAMES
 from flag_kedro.env.prompt import PROMPT_VERSION
 from flag_kedro.errors import DataError
-from flag_kedro.names import TINY
+from flag_kedro.names import SMOLLM2, TINY
 from flag_kedro.policy.actor_critic import ActorCritic, assemble_actor_critic
 from flag_kedro.policy.backbone import backbone_hash, load_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import verify_manifest
+from flag_kedro.policy.model_card import write_model_card
+from flag_kedro.policy.origin import BUILT_HERE, BackboneOrigin, read_origin
 from flag_kedro.policy.trainable import is_top
 from flag_kedro.policy.trunk_cache import TrunkCache
 
@@ -41,6 +43,14 @@ class TrainedPolicy:
     facts: dict[str, Any]
     """`data_hash`, `windows`, `env`, `symbols`, `seed`: whatever makes a decision reproducible."""
 
+    @property
+    def origin(self) -> BackboneOrigin:
+        """Where the backbone came from."""
+        if self.model.config.backbone == TINY:
+            return BUILT_HERE
+        folder = BackboneOrigin(name=portable_name(self.model.config), source="folder")
+        return read_origin(self.backbone) or folder
+
     def write(self, folder: Path) -> None:
         """Write the bundle into an existing empty `folder`; the manifest is the caller's last step."""
         config = self.model.config
@@ -61,6 +71,7 @@ class TrainedPolicy:
             "format": FORMAT,
             "policy": asdict(config) | {"backbone": portable_name(config)},
             "backbone_hash": backbone_hash(self.backbone),
+            "backbone_origin": asdict(self.origin),
             "prompt_version": PROMPT_VERSION,
             "action_order": list(ACTION_NAMES),
             **self.facts,
@@ -71,7 +82,7 @@ class TrainedPolicy:
                 shutil.copyfile(self.backbone / name, folder / name)
         if config.backbone == TINY:
             shutil.copytree(self.backbone, folder / "backbone", ignore=shutil.ignore_patterns("MANIFEST.json"))
-        (folder / "README.md").write_text(_model_card(description))
+        write_model_card(description, self.origin, folder)
 
     def _write_adapter(self, folder: Path) -> None:
         assert isinstance(self.model.backbone, PeftModel)
@@ -79,7 +90,7 @@ class TrainedPolicy:
         path = folder / "adapter_config.json"
         adapter = json.loads(path.read_text())
         adapter["base_model_name_or_path"] = (
-            "backbone" if self.model.config.backbone == TINY else portable_name(self.model.config)
+            "backbone" if self.model.config.backbone == TINY else self.origin.hub_id or portable_name(self.model.config)
         )
         adapter["revision"] = self.model.config.revision
         adapter["target_modules"] = sorted(adapter["target_modules"])  # PEFT writes a set, in any order
@@ -148,7 +159,7 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
             "train again with kedro run --pipeline=train"
         )
     config = PolicyConfig(**description["policy"])
-    base = load_backbone(backbone, device).requires_grad_(False)
+    base = load_backbone(backbone, device, config.num_layers).requires_grad_(False)
     if config.trainable == "lora":
         top = PeftModel.from_pretrained(base, bundle)
     else:
@@ -161,45 +172,6 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
 
 
 def portable_name(config: PolicyConfig) -> str:
-    """The backbone's name without any path of this machine: a hub id, `tiny`, or a local folder's own name."""
+    """The backbone's name without any path of this machine: as it was given, or a local folder's or file's own name."""
     path = Path(config.backbone).expanduser()
-    return path.resolve().name if path.is_dir() else config.backbone
-
-
-def _model_card(description: dict[str, Any]) -> str:
-    policy = description["policy"]
-    lora = policy["trainable"] == "lora"
-    base = (
-        "AutoModel.from_pretrained('backbone')"
-        if policy["backbone"] == TINY
-        else f"AutoModel.from_pretrained({policy['backbone']!r})"
-    )
-    opening = (
-        f"""Open the adapter on `AutoModel`. On `AutoModelForCausalLM` its keys do not match and PEFT only warns:
-
-```python
-from peft import PeftModel
-from transformers import AutoModel
-model = PeftModel.from_pretrained({base}, ".")
-```"""
-        if lora
-        else f"`{TOP_LAYERS}` replaces the layers from {policy['frozen_layers']} on of `{base}`."
-    )
-    windows = description["windows"]
-    return f"""---
-base_model: {policy["backbone"]}
-library_name: {"peft" if lora else "transformers"}
-tags: [reinforcement-learning, trading, flag-trader]
----
-# A flag_kedro trading policy
-
-Actor-critic on `{policy["backbone"]}`, layers from {policy["frozen_layers"]} on trained by PPO ({policy["trainable"]}).
-Market: {description.get("market", "not said")}.
-Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["train"])}, meant to be judged on
-{" to ".join(windows["test"])}. `policy.json` holds everything else.
-
-{opening}
-
-`heads.safetensors` holds the policy head (sell, hold, buy) and the value head; both read the last token of the prompt.
-This is research software, not investment advice.
-"""
+    return path.resolve().name if path.exists() and config.backbone not in (TINY, SMOLLM2) else config.backbone

