@@ -104,7 +104,9 @@ def run(backtest: Backtest, timed: Timed) -> None:
     decisions, equity = timed("replay", lambda: join_replays(strategies.play(tables.prices, states)))
     metrics = timed(
         "scores and intervals",
-        lambda: score_backtest(decisions, equity, split, market.data, market.news, market.simulated, config, SEED),
+        lambda: score_backtest(
+            decisions, equity, split, strategies.describe({}), market.data, market.news, market.simulated, config, SEED
+        ),
     )
     inference = timed("tests and time shifts", lambda: compare(decisions, equity, backtest))
     sensitivity = timed("costs, lag, capacity", lambda: sensitivity_of_backtest(decisions, split))

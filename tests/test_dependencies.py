@@ -52,7 +52,7 @@ def imported(*folders: str) -> set[str]:
 
 
 def test_package_imports_exactly_what_it_declares() -> None:
-    optional = packages(EXTRAS["sb3"] + EXTRAS["huggingface"])
+    optional = packages(EXTRAS["sb3"] + EXTRAS["huggingface"] + EXTRAS["endpoint"])
     assert imported("src") == modules(packages(PROJECT["dependencies"]) - PLUGINS | optional)
 
 

@@ -8,6 +8,9 @@ STICKY_RANDOM = "sticky_random"
 MOMENTUM = "momentum"
 MEAN_REVERSION = "mean_reversion"
 UNTRAINED_LM = "untrained_lm"
+ZERO_SHOT_LM = "zero_shot_lm"
+CALIBRATED_LM = "calibrated_lm"
+ENDPOINT_LM = "endpoint_lm"
 TEXT_RIDGE = "text_ridge"
 TEXT_LINEAR_PPO = "text_linear_ppo"
 SB3_PPO = "sb3_ppo"
@@ -19,13 +22,16 @@ STRATEGIES = (
     MOMENTUM,
     MEAN_REVERSION,
     UNTRAINED_LM,
+    ZERO_SHOT_LM,
+    CALIBRATED_LM,
+    ENDPOINT_LM,
     TEXT_RIDGE,
     TEXT_LINEAR_PPO,
     SB3_PPO,
 )
 """In the order of tables and legends."""
 
-RIVALS = (TEXT_RIDGE, TEXT_LINEAR_PPO, UNTRAINED_LM)
+RIVALS = (TEXT_RIDGE, TEXT_LINEAR_PPO, UNTRAINED_LM, ZERO_SHOT_LM, CALIBRATED_LM)
 """What reads the same words as the policy, without a language model or without training it."""
 
 ALL_SYMBOLS = "all"

@@ -22,7 +22,7 @@ from plain_scorer import (
 )
 
 POLICY, BENCHMARK = "flag_trader", "buy_and_hold"
-RIVALS = ("text_ridge", "text_linear_ppo", "untrained_lm")
+RIVALS = ("text_ridge", "text_linear_ppo", "untrained_lm", "zero_shot_lm", "calibrated_lm")
 LEVEL, COLLAPSED = 0.05, 0.95
 EQUAL = 1e-12
 """Log returns this close are equal but for rounding."""

@@ -39,6 +39,7 @@ MEMBERS = pl.DataFrame(
     schema=UNIVERSE,
 )
 QUOTES = ("open", "high", "low", "close")
+NOBODY_ASKED: dict[str, Any] = {"left_out": None, "endpoint": None}
 DRAWS, SEED = 200, 0
 
 
@@ -122,7 +123,7 @@ def save_backtest(folder: Path, setting: Setting, market: SimulatedMarket) -> No
     backtest = BacktestConfig(convention=setting.convention, bootstrap_draws=DRAWS)
     reports = {
         "backtest_metrics": score_backtest(
-            decisions, equity, split, data, NewsConfig(), SimulatedConfig(market="easy"), backtest, SEED
+            decisions, equity, split, NOBODY_ASKED, data, NewsConfig(), SimulatedConfig(market="easy"), backtest, SEED
         ),
         "backtest_inference": compare(decisions, equity, split),
         "backtest_sensitivity": sensitivity_of_backtest(decisions, split),

@@ -17,6 +17,7 @@ REPORTS = {
     "backtest_metrics": "backtest_metrics.json",
     "backtest_inference": "backtest_inference.json",
     "backtest_sensitivity": "backtest_sensitivity.json",
+    "backtest_language_models": "backtest_language_models.json",
     "backtest_report": "backtest_report.html",
     "causality_audit": "causality_audit.json",
     "full_audit": "full_audit.json",
@@ -64,6 +65,7 @@ FILES = {name: f"08_reporting/{file}" for name, file in REPORTS.items()} | {
     "walk_forward_rows": "06_models/walk_forward",
     "seed_rows": "06_models/seeds",
     "sweep_rows": "06_models/sweep",
+    "endpoint_answers": "07_model_output/endpoint_answers",
     "decisions": "07_model_output/decisions.parquet",
     "equity": "07_model_output/equity.parquet",
 }

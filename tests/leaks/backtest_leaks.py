@@ -59,7 +59,7 @@ def in_indicators(**columns: pl.Expr) -> Plant:
     """Compute indicators from other columns of a symbol's prices."""
     compute = indicators.compute_indicators
     return lambda patch: patch.setattr(
-        market_state, "compute_indicators", lambda prices: compute(prices.with_columns(**columns))
+        market_state, "compute_indicators", lambda prices, *how: compute(prices.with_columns(**columns), *how)
     )
 
 
@@ -67,8 +67,8 @@ def with_volume_ratio(ratio: pl.Expr) -> Plant:
     """Divide volume by something else than its last sessions."""
     compute = indicators.compute_indicators
 
-    def leaky(prices: pl.DataFrame) -> pl.DataFrame:
-        table = compute(prices)
+    def leaky(prices: pl.DataFrame, *how: indicators.WarmUp) -> pl.DataFrame:
+        table = compute(prices, *how)
         leaked = pl.when(table["volume_ratio"].is_not_null()).then(prices.select(ratio).to_series())
         return table.with_columns(volume_ratio=leaked)
 
@@ -203,7 +203,9 @@ def shows_close(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         market_state,
         "describe_market",
-        lambda table: describe(table) + table.select(pl.format(" {}", pl.col("close").round(2))).to_series(),
+        lambda table, *how: (
+            describe(table, *how) + table.select(pl.format(" {}", pl.col("close").round(2))).to_series()
+        ),
     )
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from flag_kedro.backtest.endpoint_config import EndpointConfig
+
 Convention = Literal["account", "investorbench"]
 
 
@@ -19,3 +21,8 @@ class BacktestConfig:
     """Draws behind every interval and test."""
     audit_times: int = Field(default=12, ge=1)
     """Decision times at which the causality audit changes what became known later; each costs three more replays."""
+    zero_shot: bool = True
+    """Replay the backbone as the language model it is: `zero_shot_lm`, and `calibrated_lm`, whose words are held
+    against their mean on the training window. Needs a backbone with a language-model head; `tiny` is left out."""
+    endpoint: EndpointConfig | None = None
+    """A language model behind a server to ask for every decision (`endpoint_lm`); null asks none."""

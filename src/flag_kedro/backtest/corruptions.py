@@ -13,7 +13,6 @@ import polars as pl
 
 from flag_kedro.data.known import day_of, known_by, universe_by
 from flag_kedro.env.account import Ints
-from flag_kedro.features.indicators import WARM_UP
 from flag_kedro.features.market_tables import MarketTables
 
 PRICES = ("open", "high", "low", "close", "adj_close")
@@ -29,11 +28,11 @@ stay within high and low; sessions need not be those of an exchange."""
 def delete_later(tables: MarketTables, after: datetime, rng: np.random.Generator) -> MarketTables:
     """Leave out every row known after a time: the tables as they were then.
 
-    Symbols without enough sessions for a state so far are left out; names are all known, since they carry no time. In
-    the universe, who joined later is not there, and a later last day or delisting is not known.
+    Symbols without enough sessions for two states so far are left out; names are all known, since they carry no time.
+    In the universe, who joined later is not there, and a later last day or delisting is not known.
     """
     prices = known_by(tables.prices, after)
-    prices = prices.filter(pl.len().over("symbol") > WARM_UP)
+    prices = prices.filter(pl.len().over("symbol") >= tables.features.num_unseen + 2)
     universe = universe_by(tables.universe, after)
     return replace(tables, prices=prices, news=known_by(tables.news, after), universe=universe)
 

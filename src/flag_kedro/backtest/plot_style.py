@@ -9,6 +9,8 @@ from plotly.subplots import make_subplots
 
 from flag_kedro.names import (
     BENCHMARK,
+    CALIBRATED_LM,
+    ENDPOINT_LM,
     FLAT,
     MEAN_REVERSION,
     MOMENTUM,
@@ -18,6 +20,7 @@ from flag_kedro.names import (
     TEXT_LINEAR_PPO,
     TEXT_RIDGE,
     UNTRAINED_LM,
+    ZERO_SHOT_LM,
 )
 
 COLORS = {
@@ -28,16 +31,22 @@ COLORS = {
     MOMENTUM: "#009e73",
     MEAN_REVERSION: "#cc79a7",
     UNTRAINED_LM: "#56b4e9",
+    ZERO_SHOT_LM: "#7f9c1d",
+    CALIBRATED_LM: "#4f6b00",
+    ENDPOINT_LM: "#b3123f",
     TEXT_RIDGE: "#e69f00",
     TEXT_LINEAR_PPO: "#8d6cc4",
     SB3_PPO: "#a8762d",
 }
-"""Okabe and Ito's palette, which colour-blind readers can tell apart, and three more; also the order of legends."""
+"""Okabe and Ito's palette, which colour-blind readers can tell apart, and six more; also the order of legends."""
 DASHES = {
     FLAT: "dash",
     STICKY_RANDOM: "dot",
     MEAN_REVERSION: "dash",
     UNTRAINED_LM: "dash",
+    ZERO_SHOT_LM: "dot",
+    CALIBRATED_LM: "dash",
+    ENDPOINT_LM: "dashdot",
     TEXT_LINEAR_PPO: "dashdot",
     SB3_PPO: "dot",
 }

@@ -56,6 +56,7 @@ def write_report(
     market_states: Mapping[str, pl.DataFrame],
     facts: Mapping[str, Any],
     strength: str | None = None,
+    language_models: Sequence[str] = (),
     data_warnings: Sequence[str] = (),
 ) -> str:
     """Write the report as HTML with plots, styles and scripts inside.
@@ -70,6 +71,7 @@ def write_report(
         market_states: columns of `features.market_state.MARKET_STATE` for each symbol.
         facts: printed in the header as they are: windows, seed, hash of the data.
         strength: of a simulated market, in words; None for any other.
+        language_models: what is to be said of those that were asked without training, one paragraph each.
         data_warnings: what ingest found to beware of, one sentence each.
 
     Raises:
@@ -98,6 +100,7 @@ def write_report(
         audit=audit,
         facts=facts,
         strength=strength,
+        language_models=language_models,
         data_warnings=data_warnings,
         colors={name: COLORS.get(name, OTHER_COLOR) for scores in results.values() for name in scores},
         terms=report_terms,

@@ -55,13 +55,15 @@ def takes_part(states: pl.DataFrame, window: tuple[date, date]) -> bool:
     return bool(states["member"][0]) and first - window[0] <= LATEST_START
 
 
-def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame]) -> Windows:
+def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame], *, num_warming: int = 0) -> Windows:
     """Fill in the source's own windows and check each against the market states.
 
     Args:
         data: parameters; a window given there wins over the source's own.
         states: for each symbol its market states by `session`, ascending; with `member` and `delisted` where there is a
             universe.
+        num_warming: first states of a symbol that warm indicators up (`features.warm_up`); in a simulated market they
+            lie before the span that windows divide, and belong to the training window.
 
     Raises:
         ParameterError: when windows overlap, a symbol has fewer than two sessions in one or none at its edges, or the
@@ -70,7 +72,7 @@ def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame]) -> Win
     """
     sessions = {symbol: table["session"] for symbol, table in states.items()}
     given = data.windows or WindowsConfig()
-    defaults = _default_windows(data, given, sessions)
+    defaults = _default_windows(data, given, sessions, num_warming)
     train, validation, test = (
         given.train or defaults.train,
         given.validation or defaults.validation,
@@ -99,7 +101,8 @@ def _check_window(name: str, window: tuple[date, date], states: Mapping[str, pl.
     if not chosen:
         raise ParameterError(
             f"data.windows.{name} is {window[0]} to {window[1]}, but no symbol of data.universe was a member with "
-            "market states at its beginning; indicators need 60 sessions of prices: move the window, or bring more"
+            "market states at its beginning; indicators need 60 sessions of prices: move the window, bring more, or "
+            "set features.warm_up to partial"
         )
     for symbol in chosen:
         delisted = states[symbol]["delisted"][0] if "delisted" in states[symbol].columns else None
@@ -120,19 +123,22 @@ def _check_coverage(symbol: str, name: str, window: tuple[date, date], days: pl.
         raise ParameterError(
             f"data.windows.{name} is {window[0]} to {window[1]}, but {symbol} has market states from {days[0]} to "
             f"{days[-1]}: {len(missing)} session(s) without one, first {missing[0]} (indicators need the 59 sessions "
-            "before the first state); move the window or bring more prices"
+            "before the first state, unless features.warm_up is partial); move the window or bring more prices"
         )
     num_states = int(days.is_between(*window).sum())
     if num_states < 2:
         raise ParameterError(f"data.windows.{name} holds {num_states} session(s) of {symbol}; at least 2 are needed")
 
 
-def _default_windows(data: DataConfig, given: WindowsConfig, sessions: Mapping[str, pl.Series]) -> WindowsConfig:
+def _default_windows(
+    data: DataConfig, given: WindowsConfig, sessions: Mapping[str, pl.Series], num_warming: int
+) -> WindowsConfig:
     """The published windows of InvestorBench; else 60/20/20 of the days from the latest start to the earliest end."""
     if data.source == "investorbench":
         return _investorbench_windows(sessions)
     if data.source == "simulated":
-        return _divide(next(iter(sessions.values())), "lengthen simulated.first_session to simulated.last_session")
+        way_out = "lengthen simulated.first_session to simulated.last_session"
+        return _divide(next(iter(sessions.values())), way_out, num_warming)
     if given.train or given.test:
         return WindowsConfig()
     first, last = max(days[0] for days in sessions.values()), min(days[-1] for days in sessions.values())
@@ -145,8 +151,9 @@ def _default_windows(data: DataConfig, given: WindowsConfig, sessions: Mapping[s
     return _divide(days.filter(days.is_between(first, last)), "bring more prices")
 
 
-def _divide(days: pl.Series, way_out: str) -> WindowsConfig:
-    train_end, validation_end = window_ends(len(days))
+def _divide(days: pl.Series, way_out: str, num_before: int = 0) -> WindowsConfig:
+    """Windows of all days but the first `num_before`, which the training window takes as well."""
+    train_end, validation_end = (num_before + end for end in window_ends(len(days) - num_before))
     if validation_end - train_end < 2:
         raise ParameterError(
             f"data.windows: {len(days)} session(s) are too few to divide by 60/20/20 into windows of at least 2; "

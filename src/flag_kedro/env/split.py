@@ -34,17 +34,25 @@ class MarketSplit:
     """Of a simulated market, in words, for those who describe it."""
     given: Windows | None = None
     """Windows that were resolved on other states; None resolves them on these."""
+    num_warming: int = 0
+    """First states of each symbol that warm indicators up, see `data.windows.resolve_windows`."""
 
     @classmethod
     def of(
-        cls, states: Mapping[str, pl.DataFrame], data: DataConfig, env: EnvConfig, preset: str | None = None
+        cls,
+        states: Mapping[str, pl.DataFrame],
+        data: DataConfig,
+        env: EnvConfig,
+        preset: str | None = None,
+        num_warming: int = 0,
     ) -> "MarketSplit":
         """The split of `states`, with `env.fill` replaced by what the data allow.
 
         Raises:
             DataError: when a symbol has opens on some sessions only, see `env.window.effective_fill`.
         """
-        return cls(states, data, replace(env, fill=effective_fill(env.fill, states)), preset)
+        filled = replace(env, fill=effective_fill(env.fill, states))
+        return cls(states, data, filled, preset, num_warming=num_warming)
 
     @property
     def market(self) -> str:
@@ -62,7 +70,7 @@ class MarketSplit:
         Raises:
             ParameterError, DataError: see `data.windows.resolve_windows`.
         """
-        return self.given or resolve_windows(self.data, self.states)
+        return self.given or resolve_windows(self.data, self.states, num_warming=self.num_warming)
 
     @cached_property
     def train(self) -> TradingWindow:

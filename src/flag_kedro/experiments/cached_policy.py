@@ -11,6 +11,8 @@ from flag_kedro.env.states import Decide, Decisions, States
 
 Key = tuple[str, str, bytes]
 """Prefix, account and legal actions of a state."""
+Answer = tuple[int, Floats | None, float | None]
+"""Action, probabilities and value, the last two None for a rule without."""
 
 
 class CachedPolicy:
@@ -29,14 +31,16 @@ class CachedPolicy:
         """
         self._decide = decide
         self.read_ahead = read_ahead
-        self._answers: dict[Key, tuple[int, Floats, float]] = {}
+        self._answers: dict[Key, Answer] = {}
 
     def answer(self, states: States) -> Decisions:
         """Ask the policy."""
         decisions = self._decide(states)
-        assert decisions.probabilities is not None
-        assert decisions.values is not None
-        answers = zip(decisions.actions, decisions.probabilities, decisions.values, strict=True)
+        probabilities, values = (
+            [None] * len(states) if numbers is None else numbers
+            for numbers in (decisions.probabilities, decisions.values)
+        )
+        answers = zip(decisions.actions, probabilities, values, strict=True)
         self._answers |= dict(zip(_keys(states), answers, strict=True))
         return decisions
 
@@ -51,7 +55,11 @@ class CachedPolicy:
             if session in fresh or not all(key in self._answers for key in keys):
                 return self.answer(states)
             actions, probabilities, values = zip(*(self._answers[key] for key in keys), strict=True)
-            return Decisions(np.array(actions), np.stack(probabilities), np.array(values))
+            return Decisions(
+                np.array(actions),
+                None if probabilities[0] is None else np.stack(probabilities),
+                None if values[0] is None else np.array(values),
+            )
 
         return decide
 

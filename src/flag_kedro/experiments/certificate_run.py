@@ -63,6 +63,8 @@ class Market:
     train: TradingWindow
     validation: TradingWindow
     test: TradingWindow
+    states: dict[str, pl.DataFrame]
+    """Market states of each symbol, of which the windows are cut."""
     truth: pl.DataFrame
 
 
@@ -142,10 +144,11 @@ def draw_market(settings: CertificateSettings, seed: int, *, planted: bool) -> M
     market = simulate_market(settings.symbols, simulated, seed)
     names = {symbol: (name,) for symbol, name in COMPANIES.items()}
     states, _ = build_market_states(market.prices, market.news, names=names, **asdict(settings.features))
-    windows = resolve_windows(DataConfig(source="simulated", seed=seed), states)
+    data = DataConfig(source="simulated", seed=seed)
+    windows = resolve_windows(data, states, num_warming=settings.features.num_warming)
     assert windows.validation is not None
     cut = partial(cut_window, states, fill=settings.env.fill, positions=settings.env.positions)
-    return Market(cut(windows.train), cut(windows.validation), cut(windows.test), market.truth)
+    return Market(cut(windows.train), cut(windows.validation), cut(windows.test), states, market.truth)
 
 
 def t_statistic(daily: Floats) -> float:

@@ -52,6 +52,8 @@ def find_cutoff(backbone: str, given: date | None, *, simulated: bool, origin: B
         return Cutoff(None, True, "the market is simulated: no text tells of it")
     if backbone == TINY:
         return Cutoff(None, True, "random weights; its tokenizer knows the training window's text and nothing else")
+    if origin is not None and origin.source == "built here":
+        return Cutoff(None, True, origin.name)
     if given is not None:
         return Cutoff(given, False, "given as contamination.model_cutoff")
     name, claimed = (backbone, None) if origin is None else (origin.model or backbone, origin.claimed)

@@ -184,7 +184,8 @@ def do_job(
     tables = MarketTables(market.prices, market.news, names, market.universe, job.features)
     if until is not None:  # leaves out symbols that have no state yet
         tables = delete_later(tables, until, np.random.default_rng(job.seed))
-    split = replace(MarketSplit.of(tables.build_states(), job.market.data, job.env), given=windows)
+    split = MarketSplit.of(tables.build_states(), job.market.data, job.env, num_warming=job.features.num_warming)
+    split = replace(split, given=windows)
     interval = max(1, job.ppo.num_updates(len(split.train.symbols)) // VALIDATIONS)
     ppo = replace(job.ppo, validation_interval=interval)
     settings = RunSettings(split.env, job.policy, ppo, job.runtime, split.calendars)

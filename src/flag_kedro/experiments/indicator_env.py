@@ -56,7 +56,8 @@ def indicator_table(prices: pl.DataFrame, window: TradingWindow) -> Floats:
         if missing.height:
             raise DataError(
                 f"{symbol} {missing['session'][0]}: no indicators in {missing.height} session(s) of the window; "
-                "give the prices that the market states were made from"
+                "give the prices that the market states were made from, at least 59 sessions before the window: with "
+                "features.warm_up=partial begin data.windows later, or leave this agent out"
             )
         table[s, : rows.height] = rows.select(INDICATORS).to_numpy()
     return table

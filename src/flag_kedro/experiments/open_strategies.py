@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flag_kedro import names
-from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
+from flag_kedro.env.states import Decide
 from flag_kedro.errors import DataError
 from flag_kedro.experiments.cached_policy import CachedPolicy
+from flag_kedro.experiments.language_models import TINY_HAS_NO_HEAD, AskedModels
 from flag_kedro.experiments.strategies import IndicatorAgent, Strategies
+from flag_kedro.experiments.zero_shot import calibrated, measure_means, open_label_reader, zero_shot
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from flag_kedro.policy.actor_critic import ActorCritic
     from flag_kedro.policy.interface import Evaluator
+    from flag_kedro.policy.label_likelihood import LabelReader
     from flag_kedro.policy.trunk_cache import TrunkCache
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ def open_strategies(
     text_baseline: Path,
     sb3_baseline: Path | None,
     trunk_cache: Path,
+    asked: AskedModels,
     runtime: RuntimeConfig,
     seed: int,
 ) -> Strategies:
@@ -46,6 +50,7 @@ def open_strategies(
         text_baseline: folder of the bag-of-words policy.
         sb3_baseline: folder of the Stable-Baselines3 agent; left out with a warning where it does not fit.
         trunk_cache: folder of what the trunk said, where `policy.trunk_cache` is `disk`.
+        asked: language models that are asked without training.
         runtime: device and threads.
         seed: of the random baseline.
 
@@ -61,17 +66,34 @@ def open_strategies(
     description = read_description(policy)
     check_facts(description, split.facts)
     check_facts(json.loads((text_baseline / FACTS).read_text()), split.facts, "06_models/text_baseline")
-    models = _LanguageModels(policy, backbone, trunk_cache, description, split.env, device)
+    models = _LanguageModels(policy, backbone, trunk_cache, description, split, seed, device)
     return Strategies(
         policies={
             names.POLICY: _once(models.trained),
             names.UNTRAINED_LM: _once(models.untrained),
             names.TEXT_LINEAR_PPO: _once(lambda: load_bag_of_words(text_baseline)),
+            **_asked_models(models, asked),
         },
         indicator_agent=None if sb3_baseline is None else _optional_agent(sb3_baseline, split.facts),
         split=split,
         seed=seed,
+        asked=asked,
     )
+
+
+def _asked_models(models: "_LanguageModels", asked: AskedModels) -> dict[str, Callable[[], CachedPolicy]]:
+    """Openers of the language models that are not trained."""
+    openers: dict[str, Callable[[], CachedPolicy]] = {}
+    if asked.zero_shot and models.config.backbone == names.TINY:
+        logger.info("%s", TINY_HAS_NO_HEAD)
+    elif asked.zero_shot:
+        openers = {
+            names.ZERO_SHOT_LM: cache(lambda: CachedPolicy(models.zero_shot())),
+            names.CALIBRATED_LM: cache(lambda: CachedPolicy(models.calibrated())),
+        }
+    if (endpoint := asked.open_endpoint()) is not None:
+        openers[names.ENDPOINT_LM] = cache(lambda: CachedPolicy(endpoint.decide))
+    return openers
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +105,9 @@ class _LanguageModels:
     trunk_rows: Path
     description: dict[str, Any]
     """`policy.json` of the bundle."""
-    env: EnvConfig
+    split: MarketSplit
+    seed: int
+    """Of the rule whose accounts calibrate."""
     device: "torch.device"
 
     @property
@@ -128,12 +152,29 @@ class _LanguageModels:
         seed = self.description["seed"]
         return self._with_rows(build_actor_critic(self.folder, self.config, seed, self.device, self.trunk_cache))
 
+    @cached_property
+    def labels(self) -> "LabelReader":
+        """The backbone as a language model, shared by raw and calibrated decisions.
+
+        Raises:
+            ParameterError: when its folder has no head.
+        """
+        return open_label_reader(self.folder, self.config, self.device)
+
+    def zero_shot(self) -> Decide:
+        """The likeliest word."""
+        return zero_shot(self.labels)
+
+    def calibrated(self) -> Decide:
+        """The word that is likeliest beside its mean."""
+        return calibrated(self.labels, measure_means(self.labels, self.split, self.seed))
+
     def _with_rows(self, model: "ActorCritic") -> "ActorCritic":
         """Read every prompt with all account texts, where rows were kept so."""
         from flag_kedro.ppo.encoding import closed_account_texts
 
         if self.rows_are_complete:
-            model.complete_rows(closed_account_texts(self.env))
+            model.complete_rows(closed_account_texts(self.split.env))
         return model
 
 

@@ -59,19 +59,43 @@ def ask_oracle(window: TradingWindow, config: EnvConfig, truth: pl.DataFrame, si
         raise ParameterError(
             f"simulated.horizon is {rule.horizon}; the optimal policy is known for at most {MAX_HORIZON} sessions"
         )
-    returns = _expected_returns(rule, LAG[window.fill])
-    costs = np.array([[0.0, np.log1p(config.cost)], [-np.log1p(-config.cost), 0.0]])
+    returns, costs = _expected_returns(rule, LAG[window.fill]), _costs(config)
     plans = _plan(int(window.num_sessions.max()) - 1, returns, costs, rule.event_share)
-    targets, expected = np.zeros(window.mark_prices.shape, dtype=np.int64), np.zeros(len(window.symbols))
+    targets = np.zeros(window.mark_prices.shape, dtype=np.int64)
     for s, symbol in enumerate(window.symbols):
         before_close, counts = _known(truth.filter(pl.col("symbol") == symbol), window.sessions[s], rule.horizon)
         held, num = 0, int(window.num_sessions[s]) - 1
         for t in range(num):
-            wanted = int(plans[len(plans) - num + t, before_close[t], counts[t], held])
-            expected[s] += wanted * returns[counts[t]] - costs[held, wanted]
-            targets[s, t] = held = wanted
+            targets[s, t] = held = int(plans[len(plans) - num + t, before_close[t], counts[t], held])
         targets[s, num] = held  # the last decision fills no more
-    return Oracle(targets, expected)
+    return Oracle(targets, expect_log_return(targets, window, config, truth, simulated))
+
+
+def expect_log_return(
+    targets: Ints, window: TradingWindow, config: EnvConfig, truth: pl.DataFrame, simulated: SimulatedConfig
+) -> Floats:
+    """What positions let one expect who knows the headlines and the rule, noise, sizes and regimes left out, [S].
+
+    Args:
+        targets: position that each decision asks for, long or flat, [S, T]; the last decision fills no more.
+        window: sessions that were traded.
+        config: its cost.
+        truth: `data.simulated.SimulatedMarket.truth`.
+        simulated: the rule.
+    """
+    rule, costs = simulated.rule(), _costs(config)
+    returns, expected = _expected_returns(rule, LAG[window.fill]), np.zeros(len(window.symbols))
+    for s, symbol in enumerate(window.symbols):
+        _, counts = _known(truth.filter(pl.col("symbol") == symbol), window.sessions[s], rule.horizon)
+        wanted = targets[s, : int(window.num_sessions[s]) - 1]
+        held = np.concatenate([[0], wanted[:-1]])
+        expected[s] = (wanted * returns[counts[: len(wanted)]] - costs[held, wanted]).sum()
+    return expected
+
+
+def _costs(config: EnvConfig) -> Floats:
+    """Log return that it costs to ask for a position while another is held, [2 (held), 2 (asked for)]."""
+    return np.array([[0.0, np.log1p(config.cost)], [-np.log1p(-config.cost), 0.0]])
 
 
 def _expected_returns(rule: MarketRule, lag: int) -> Floats:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.states import Decide
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.experiments.cached_policy import CachedPolicy
+from flag_kedro.experiments.language_models import AskedModels, describe_models
 
 FRESH_SESSIONS = 10
 """Sessions before an audited time that policies answer anew, whatever they remember."""
@@ -33,9 +35,17 @@ class Strategies:
     """The Stable-Baselines3 agent; None without one."""
     split: MarketSplit
     seed: int
+    asked: AskedModels | None = None
+    """Language models that are asked without training; None for none."""
 
     def __len__(self) -> int:
         return len(self.policies) + len(RULES) + (self.indicator_agent is not None)
+
+    def describe(self, replays: Mapping[str, Replay]) -> dict[str, Any]:
+        """What is to be said of the language models that were asked for these replays."""
+        if self.asked is None:
+            return {"left_out": None, "endpoint": None}
+        return describe_models(self.asked, replays, self.split)
 
     def policy(self, name: str) -> CachedPolicy:
         """The policy `name`, opened."""

@@ -4,11 +4,15 @@ Each value at session d uses prices up to d only. Levels never appear, since bac
 later splits and dividends; returns and ratios are the same under any adjustment factor.
 """
 
+from typing import Literal
+
 import polars as pl
 import talib
 
 WARM_UP = 60
-"""Sessions before the first complete row; MACD's 34 and the 60-session range need no more."""
+"""Sessions up to the first complete row, itself included; MACD's 34 and the 60-session range need no more."""
+WarmUp = Literal["full", "partial"]
+"""Whether a row before that is left out, or holds those indicators that have enough history."""
 
 
 def adjusted_prices(prices: pl.DataFrame) -> pl.DataFrame:
@@ -23,11 +27,19 @@ def adjusted_prices(prices: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def compute_indicators(prices: pl.DataFrame) -> pl.DataFrame:
-    """Indicators of one symbol, one row per session, the first `WARM_UP` rows incomplete (null).
+def num_unseen(warm_up: WarmUp) -> int:
+    """Sessions of a symbol before its first state."""
+    return WARM_UP - 1 if warm_up == "full" else 0
+
+
+def compute_indicators(prices: pl.DataFrame, warm_up: WarmUp = "full") -> pl.DataFrame:
+    """Indicators of one symbol, one row per session; from row 59 on the same under every `warm_up`.
 
     Args:
         prices: one symbol's rows of the prices table, ascending in session.
+        warm_up: `full` leaves the first 59 rows empty (null); under `partial` they hold what has enough history: a
+            return of k sessions from row k on, `volatility_20` from row 20, `volume_ratio` from 19, `rsi_14` from 14
+            (once a close differs from the first), `macd` from 33. `range_60` has its first value in row 59.
 
     Returns:
         `session`; `return_1`, `return_5`, `return_20` and `volatility_20` as decimals; `rsi_14` in
@@ -54,4 +66,8 @@ def compute_indicators(prices: pl.DataFrame) -> pl.DataFrame:
     )
     complete = pl.int_range(pl.len()) >= WARM_UP - 1
     indicators = pl.exclude("session")
-    return table.with_columns(pl.when(complete).then(indicators.fill_nan(None)))
+    if warm_up == "full":
+        return table.with_columns(pl.when(complete).then(indicators.fill_nan(None)))
+    has_moved = close.cum_max() > close.cum_min()  # before, RSI is 0 / 0, of which TA-Lib makes 0
+    moved_rsi = pl.when(complete | has_moved).then(pl.col("rsi_14"))
+    return table.with_columns(moved_rsi).with_columns(indicators.fill_nan(None))

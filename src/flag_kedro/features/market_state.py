@@ -15,7 +15,7 @@ from flag_kedro.features.ablation import Ablation, ablate_articles, ablate_state
 from flag_kedro.features.alignment import align_news_to_decisions, candidate_articles
 from flag_kedro.features.digest import NO_NEWS, read_articles, write_digests
 from flag_kedro.features.fingerprint import hash_table
-from flag_kedro.features.indicators import WARM_UP, adjusted_prices, compute_indicators
+from flag_kedro.features.indicators import WARM_UP, WarmUp, adjusted_prices, compute_indicators, num_unseen
 
 MARKET_STATE: Schema = {
     "symbol": pl.String,
@@ -32,7 +32,11 @@ MARKET_STATE: Schema = {
 `open_price` (null without opens), `mark_price` (the close) and `volume` (null without) are adjusted alike."""
 
 NEEDED = ("return_1", "return_5", "return_20", "volatility_20", "rsi_14", "macd", "range_60")
-"""Indicators that a state cannot do without."""
+"""Indicators that a state cannot do without, once its symbol has the sessions for them."""
+UNKNOWN = "unknown"
+"""Stands where the value of an indicator without enough sessions would."""
+FIRST_NEWS = "1d"
+"""How far the news of a symbol's very first session reach back: there is no earlier decision since which they count."""
 Names = Mapping[str, Sequence[str]]
 NO_NAMES: Names = MappingProxyType({})
 BATCH_ROWS = 150_000
@@ -50,6 +54,8 @@ class StateSettings(TypedDict):
     """Most characters of one article."""
     min_article_chars: NotRequired[int]
     """Fewest characters to which an article is cut; 80 when left out."""
+    warm_up: NotRequired[WarmUp]
+    """Whether states begin with the first session or when every indicator has its history, as they do when left out."""
     ablation: NotRequired[Ablation]
     """What the states lack, nothing when left out; see `ablation.ablate_articles`."""
     ablation_seed: NotRequired[int]
@@ -78,7 +84,11 @@ def build_market_states(
     universe: pl.DataFrame | None = None,
     **settings: Unpack[StateSettings],
 ) -> tuple[dict[str, pl.DataFrame], FeatureReport]:
-    """Build the states of every symbol in `prices`; the first 59 sessions of each only warm indicators up.
+    """Build the states of every symbol in `prices`.
+
+    Under `warm_up` `full` the first 59 sessions of each only warm indicators up. Under `partial` they have states too,
+    in which indicators without enough sessions are `UNKNOWN`; later states are the same. There a symbol's first
+    session shows the news of one day, since there was no decision before it.
 
     Args:
         prices: the validated table; a row is a session that its symbol has, whatever lies between two.
@@ -114,7 +124,7 @@ def build_by_symbol(
     all_symbols = list(dict.fromkeys([*prices["symbol"].unique(maintain_order=True), *names]))
     states: dict[str, pl.DataFrame] = {}
     reports: dict[str, FeatureReport] = {}
-    for symbols in _batches(prices, news, settings["digest_sessions"]):
+    for symbols in _batches(prices, news, settings):
         in_batch = pl.col("symbol").is_in(symbols)
         articles = read_articles(news.filter(in_batch), names)
         articles = ablate_articles(articles, all_symbols, names, ablation, seed)
@@ -140,40 +150,62 @@ def data_hash(states: Mapping[str, pl.DataFrame]) -> str:
     return digest.hexdigest()
 
 
-def describe_market(indicators: pl.DataFrame) -> pl.Series:
+def describe_market(indicators: pl.DataFrame, warming: pl.Series | None = None) -> pl.Series:
     """One line for each row, the same for every price level: `1d +0.4%, ..., RSI 55, ..., volume 1.2x`.
 
     Args:
-        indicators: `symbol`, `session` and the columns of `compute_indicators`, past the warm-up.
+        indicators: `symbol`, `session`, `volume` where `warming` is given, and the columns of `compute_indicators`.
+        warming: for each row whether it is among its symbol's first 59, in which an indicator may be `UNKNOWN`; None
+            for none.
 
     Raises:
-        DataError: when an indicator is missing.
+        DataError: when an indicator is missing that has enough sessions.
     """
-    _refuse_missing(indicators)
+    _refuse_missing(indicators if warming is None else indicators.filter(~warming))
     percent = {name: 100.0 * pl.col(name) for name in ("return_1", "return_5", "return_20", "volatility_20", "macd")}
     line = pl.format(
-        "1d {}%, 5d {}%, 20d {}%, volatility {}%, RSI {}, MACD {}%, range {}%{}",
-        *(_rounded(percent[f"return_{days}"], 1, plus="+") for days in (1, 5, 20)),
-        _rounded(percent["volatility_20"], 1),
-        _rounded(pl.col("rsi_14"), 0),
-        _rounded(percent["macd"], 1, plus="+"),
-        _rounded(100.0 * pl.col("range_60"), 0),
+        "1d {}, 5d {}, 20d {}, volatility {}, RSI {}, MACD {}, range {}{}",
+        *(_shown(_rounded(percent[f"return_{days}"], 1, plus="+"), "%") for days in (1, 5, 20)),
+        _shown(_rounded(percent["volatility_20"], 1), "%"),
+        _shown(_rounded(pl.col("rsi_14"), 0)),
+        _shown(_rounded(percent["macd"], 1, plus="+"), "%"),
+        _shown(_rounded(100.0 * pl.col("range_60"), 0), "%"),
         pl.when(pl.col("volume_ratio").is_null())
-        .then(pl.lit(""))
+        .then(pl.lit("") if warming is None else _volume_lacking(warming))
         .otherwise(pl.format(", volume {}x", _rounded(pl.col("volume_ratio"), 1).fill_null(""))),
     )
     return indicators.select(market_text=line).to_series()
 
 
-def _batches(prices: pl.DataFrame, news: pl.DataFrame, digest_sessions: int) -> Iterator[list[str]]:
+def _shown(value: pl.Expr, unit: str = "") -> pl.Expr:
+    """The text of a value with its unit, or `UNKNOWN`."""
+    return pl.when(value.is_null()).then(pl.lit(UNKNOWN)).otherwise(pl.format(f"{{}}{unit}", value.fill_null("")))
+
+
+def _volume_lacking(warming: pl.Series) -> pl.Expr:
+    """What is said of a volume ratio that is not there: nothing where the session has no volume."""
+    return (
+        pl.when(pl.lit(warming) & pl.col("volume").is_not_null())
+        .then(pl.lit(f", volume {UNKNOWN}"))
+        .otherwise(pl.lit(""))
+    )
+
+
+def _batches(prices: pl.DataFrame, news: pl.DataFrame, settings: StateSettings) -> Iterator[list[str]]:
     """Symbols in their order, as many at once as `BATCH_ROWS` allows.
 
     Raises:
         DataError: when a symbol has too few sessions.
     """
+    digest_sessions, unseen = settings["digest_sessions"], num_unseen(settings.get("warm_up", "full"))
     sessions = prices.group_by("symbol", maintain_order=True).agg(num=pl.len())
-    for symbol, num in sessions.filter(pl.col("num") <= WARM_UP).rows():
-        raise DataError(f"{symbol} has {num} sessions of prices; indicators need {WARM_UP - 1} before the first state")
+    for symbol, num in sessions.filter(pl.col("num") < unseen + 2).rows():
+        reason = (
+            f"indicators need {unseen} before the first state; features.warm_up=partial does without"
+            if unseen
+            else "a symbol needs two states to trade"
+        )
+        raise DataError(f"{symbol} has {num} sessions of prices; {reason}")
     articles = dict(news.group_by("symbol").len().rows())
     batch: list[str] = []
     size = 0
@@ -192,17 +224,23 @@ def _build_batch(
     prices: pl.DataFrame, articles: pl.DataFrame, settings: StateSettings
 ) -> tuple[pl.DataFrame, dict[str, FeatureReport]]:
     """States of some symbols in one table, and a report for each; `articles` as `digest.read_articles` gives them."""
+    warm_up = settings.get("warm_up", "full")
     prices = prices.sort("symbol", "session").with_row_index("state")
+    row = pl.col("state") - pl.col("state").min().over("symbol")
     sessions = prices.select(
         "symbol",
         "session",
         "state",
         pl.col("available_at").alias("decided_at"),
-        first=pl.col("state").min().over("symbol") + (WARM_UP - 1),
+        first=pl.col("state").min().over("symbol") + num_unseen(warm_up),
         end=pl.col("state").max().over("symbol") + 1,
+        warming=row < WARM_UP - 1,
+        opening=row == 0,
     )
     aligned, _ = align_news_to_decisions(articles, sessions)
     shown = candidate_articles(aligned, settings["digest_sessions"])
+    if warm_up == "partial":
+        shown = _without_prehistory(shown, sessions)
     digests = write_digests(
         shown.select("state", "text"),
         digest_chars=settings["digest_chars"],
@@ -212,7 +250,8 @@ def _build_batch(
     last_shown = shown.group_by("state").agg(news_known_at=pl.col("available_at").max())
     table = (
         adjusted_prices(prices)
-        .hstack(_indicators(prices))
+        .hstack(_indicators(prices, warm_up))
+        .hstack(sessions.select("warming"))
         .filter(sessions["state"] >= sessions["first"])
         .join(digests, on="state", how="left", maintain_order="left")
         .join(last_shown, on="state", how="left", maintain_order="left")
@@ -222,7 +261,7 @@ def _build_batch(
         "session",
         pl.col("available_at").alias("decided_at"),
         pl.max_horizontal("available_at", "news_known_at").alias("known_at"),
-        describe_market(table),
+        describe_market(table, table["warming"] if warm_up == "partial" else None),
         pl.col("news_text").fill_null(NO_NEWS),
         pl.col("adj_open").alias("open_price"),
         pl.col("adj_close").alias("mark_price"),
@@ -231,9 +270,19 @@ def _build_batch(
     return states.cast(MARKET_STATE), _report(table, articles, aligned)  # type: ignore[arg-type]
 
 
-def _indicators(prices: pl.DataFrame) -> pl.DataFrame:
+def _without_prehistory(shown: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
+    """Leave out of a symbol's warm-up what was available more than `FIRST_NEWS` before its first decision.
+
+    Later states show what they show under `full`.
+    """
+    warming = sessions.filter("warming")["state"]
+    old = pl.col("opening") & (pl.col("available_at") <= pl.col("decided_at").dt.offset_by(f"-{FIRST_NEWS}"))
+    return shown.filter(~(old & pl.col("state").is_in(warming.implode())))
+
+
+def _indicators(prices: pl.DataFrame, warm_up: WarmUp) -> pl.DataFrame:
     """Indicators in the rows of `prices`."""
-    tables = [compute_indicators(rows) for rows in prices.partition_by("symbol", maintain_order=True)]
+    tables = [compute_indicators(rows, warm_up) for rows in prices.partition_by("symbol", maintain_order=True)]
     return pl.concat(tables).drop("session")
 
 

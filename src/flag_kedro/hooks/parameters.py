@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flag_kedro.backtest.config import BacktestConfig
+from flag_kedro.backtest.endpoint_config import EndpointConfig
 from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
 from flag_kedro.data.files import FilesConfig
 from flag_kedro.data.simulated import SimulatedConfig
@@ -123,5 +124,9 @@ def _keys_of(path: list[str]) -> list[str]:
     """Names of the parameters in a group; of the groups for an empty path."""
     if not path:
         return sorted(Settings.model_fields)
-    group: Any = WindowsConfig if path == ["data", "windows"] else Settings.model_fields[path[0]].annotation
+    nested: dict[tuple[str, ...], Any] = {
+        ("data", "windows"): WindowsConfig,
+        ("backtest", "endpoint"): EndpointConfig,
+    }
+    group = nested.get(tuple(path), Settings.model_fields[path[0]].annotation)
     return sorted(field.name for field in fields(group)) if is_dataclass(group) else []

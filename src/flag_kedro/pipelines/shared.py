@@ -10,11 +10,13 @@ from pathlib import Path
 import polars as pl
 from kedro.pipeline import Node
 
+from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
+from flag_kedro.experiments.language_models import AskedModels
 from flag_kedro.experiments.open_strategies import open_strategies
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.experiments.yardstick import name_market
@@ -61,7 +63,7 @@ def split_market(
         DataError: naming the parameters.
     """
     check_market(recorded_facts, market_facts(data, news, simulated, features))
-    split = MarketSplit.of(market_states, data, env, name_market(simulated))
+    split = MarketSplit.of(market_states, data, env, name_market(simulated), features.num_warming)
     if split.env.fill != env.fill:
         logger.warning("the source has symbols without opens: decisions fill at %s, not %s", split.env.fill, env.fill)
     return split
@@ -93,6 +95,11 @@ def prepare_shared_backbone(policy: PolicyConfig) -> WritesFolder:
     return SharedBackbone(policy)
 
 
+def choose_asked_models(endpoint_answers: Path, backtest: BacktestConfig) -> AskedModels:
+    """The language models that are asked without training, and where a server's answers are kept."""
+    return AskedModels(backtest.zero_shot, backtest.endpoint, endpoint_answers)
+
+
 MARKET_TABLES = Node(
     gather_market_tables,
     inputs=["prices", "news", "company_names", "universe", "params:features"],
@@ -111,10 +118,16 @@ TRAINING_SETTINGS = Node(
     outputs="training_settings",
     name="choose_training_settings",
 )
+ASKED_MODELS = Node(
+    choose_asked_models,
+    inputs=["endpoint_answers", "params:backtest"],
+    outputs="asked_models",
+    name="choose_asked_models",
+)
 STRATEGIES = Node(
     open_strategies,
     inputs=[
-        *("market_split", "backbone", "policy", "text_baseline", "sb3_baseline", "trunk_cache"),
+        *("market_split", "backbone", "policy", "text_baseline", "sb3_baseline", "trunk_cache", "asked_models"),
         *params("runtime", "seed"),
     ],
     outputs="strategies",

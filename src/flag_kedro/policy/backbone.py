@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoConfig,
     AutoModel,
     LlamaConfig,
     LlamaModel,
@@ -49,7 +50,7 @@ def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder
     Args:
         config: which backbone.
         texts: prompts of the training window, from which the tiny tokenizer learns its merges.
-        seed: of the tiny model's random weights.
+        seed: of random weights.
         folder: an existing empty folder.
 
     Returns:
@@ -64,14 +65,27 @@ def write_backbone(config: PolicyConfig, texts: Iterable[str], seed: int, folder
         model.save_pretrained(folder, max_shard_size="100GB")
         return BUILT_HERE
     source = find_backbone(config)
-    logger.info("the backbone is %s", source.origin)
     if source.kind == "gguf":
         converted = convert_gguf(Path(source.name), source.origin)
         shutil.copytree(converted, folder, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
     else:
         write_pretrained(source, config, folder)
         write_origin(source.origin, folder)
-    return source.origin
+    origin = source.origin if config.weights == "pretrained" else _draw_weights_anew(folder, source.origin, seed)
+    logger.info("the backbone is %s", origin)
+    return origin
+
+
+def _draw_weights_anew(folder: Path, origin: BackboneOrigin, seed: int) -> BackboneOrigin:
+    """Replace the weights in a backbone's folder by random ones, as its geometry draws them at first."""
+    geometry = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "random weights"))
+        model = AutoModel.from_config(geometry, dtype=torch.float32)
+    model.save_pretrained(folder, max_shard_size="100GB")
+    drawn = BackboneOrigin(name=f"random weights in the geometry of {origin.name}", source="built here")
+    write_origin(drawn, folder)
+    return drawn
 
 
 def load_backbone(folder: Path, device: torch.device, num_layers: int | None = None) -> PreTrainedModel:

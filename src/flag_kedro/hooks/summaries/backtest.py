@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flag_kedro.experiments.language_models import sentences
 from flag_kedro.experiments.yardstick import describe_yardstick
 from flag_kedro.hooks.summaries.audit import describe_audit
 from flag_kedro.hooks.summaries.figures import figure, interval, percent
@@ -32,6 +33,9 @@ def print_backtest(
         console.print(escape(sentence), highlight=False)
     if (strength := describe_yardstick(metrics["yardstick"], POLICY)) is not None:
         console.print(f"[yellow]{escape(strength)}[/yellow]", highlight=False)
+    if metrics["language_models"]["endpoint"] is not None:
+        for sentence in sentences({**metrics["language_models"], "left_out": None}):
+            console.print(f"[yellow]{escape(sentence)}[/yellow]", highlight=False)
     console.print(escape(inference["size_notes"][ALL_SYMBOLS]), highlight=False)
     console.print(_by_symbol(metrics, symbols))
     console.print("Symbol by symbol, on the account after costs, corrected for their number:")

@@ -18,12 +18,13 @@ from flag_kedro.errors import DataError
 from flag_kedro.experiments.config import AUDITED_CODE
 from flag_kedro.experiments.strategies import FRESH_SESSIONS, Strategies, join_replays
 from flag_kedro.features.market_tables import MarketTables
-from flag_kedro.names import UNTRAINED_LM
+from flag_kedro.names import CALIBRATED_LM, ENDPOINT_LM, UNTRAINED_LM, ZERO_SHOT_LM
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.ppo.code_hash import code_hash
 
-UNAUDITED = (UNTRAINED_LM,)
-"""It decides as the trained one does, from the same prompts; replaying it as often would double the audit's time."""
+UNAUDITED = (UNTRAINED_LM, ZERO_SHOT_LM, CALIBRATED_LM, ENDPOINT_LM)
+"""They decide from the same prompts as the trained one and nothing else; replaying them as often would double the
+audit's time, or cost money."""
 
 
 def audit_backtest(

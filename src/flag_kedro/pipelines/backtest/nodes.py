@@ -39,14 +39,15 @@ CONVENTIONS: tuple[Convention, ...] = ("account", "investorbench")
 
 def replay_strategies(
     prices: pl.DataFrame, split: MarketSplit, strategies: Strategies, policy: Path
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Replay the policy and the baselines over the test window."""
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    """Replay the policy and the baselines over the test window, and note what language models were asked."""
     set_tags({"data_hash": split.data_hash})
     tag_training_run(folder_hash(policy))
     with progress_bar("replaying", len(strategies) * int(split.test.num_sessions.max())) as advance:
-        decisions, equity = join_replays(strategies.play(prices, split.states, on_step=advance))
+        replays = strategies.play(prices, split.states, on_step=advance)
+    decisions, equity = join_replays(replays)
     record_trial(_trial(equity, split, policy), " ".join(split.evaluation.dates))  # whoever has looked has tried
-    return decisions, equity
+    return decisions, equity, strategies.describe(replays)
 
 
 def _trial(equity: pl.DataFrame, split: MarketSplit, policy: Path) -> ScoredTrial:
@@ -61,6 +62,7 @@ def score_backtest(
     decisions: pl.DataFrame,
     equity: pl.DataFrame,
     split: MarketSplit,
+    language_models: dict[str, Any],
     data: DataConfig,
     news: NewsConfig,
     simulated: SimulatedConfig,
@@ -70,7 +72,7 @@ def score_backtest(
     """Score all strategies in both conventions, with intervals; `results` holds the one asked for.
 
     `pooled` holds the scores of the account of all symbols, whatever the convention, `yardstick` what the optimal
-    policy of a simulated market earns.
+    policy of a simulated market earns, `language_models` what was noted when they were asked.
     """
     evaluation, replayed = split.evaluation, _replayed(decisions, equity, split)
     draws = replayed.draw(backtest.bootstrap_draws, seed)
@@ -87,6 +89,7 @@ def score_backtest(
         **scored[backtest.convention],
         "pooled": pooled,
         "yardstick": None if yardstick is None else asdict(yardstick),
+        "language_models": language_models,
         "other_convention": scored[other],
     }
 

@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.backtest import audit_nodes, nodes, report_nodes
-from flag_kedro.pipelines.shared import MARKET_SPLIT, MARKET_TABLES, STRATEGIES, params
+from flag_kedro.pipelines.shared import ASKED_MODELS, MARKET_SPLIT, MARKET_TABLES, STRATEGIES, params
 
 REPLAYED = ["decisions", "equity"]
 RESULTS = ["backtest_metrics", "backtest_inference", "backtest_sensitivity"]
@@ -20,7 +20,7 @@ PLOTS = [
 
 def create_pipeline() -> Pipeline:
     """The backtest pipeline."""
-    return Pipeline([MARKET_TABLES, MARKET_SPLIT, STRATEGIES, *_judging(), *_showing()])
+    return Pipeline([MARKET_TABLES, MARKET_SPLIT, ASKED_MODELS, STRATEGIES, *_judging(), *_showing()])
 
 
 def _judging() -> list[Node]:
@@ -29,12 +29,15 @@ def _judging() -> list[Node]:
         Node(
             nodes.replay_strategies,
             inputs=["prices", "market_split", "strategies", "policy"],
-            outputs=REPLAYED,
+            outputs=[*REPLAYED, "backtest_language_models"],
             name="replay_strategies",
         ),
         Node(
             nodes.score_backtest,
-            inputs=[*REPLAYED, "market_split", *params("data", "news", "simulated", "backtest", "seed")],
+            inputs=[
+                *(*REPLAYED, "market_split", "backtest_language_models"),
+                *params("data", "news", "simulated", "backtest", "seed"),
+            ],
             outputs="backtest_metrics",
             name="score_backtest",
         ),

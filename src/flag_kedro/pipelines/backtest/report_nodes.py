@@ -11,6 +11,7 @@ from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_s
 from flag_kedro.backtest.plots_scores import plot_cost_curve, plot_intervals
 from flag_kedro.backtest.plots_trades import plot_probabilities, plot_trades
 from flag_kedro.backtest.report import account_scores_of, write_report
+from flag_kedro.experiments.language_models import sentences
 from flag_kedro.experiments.yardstick import describe_yardstick
 from flag_kedro.names import POLICY
 from flag_kedro.policy.manifest import folder_hash
@@ -70,6 +71,7 @@ def write_backtest_report(
         market_states=market_states,
         facts=facts,
         strength=describe_yardstick(backtest_metrics["yardstick"], POLICY),
+        language_models=sentences(backtest_metrics["language_models"]),
         data_warnings=data_report["warnings"],
     )
 

@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.contamination import nodes
-from flag_kedro.pipelines.shared import MARKET_SPLIT, MARKET_TABLES, STRATEGIES, params
+from flag_kedro.pipelines.shared import ASKED_MODELS, MARKET_SPLIT, MARKET_TABLES, STRATEGIES, params
 
 
 def create_pipeline() -> Pipeline:
@@ -12,6 +12,7 @@ def create_pipeline() -> Pipeline:
         [
             MARKET_TABLES,
             MARKET_SPLIT,
+            ASKED_MODELS,
             STRATEGIES,
             Node(
                 nodes.check_policy,
