@@ -65,6 +65,7 @@ FILES = {name: f"08_reporting/{file}" for name, file in REPORTS.items()} | {
     "walk_forward_rows": "06_models/walk_forward",
     "seed_rows": "06_models/seeds",
     "sweep_rows": "06_models/sweep",
+    "certificate_rows": "06_models/certificate",
     "endpoint_answers": "07_model_output/endpoint_answers",
     "decisions": "07_model_output/decisions.parquet",
     "equity": "07_model_output/equity.parquet",

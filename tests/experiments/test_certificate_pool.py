@@ -47,7 +47,7 @@ ENDLESS = PPOConfig(
 def test_what_pays_without_reading_is_refused(simulated: SimulatedConfig, env: EnvConfig, named: str):
     rest = FeaturesConfig(), env, PolicyConfig(), ENDLESS, RuntimeConfig()
     with pytest.raises(ParameterError, match=named):
-        issue_certificate(CertifyConfig(), simulated, *rest)
+        issue_certificate(CertifyConfig(), simulated, *rest, Path("rows"))
 
 
 SETTINGS = CertificateSettings(

@@ -95,9 +95,9 @@ def test_same_seed_gives_the_same_tiny_backbone(tmp_path: Path):
     assert json.loads((tmp_path / "a" / "config.json").read_text())["model_type"] == "llama"
 
 
-def written(source: Path, folder: Path) -> Path:
+def written(source: Path, folder: Path, seed: int = 0, **policy: object) -> Path:
     folder.mkdir()
-    write_backbone(PolicyConfig(backbone=str(source)), [], 0, folder)
+    write_backbone(PolicyConfig(backbone=str(source), **policy), [], seed, folder)
     return folder
 
 
@@ -139,3 +139,22 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(save_backbone: Save, tmp_pat
 def test_a_backbones_hash_is_that_of_its_three_files_one_behind_the_other(tiny_backbone: Path):
     names = ("config.json", "tokenizer.json", "model.safetensors")
     assert backbone_hash(tiny_backbone) == sha256(b"".join((tiny_backbone / n).read_bytes() for n in names)).hexdigest()
+
+
+def test_random_weights_keep_geometry_and_tokenizer_and_nothing_else(save_backbone: Save, tmp_path: Path):
+    source = save_backbone(LlamaForCausalLM(LlamaConfig(**SMALL, **MIDDLE)))
+    kept = written(source, tmp_path / "kept")
+    drawn, again, other = (
+        written(source, tmp_path / name, seed, weights="random")
+        for name, seed in (("drawn", 0), ("again", 0), ("other", 1))
+    )
+    assert (drawn / "tokenizer.json").read_bytes() == (kept / "tokenizer.json").read_bytes()
+    models = [load_backbone(folder, torch.device("cpu")) for folder in (kept, drawn, again, other)]
+    first, second, third, fourth = (model.layers[0].mlp.up_proj.weight for model in models)
+    assert [len(model.layers) for model in models] == [len(models[0].layers)] * 4
+    assert first.shape == second.shape
+    assert not torch.equal(first, second)
+    assert torch.equal(second, third)
+    assert not torch.equal(second, fourth)
+    assert float(second.std()) == pytest.approx(models[1].config.initializer_range, rel=0.1)
+    assert json.loads((drawn / "origin.json").read_text())["name"].startswith("random weights in the geometry of")

@@ -4,7 +4,7 @@ Shape legend: S = symbols, T = sessions of the longest, m = holding periods of t
 V = words.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -66,6 +66,16 @@ def fit_text_ridge(tables: Mapping[str, pl.DataFrame], window: TradingWindow, co
     Raises:
         DataError: when the window has no holding period that ends within it.
     """
+    samples = holding_samples(tables, window)
+    return _fit(tuple(samples["news_text"]), tuple(samples["log_return"]), cost)
+
+
+def holding_samples(tables: Mapping[str, pl.DataFrame], window: TradingWindow) -> pl.DataFrame:
+    """`news_text` and the `log_return` of the next holding period of each session of a window, over all symbols.
+
+    Raises:
+        DataError: when the window has no holding period that ends within it.
+    """
     price, delay = HOLDING_PERIOD[window.fill]
     samples = pl.concat(
         _rows(tables[symbol], window, symbol).select(
@@ -77,7 +87,7 @@ def fit_text_ridge(tables: Mapping[str, pl.DataFrame], window: TradingWindow, co
         raise DataError(
             "data.windows.train is too short for a regression on news: no symbol has two fills in it; lengthen it"
         )
-    return _fit(tuple(samples["news_text"]), tuple(samples["log_return"]), cost)
+    return samples
 
 
 @lru_cache(maxsize=2)
@@ -113,11 +123,22 @@ def ridge_targets(
         Positions to ask for at each session's close, [S, T]; 0 (flat) before the first such forecast and behind the
         end of a shorter symbol.
     """
+    return forecast_targets(model.predict, tables, window, model.cost, long_short)
+
+
+def forecast_targets(
+    forecast: Callable[[Sequence[str]], Floats],
+    tables: Mapping[str, pl.DataFrame],
+    window: TradingWindow,
+    cost: float,
+    long_short: bool = False,
+) -> Ints:
+    """The positions of `ridge_targets` for any forecast of the next holding period's log return from news texts."""
     rows = {symbol: _rows(tables[symbol], window, symbol) for symbol in window.symbols}
     positions = {}
     for symbol, table in rows.items():
-        forecast = model.predict(table["news_text"])
-        positions[symbol] = keep_between(forecast > model.cost, forecast < -model.cost, -1 if long_short else 0)
+        expected = forecast(table["news_text"].to_list())
+        positions[symbol] = keep_between(expected > cost, expected < -cost, -1 if long_short else 0)
     return place_in_window(positions, rows, window)
 
 

@@ -35,6 +35,7 @@ from flag_kedro.policy.actor_critic import ActorCritic
 from flag_kedro.policy.backbone import write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.history import OnUpdate
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.ppo.training_spec import TrainingSpec
 
@@ -101,9 +102,9 @@ def run_certificate_market(settings: CertificateSettings, seed: int, *, planted:
         return run
     market = planted_market if planted else draw_market(settings, seed, planted=False)
     with tempfile.TemporaryDirectory() as folder:
-        model, curve = _learn(settings, market, seed, Path(folder))
+        model, curve = learn(settings, market, seed, Path(folder))
         replayed = replay(POLICY, market.test, settings.env, model.decide, read_ahead=model.read_ahead)
-    log_return, targets = _log_return(replayed), _targets(replayed.decisions, settings)
+    log_return, targets = _log_return(replayed), decided_targets(replayed.decisions, settings)
     shifts = [rows[POLICY] for rows in shift_in_time(market.test, settings.env, {POLICY: targets}).values()]
     return replace(
         run,
@@ -157,17 +158,25 @@ def t_statistic(daily: Floats) -> float:
     return float(summed.mean() / summed.std(ddof=1) * math.sqrt(len(summed)))
 
 
-def _learn(
-    settings: CertificateSettings, market: Market, seed: int, folder: Path
+def learn(
+    settings: CertificateSettings, market: Market, seed: int, folder: Path, on_update: OnUpdate | None = None
 ) -> tuple[ActorCritic, list[dict[str, float]]]:
-    """A trained policy, and its validations as steps and log returns."""
+    """A trained policy, and its validations as steps and log returns.
+
+    Args:
+        settings: the parameters.
+        market: whose training and validation windows are read.
+        seed: of every random draw.
+        folder: an empty one for the backbone, needed no more afterwards.
+        on_update: called after each update.
+    """
     texts = tokenizer_texts(market.train.prefixes, settings.env.positions)
     write_backbone(settings.policy, texts, seed, folder)
     spec = TrainingSpec(
         folder, None, market.train, market.validation, settings.env, settings.policy, settings.ppo, settings.runtime,
         seed,
     )  # fmt: skip
-    model, history = run_training(spec)
+    model, history = run_training(spec, on_update=on_update)
     score = VALIDATION_LOG_RETURN
     curve = [{"step": row["step"], "validation_log_return": row[score]} for row in history if score in row]
     return model, curve
@@ -183,7 +192,7 @@ def _daily(equity: Floats) -> Floats:
     return np.diff(np.log(equity), axis=1)
 
 
-def _targets(decisions: pl.DataFrame, settings: CertificateSettings) -> Ints:
+def decided_targets(decisions: pl.DataFrame, settings: CertificateSettings) -> Ints:
     """Position that each decision asks for, [S, T]."""
     tables = decisions.partition_by("symbol", maintain_order=True)  # replays sort symbols as windows do
     long_short = settings.env.positions == "long_short"

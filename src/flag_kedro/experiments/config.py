@@ -34,6 +34,10 @@ Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_tokens), Field(min_len
 class CertifyConfig:
     """The learnability certificate: fresh simulated markets, each with its no-signal twin."""
 
+    language: bool = False
+    """Certify that having read matters: a pretrained language model beside readers that have read nothing, on markets
+    whose wordings are new in each window; see `experiments.language_profile`."""
+
     seeds: Seeds = tuple(range(1, 10))
     """Of markets and trainings; fewer than five informative ones certify nothing. Of these nine, four say nothing."""
     symbols: Annotated[Symbols, AfterValidator(refuse_repeated)] = tuple(COMPANIES)

@@ -7,7 +7,12 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline.node import Node
 
 CHECKPOINTS = "checkpoints"
-ROWS_OF = {"walk_forward_results": "walk_forward_rows", "seed_results": "seed_rows", "sweep_results": "sweep_rows"}
+ROWS_OF = {
+    "walk_forward_results": "walk_forward_rows",
+    "seed_results": "seed_rows",
+    "sweep_results": "sweep_rows",
+    "certificate": "certificate_rows",
+}
 """Outputs of experiments, and where rows of their trainings wait until they are saved."""
 
 
@@ -34,7 +39,7 @@ class RemoveFinished:
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         """Remove what `node` needs no more, if this was the last of its outputs to be saved."""
         self._saved[node.name].add(dataset_name)
-        if dataset_name in ROWS_OF and data:  # nothing without `seeds`
+        if dataset_name in ROWS_OF and data and "key" in data:  # nothing without `seeds`
             self._keys[ROWS_OF[dataset_name]] = data["key"]
         if not self._saved[node.name] >= set(node.outputs):
             return

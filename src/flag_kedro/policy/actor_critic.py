@@ -28,6 +28,7 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.policy.packing import Prompt, RowIds, TokenIds, group_by_prefix
 from flag_kedro.policy.prefix_forward import Top, prefill_and_extend
+from flag_kedro.policy.readout import headline_ends, sum_lines
 from flag_kedro.policy.trainable import attach_trainable_top, lower_precision
 from flag_kedro.policy.trunk import Trunk
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
@@ -69,16 +70,20 @@ class ActorCritic(nn.Module):
         use_shared_prefix_attention(base)
         self.max_tokens = min(config.max_tokens, longest_prompt(base.config))
         hidden = int(base.config.hidden_size)
-        self.heads = nn.ModuleDict({"policy": nn.Linear(hidden, NUM_ACTIONS), "value": nn.Linear(hidden, 1)})
+        width = hidden if config.readout == "last" else 2 * hidden
+        self.heads = nn.ModuleDict({"policy": nn.Linear(width, NUM_ACTIONS), "value": nn.Linear(width, 1)})
         generator = torch.Generator().manual_seed(derived_seed(seed, "heads"))
         for head in self.heads.values():
             assert isinstance(head, nn.Linear)
-            nn.init.normal_(head.weight, std=HEAD_STD, generator=generator)
+            drawn = nn.init.normal_(torch.empty(head.out_features, hidden), std=HEAD_STD, generator=generator)
+            nn.init.zeros_(head.weight)
+            head.weight.data[:, :hidden] = drawn
             nn.init.zeros_(head.bias)
         self.trunk = Trunk(base, config, cache)
         self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]])
         self.tokens_read = 0
         self._tokenise_part = lru_cache(REMEMBERED_TEXTS)(self._encode_part)
+        self._headline_ends = lru_cache(REMEMBERED_TEXTS)(self._find_headline_ends)
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +124,9 @@ class ActorCritic(nn.Module):
             DataError: when the prompt is longer than `policy.max_tokens` or the backbone can read.
         """
         prompt = self._prompt(prefix, self._tokenise_part(account))
-        return prompt if self.config.packing else Prompt((), prompt.prefix + prompt.suffix)
+        if self.config.packing:
+            return prompt
+        return Prompt((), prompt.prefix + prompt.suffix, prompt.headline_ends)
 
     def _prompt(self, prefix: str, suffix_ids: TokenIds) -> Prompt:
         prefix_ids = (*self.start_ids, *self._tokenise_part(prefix))
@@ -129,7 +136,13 @@ class ActorCritic(nn.Module):
                 f"a prompt has {num_tokens} tokens, the limit is {self.max_tokens} (policy.max_tokens, or "
                 "what the backbone can look back on); lower features.digest_chars or features.digest_sessions"
             )
-        return Prompt(prefix_ids, suffix_ids)
+        return Prompt(prefix_ids, suffix_ids, self._headline_ends(prefix))
+
+    def _find_headline_ends(self, prefix: str) -> tuple[int, ...]:
+        """Where the heads read headlines, nowhere unless they are asked to."""
+        if self.config.readout == "last":
+            return ()
+        return tuple(len(self.start_ids) + end for end in headline_ends(prefix, self.tokenizer))
 
     def complete_rows(self, accounts: Sequence[str]) -> None:
         """Let every row of the trunk cache have all of `accounts` from now on, so that later ones are there already."""
@@ -200,8 +213,14 @@ class ActorCritic(nn.Module):
             (row, rows[row].suffixes[prompt.suffix].to(device))
             for row, prompt in zip(row_of_prompt, prompts, strict=True)
         ]
+        beside = None
+        if self.config.readout == "lines":
+            beside = [
+                sum_lines(prefixes[row] if prompt.prefix else suffix, prompt.headline_ends)
+                for prompt, (row, suffix) in zip(prompts, suffixes, strict=True)
+            ]
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False):
-            _, outputs = prefill_and_extend(self.top, prefixes, suffixes, self.config.batch_tokens)
+            _, outputs = prefill_and_extend(self.top, prefixes, suffixes, self.config.batch_tokens, beside=beside)
         return torch.stack(outputs)
 
     @torch.no_grad()
@@ -237,8 +256,10 @@ class ActorCritic(nn.Module):
             hidden = self.trunk.base(
                 input_ids=torch.tensor([ids], device=self.device), use_cache=False
             ).last_hidden_state
-        last = hidden[0, -1].float()
-        return torch.cat([head(last) for head in self.heads.values()])
+        read = hidden[0, -1].float()
+        if self.config.readout == "lines":  # the probe has no headlines
+            read = torch.cat([read, torch.zeros_like(read)])
+        return torch.cat([head(read) for head in self.heads.values()])
 
 
 def build_actor_critic(

@@ -5,6 +5,10 @@ from typing import Any
 
 from flag_kedro.policy.origin import BackboneOrigin
 
+READS = {
+    "last": "alone",
+    "lines": "and, behind it, the sum of what leaves the trunk at the end of each headline, in unit root mean square",
+}
 BESIDE = "../backbone"
 """Where a run leaves its backbone, seen from its policy."""
 
@@ -36,7 +40,8 @@ Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["tra
 
 {_opening(policy, origin)}
 
-`heads.safetensors` holds the policy head (sell, hold, buy) and the value head; both read the last token of the prompt.
+`heads.safetensors` holds the policy head (sell, hold, buy) and the value head; both read the last token of the prompt
+{READS[policy["readout"]]}.
 This is research software, not investment advice.
 """
     (folder / "README.md").write_text(card)

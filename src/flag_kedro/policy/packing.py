@@ -35,6 +35,8 @@ class Prompt:
     """What it shares with others, BOS included; empty where nothing is shared."""
     suffix: TokenIds
     """What follows, an account's text; never empty."""
+    headline_ends: tuple[int, ...] = ()
+    """Tokens at which headlines end, where the heads read them; indices into prefix + suffix."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,14 @@ class LayerStack:
         step = PrefixStep()
         return self._run(self.layers, hidden, self._positions(hidden), step), step.cache
 
-    def extend(self, hidden: Tensor, prefix_tokens: Tensor, suffix_tokens: Tensor, past: KVCache) -> Tensor:
+    def extend(
+        self,
+        hidden: Tensor,
+        prefix_tokens: Tensor,
+        suffix_tokens: Tensor,
+        past: KVCache,
+        beside: Tensor | None = None,
+    ) -> Tensor:
         """Read suffixes behind prefixes that were read before; outputs [B, L, H].
 
         Args:
@@ -69,6 +76,7 @@ class LayerStack:
             prefix_tokens: real tokens of the prefix before each suffix, [B].
             suffix_tokens: real tokens of each suffix, [B].
             past: of the prefixes, [B, G, P, D] by layer; empty where there are none.
+            beside: of no use here.
         """
         step = SuffixStep(past, suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1]))
         return self._run(self.layers, hidden, self._positions(hidden, prefix_tokens), step)
@@ -114,8 +122,18 @@ class Top(LayerStack):
         hidden = self._run(self.layers[:-1], hidden, positions, step)
         return hidden, step.cache | self._last_keys_values(hidden, positions)
 
-    def extend(self, hidden: Tensor, prefix_tokens: Tensor, suffix_tokens: Tensor, past: KVCache) -> Tensor:
-        """Outputs of the heads on each suffix's last token, side by side, [B, outputs]; see `LayerStack.extend`."""
+    def extend(
+        self,
+        hidden: Tensor,
+        prefix_tokens: Tensor,
+        suffix_tokens: Tensor,
+        past: KVCache,
+        beside: Tensor | None = None,
+    ) -> Tensor:
+        """Outputs of the heads on each suffix's last token, side by side, [B, outputs]; see `LayerStack.extend`.
+
+        Heads read `beside`, [B, H], as well, if it is given.
+        """
         positions = self._positions(hidden, prefix_tokens)
         mask = suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1])
         hidden = self._run(self.layers[:-1], hidden, positions, SuffixStep(past, mask))
@@ -124,8 +142,10 @@ class Top(LayerStack):
         step = LastTokenStep(past_and_suffixes, mask[rows, :, last][:, :, None])
         outputs = self._run(self.layers[-1:], hidden[rows, last][:, None], positions[rows, last][:, None], step)
         with torch.autocast(hidden.device.type, enabled=False):
-            pooled = self.norm(outputs[:, 0].float())
-            return torch.cat([head(pooled) for head in self.heads], dim=1)
+            read = self.norm(outputs[:, 0].float())
+            if beside is not None:
+                read = torch.cat([read, beside], dim=1)
+            return torch.cat([head(read) for head in self.heads], dim=1)
 
     def _last_keys_values(self, hidden: Tensor, positions: Tensor) -> KVCache:
         """Keys and values of the last layer, from its inputs; in known builds without its query and output maps."""
@@ -166,6 +186,7 @@ def prefill_and_extend(
     suffixes: Sequence[tuple[int, Tensor]],
     batch_tokens: int,
     keep: Callable[[int, KeysValues], None] | None = None,
+    beside: Sequence[Tensor] | None = None,
 ) -> tuple[dict[int, Tensor], list[Tensor]]:
     """Read every suffix behind its prefix, in batches of canonical shapes.
 
@@ -175,6 +196,7 @@ def prefill_and_extend(
         suffixes: index of the prefix, and inputs, [tokens, H], of each suffix.
         batch_tokens: of a batch of prefixes.
         keep: gets the index and the keys and values of each prefix that is read.
+        beside: what the heads of a top read besides each suffix, [H] each.
 
     Returns:
         Outputs of each prefix that was read, [tokens, H] (of no use from a top), by its index, and of each suffix,
@@ -194,7 +216,7 @@ def prefill_and_extend(
         }
         lengths = {index: len(suffixes[index][1]) for index in padded}
         for suffix_batch in batches_of_suffixes(lengths, padded, batch_tokens):
-            outputs = _extend_batch(stack, prefixes, suffixes, suffix_batch, cache)
+            outputs = _extend_batch(stack, prefixes, suffixes, suffix_batch, cache, beside)
             for row, index in enumerate(suffix_batch.members):
                 output = outputs[row]
                 suffix_outputs[index] = output if output.ndim == 1 else output[: lengths[index]]
@@ -240,6 +262,7 @@ def _extend_batch(
     suffixes: Sequence[tuple[int, Tensor]],
     batch: SuffixBatch,
     cache: PrefixKVCache,
+    beside: Sequence[Tensor] | None,
 ) -> Tensor:
     """Outputs of a batch of suffixes, dummies included; a dummy is one token behind the first suffix's prefix."""
     members = [suffixes[index] for index in batch.members]
@@ -248,7 +271,12 @@ def _extend_batch(
     before = [prefix for prefix, _ in members] + [members[0][0]] * dummies
     prefix_tokens = torch.tensor([len(prefixes[prefix]) for prefix in before], device=hidden.device)
     suffix_tokens = torch.tensor([len(suffix) for _, suffix in members] + [1] * dummies, device=hidden.device)
-    return stack.extend(hidden, prefix_tokens, suffix_tokens, cache.take(before, batch.prefix_length))
+    past = cache.take(before, batch.prefix_length)
+    if beside is None:
+        return stack.extend(hidden, prefix_tokens, suffix_tokens, past)
+    also = [beside[index] for index in batch.members]
+    padded = torch.stack(also + [torch.zeros_like(also[0])] * dummies)
+    return stack.extend(hidden, prefix_tokens, suffix_tokens, past, padded)
 
 
 def _pad(items: Sequence[Tensor], batch: Batch) -> Tensor:

@@ -4,6 +4,7 @@ import logging
 import time
 from contextlib import closing
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -15,7 +16,9 @@ from flag_kedro.experiments.certificate import Certificate, CertificateRun
 from flag_kedro.experiments.certificate import certify as judge
 from flag_kedro.experiments.certificate_plot import plot_certificate
 from flag_kedro.experiments.config import CertifyConfig
+from flag_kedro.experiments.language_profile import language_profile
 from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.pipelines.certify.language import issue_language_certificate
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -33,11 +36,16 @@ def issue_certificate(
     policy: PolicyConfig,
     ppo: PPOConfig,
     runtime: RuntimeConfig,
+    certificate_rows: Path,
 ) -> dict[str, Any]:
     """Train on every seed's market and on its twin without a signal, and judge both against the rule."""
     from flag_kedro.experiments.certificate_pool import run_markets
     from flag_kedro.experiments.certificate_run import CertificateSettings
 
+    if certify.language:
+        profile = language_profile(CertificateSettings(certify.symbols, simulated, features, env, policy, ppo, runtime))
+        _refuse_other_gains(profile.simulated, env)
+        return issue_language_certificate(profile, certify.seeds, certificate_rows)
     simulated = _of_certificate(simulated, certify)
     if simulated.rule().signal == 0.0:
         raise ParameterError("simulated.signal is 0: there is nothing to learn, so nothing to certify; set it above 0")
@@ -94,7 +102,12 @@ def _refuse_other_gains(simulated: SimulatedConfig, env: EnvConfig) -> None:
 
 
 def draw_certificate(certificate: dict[str, Any]) -> go.Figure:
-    """Learning curves and shares of all seeds."""
+    """Learning curves and shares of all seeds, or who reads."""
+    if certificate.get("kind") == "language":
+        from flag_kedro.experiments.language_certificate import LanguageCertificate
+        from flag_kedro.experiments.language_plot import plot_language_certificate
+
+        return plot_language_certificate(LanguageCertificate.from_json(certificate))
     return plot_certificate(Certificate.from_json(certificate))
 
 

