@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install run test test-slow chaos lint format types benchmark viz ui clean
+.PHONY: install run run-smollm2 test test-slow chaos lint format types benchmark viz ui clean
 .DEFAULT_GOAL := run
 
 install: $(STAMP)
@@ -24,6 +24,10 @@ $(STAMP): pyproject.toml constraints.txt requirements-smollm2.txt
 
 run: install
 	$(BIN)/kedro run
+
+# The paper's model, SmolLM2-135M-Instruct, on headlines worded as never before.
+run-smollm2: install
+	$(BIN)/kedro run --env=smollm2
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile

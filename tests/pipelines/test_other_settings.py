@@ -16,6 +16,7 @@ def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
 ) -> None:
     options = "env.positions=long_short,env.cash_rate=0.03,env.max_participation=0.05,env.fill=same_close"
     options += ",env.reward=differential_sharpe,ppo.total_timesteps=128,ppo.validation_interval=1"
+    options += ",policy.dtype=auto,policy.readout=lines"
     kedro("run", "--pipelines=training,backtest", data_dir=untrained_run, params=f"{small_run},{options}")
     equity = pl.read_parquet(untrained_run / "07_model_output" / "equity.parquet")
     assert set(equity.filter(strategy="momentum")["position"].unique()) >= {-1, 1}
@@ -26,3 +27,6 @@ def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
     assert metrics["convention"]["fill"] == "same_close"
     assert metrics["results"]["ALDR"]["flat"]["sharpe_ratio"] is None
     assert json.loads((untrained_run / "08_reporting" / "causality_audit.json").read_text())["passed"]
+    policy = json.loads((untrained_run / "06_models" / "policy" / "policy.json").read_text())["policy"]
+    assert policy["dtype"] in ("float32", "bfloat16")  # what auto has found
+    assert policy["readout"] == "lines"

@@ -52,7 +52,7 @@ PREFIXES = (
     *((0, 1), (1, 3), (2, 7), (3, 1), (4, 12), (5, 3), (6, 1), (7, 7)),
     *((8, 1), (9, 1), (10, 3), (11, 1), (12, 7), (13, 1)),
 )
-"""Session, and how often its text is repeated: 15 to 230 tokens, in four buckets."""
+"""Session, and how often its text is repeated: 15 to 230 tokens, in several buckets."""
 
 
 @pytest.fixture(scope="session")

@@ -103,10 +103,17 @@ lengths_of_prefixes = st.lists(st.integers(0, 700), min_size=1, max_size=60)
 
 
 def test_prefixes_of_one_bucket_stand_in_one_batch():
-    """512 tokens: eight rows of 64, four of 128, two of 192, one of 576, and no rows for what is empty."""
+    """512 tokens: sixteen rows of 32, eight of 64, five of 96, three of 160, one of 576, none for what is empty."""
     chunks = list(chunks_of_prefixes(dict(enumerate([10, 64, 65, 0, 600 - 24, 150, 3, 0])), batch_tokens=512))
     assert chunks == [
-        [Batch([3, 7], 1, 0), Batch([0, 1, 6], 8, 64), Batch([2], 4, 128), Batch([5], 2, 192), Batch([4], 1, 576)]
+        [
+            Batch([3, 7], 1, 0),
+            Batch([0, 6], 16, 32),
+            Batch([1], 8, 64),
+            Batch([2], 5, 96),
+            Batch([5], 3, 160),
+            Batch([4], 1, 576),
+        ]
     ]
 
 
@@ -118,7 +125,7 @@ def test_every_prefix_is_in_one_batch_that_fits_it(lengths: list[int], batch_tok
     assert Counter(prefix for batch in batches for prefix in batch.members) == Counter(range(len(lengths)))
     assert [batch.length for batch in batches] == sorted(batch.length for batch in batches)
     for batch in batches:
-        assert all(batch.length == ceil_to(lengths[prefix], 64) for prefix in batch.members)
+        assert all(batch.length == ceil_to(lengths[prefix], 32) for prefix in batch.members)
         assert batch.length == 0 or len(batch.members) <= batch.rows
 
 
@@ -143,18 +150,18 @@ def unzip(pairs: dict[int, tuple[int, int]]) -> tuple[dict[int, int], dict[int, 
 
 
 def test_suffixes_of_one_length_behind_prefixes_of_one_length_stand_in_one_batch():
-    """A fourth of 512 tokens: five rows of 24, so four; one of 72; without a prefix, all 512 are eight rows of 64."""
+    """An eighth of 512 tokens: four rows of 16, one of 72; without a prefix, all 512 are sixteen rows of 32."""
     batches = batches_of_suffixes(
-        {1: 17, 2: 24, 3: 18, 4: 66, 5: 17, 6: 30, 7: 19, 8: 20},
+        {1: 9, 2: 16, 3: 10, 4: 66, 5: 9, 6: 30, 7: 11, 8: 12},
         {1: 64, 2: 64, 3: 192, 4: 64, 5: 64, 6: 0, 7: 64, 8: 64},
         batch_tokens=512,
     )
     assert list(batches) == [
-        SuffixBatch([6], 8, 64, 0),
-        SuffixBatch([1, 2, 5, 7], 4, 24, 64),
-        SuffixBatch([8], 4, 24, 64),
+        SuffixBatch([6], 16, 32, 0),
+        SuffixBatch([1, 2, 5, 7], 4, 16, 64),
+        SuffixBatch([8], 4, 16, 64),
         SuffixBatch([4], 1, 72, 64),
-        SuffixBatch([3], 4, 24, 192),
+        SuffixBatch([3], 4, 16, 192),
     ]
 
 
@@ -170,7 +177,7 @@ def test_every_suffix_is_in_one_batch_that_fits_it_and_its_prefix(
         assert batch.rows == 1 or batch.rows % 4 == 0
         for suffix in batch.members:
             assert prefix_lengths[suffix] == batch.prefix_length
-            assert batch.length == ceil_to(lengths[suffix], 8 if batch.prefix_length else 64)
+            assert batch.length == ceil_to(lengths[suffix], 8 if batch.prefix_length else 32)
 
 
 @given(suffixes, batch_tokens)

@@ -45,3 +45,17 @@ def test_suffixes_stand_behind_their_prefixes():
     assert joined[2][1][0, 0, :, 0].tolist() == [10, 10, 10, 50, 50]
     assert prefix_length(joined) == 5
     assert append_suffixes({}, suffixes)[2][0] is suffixes[2][0]
+
+
+def test_padding_makes_prefixes_of_two_lengths_share_a_batch_and_keeps_their_rows():
+    cache = PrefixKVCache()
+    cache.add(Batch([4], rows=2, length=64), keys_values([4.0, -1.0], 64), bucket=256)
+    cache.add(Batch([7, 2], rows=2, length=128), keys_values([7.0, 2.0], 128), bucket=256)
+    cache.add(Batch([9], rows=1, length=320), keys_values([9.0], 320), bucket=256)
+    assert cache.padded_length == {4: 256, 7: 256, 2: 256, 9: 512}
+    keys, values = cache.take([2, 4, 7], 256)[1]
+    assert keys.shape == (3, 1, 256, 1)
+    assert keys[:, 0, 0, 0].tolist() == [2, 4, 7]
+    assert values[:, 0, 63, 0].tolist() == [20, 40, 70]
+    assert keys[1, 0, 64:].abs().max() == 0
+    assert keys[0, 0, 128:].abs().max() == 0

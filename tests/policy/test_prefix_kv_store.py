@@ -216,7 +216,7 @@ def test_reading_ahead_fills_batches(
     build: Build, llama_backbone: Path, states_of: StatesOf, read: list[tuple[str, int]]
 ):
     """Prefixes asked for one by one are read beside dummies, at several times the cost."""
-    asked = [states_of([(prefix, FIRST)]) for prefix in PREFIXES]
+    asked = [states_of([(prefix, FIRST)]) for prefix in (0, 3, 6, 8, 9, 11, 13)]  # in two buckets
     one_by_one, ahead = (build(llama_backbone, CONFIG) for _ in range(2))
     tokens = []
     for model, first in ((one_by_one, []), (ahead, [states.prefix[0] for states in asked])):

@@ -1,11 +1,13 @@
 """Wrong parameters stop the command before MLflow or any node starts."""
 
+from dataclasses import replace
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
 from flag_kedro.errors import ParameterError
 from flag_kedro.hooks.parameters import Settings, check_parameters, check_pipeline
+from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.source import find_backbone
 
 
@@ -33,8 +35,8 @@ class CheckParameters:
             catalog["params:seed"].save(self._settings.seeds[0])
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Any) -> None:
-        """Refuse parameters that this pipeline cannot run with, and a backbone that is not there.
+    def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Refuse parameters that this pipeline cannot run with, and a backbone that is not there; settle the dtype.
 
         Raises:
             ParameterError: naming the parameter.
@@ -45,6 +47,17 @@ class CheckParameters:
         check_pipeline(self._settings, outputs)
         if {"backbone", "shared_backbone"} & outputs:
             find_backbone(self._settings.policy)
+        if self._settings.policy.dtype == "auto" and "params:policy" in pipeline.inputs():
+            catalog["params:policy"].save(_with_faster_dtype(self._settings))
+
+
+def _with_faster_dtype(settings: Settings) -> PolicyConfig:
+    """The policy's parameters with a number format in place of `auto`."""
+    from flag_kedro.policy.precision import faster_dtype  # imports torch
+    from flag_kedro.ppo.device import prepare_torch
+
+    dtype = faster_dtype(prepare_torch(settings.runtime), settings.runtime.threads)
+    return replace(settings.policy, dtype=dtype)
 
 
 def check_given(settings: Settings, runtime: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ NUM_ACTIONS = 3
 HEAD_STD = 0.01
 ENCODED_TOGETHER = 32
 """Prefixes whose complete rows are computed between two reports of `ActorCritic.encode`."""
-READ_TOGETHER = 64
+READ_TOGETHER = 256
 """Prefixes that `ActorCritic.read_ahead` reads at once."""
 REMEMBERED_TEXTS = 1 << 14
 """Texts whose token ids are remembered; the paper's account texts never repeat."""
@@ -305,6 +305,10 @@ def assemble_actor_critic(
         ParameterError: when the backbone does not suit (see `longest_prompt` and `ActorCritic.check_backbone`).
         ValueError: when the cache is of another policy.
     """
+    if config.dtype == "auto":
+        raise ParameterError(
+            "policy.dtype is auto, which is settled once for a whole command; name float32 or bfloat16"
+        )
     model = ActorCritic(backbone, folder, config, seed, cache).to(device)
     model.eval()  # dropout stays off: equal states must get equal answers
     model.check_backbone("float32")  # sharper than in bfloat16

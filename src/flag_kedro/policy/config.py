@@ -32,8 +32,9 @@ class PolicyConfig:
     """Rank of each LoRA update."""
     lora_alpha: float = Field(default=32.0, gt=0)
     """Scale of LoRA updates: they are multiplied by lora_alpha / lora_rank."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format in which trunk and top compute; weights that learn, heads and losses are always float32."""
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Number format in which trunk and top compute; weights that learn, heads and losses are always float32. `auto`
+    measures both when a command begins, takes the faster and says which; everything later knows only that one."""
     max_tokens: int = Field(default=2048, ge=16)
     """Longest prompt; a longer one is an error that names features.digest_chars, never a silent cut."""
     batch_tokens: int = Field(default=512, ge=64)

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """To be raised whenever shapes, and so bits, change."""
-PREFIX_BUCKET = 64
+PREFIX_BUCKET = 32
 SUFFIX_BUCKET = 8
-SUFFIX_SHARE = 4
-"""A batch of suffixes has a fourth of the tokens of a batch of prefixes."""
+SUFFIX_SHARE = 8
+"""A batch of suffixes has an eighth of the tokens of a batch of prefixes: a rollout's step asks for few new ones."""
+TRUNK_KEYS_BUCKET, TOP_KEYS_BUCKET = 256, 64
+"""Keys and values of prefixes are padded to multiples of this before suffixes are read behind them. In the trunk nearly
+all prefixes have one length then, so that the few suffixes of a step share a batch; in the top, where all suffixes of a
+minibatch come at once, attention over padding would cost more than it saves."""
 EVEN_ROWS = 4
 """Rows of a batch of suffixes are a multiple of this, or one: with other numbers, matrix products of MKL treat the last
 rows differently, and bits would depend on a row's place (docs/experiments.md)."""

@@ -27,7 +27,15 @@ from flag_kedro.policy.attention import (
     SuffixStep,
 )
 from flag_kedro.policy.backbone import FINAL_NORMS
-from flag_kedro.policy.packing import Batch, SuffixBatch, batches_of_suffixes, chunks_of_prefixes, suffix_mask
+from flag_kedro.policy.packing import (
+    TOP_KEYS_BUCKET,
+    TRUNK_KEYS_BUCKET,
+    Batch,
+    SuffixBatch,
+    batches_of_suffixes,
+    chunks_of_prefixes,
+    suffix_mask,
+)
 from flag_kedro.policy.prefix_kv_cache import (
     KeysValues,
     PrefixKVCache,
@@ -43,6 +51,8 @@ PLAIN_KEYS_VALUES = (LlamaAttention, MistralAttention, Qwen2Attention)
 
 class LayerStack:
     """Consecutive layers of a backbone."""
+
+    keys_bucket = TRUNK_KEYS_BUCKET
 
     def __init__(self, base: PreTrainedModel, first: int, last: int) -> None:
         self.base = base
@@ -110,6 +120,8 @@ class LayerStack:
 
 class Top(LayerStack):
     """The layers that learn, the final norm and the heads, which read each suffix's last token in float32."""
+
+    keys_bucket = TOP_KEYS_BUCKET
 
     def __init__(self, base: PreTrainedModel, first: int, heads: Sequence[nn.Module]) -> None:
         super().__init__(base, first, len(base.layers))
@@ -236,7 +248,7 @@ def _caches_of_prefixes(
         cache = PrefixKVCache()
         for batch in batches:
             rows = [known[index] for index in batch.members]
-            cache.add(batch, stack_rows(rows, stack.layer_indices, batch.length))
+            cache.add(batch, stack_rows(rows, stack.layer_indices, batch), stack.keys_bucket)
         yield cache
     unread = {index: prefix for index, prefix in enumerate(prefixes) if isinstance(prefix, Tensor)}
     for batches in chunks_of_prefixes({index: len(prefix) for index, prefix in unread.items()}, batch_tokens):
@@ -247,7 +259,7 @@ def _caches_of_prefixes(
                 prefix_outputs |= {index: unread[index] for index in batch.members}
                 continue
             outputs, past = stack.prefill(_pad([unread[index] for index in batch.members], batch))
-            cache.add(batch, past)
+            cache.add(batch, past, stack.keys_bucket)
             for row, index in enumerate(batch.members):
                 num_tokens = len(unread[index])
                 prefix_outputs[index] = outputs[row, :num_tokens]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from flag_kedro.policy.attention import KVCache
 from flag_kedro.policy.packing import Batch
@@ -40,13 +41,20 @@ class PrefixKVCache:
         self._num_rows: dict[int, int] = {}
         self._batches: dict[int, list[KVCache]] = {}
 
-    def add(self, batch: Batch, cache: KVCache) -> None:
-        """Add the prefixes of a batch with their keys and values [B, G, P, D]; a batch of empty ones has none."""
-        first_row = self._num_rows.get(batch.length, 0)
+    def add(self, batch: Batch, cache: KVCache, bucket: int = 1) -> None:
+        """Add the prefixes of a batch with their keys and values [B, G, P, D]; a batch of empty ones has none.
+
+        Args:
+            batch: the prefixes.
+            cache: their keys and values.
+            bucket: these are padded on the right to a multiple of it with zeros, to which nothing attends.
+        """
+        length = -(-batch.length // bucket) * bucket
+        first_row = self._num_rows.get(length, 0)
         for row, prefix in enumerate(batch.members):
-            self.padded_length[prefix], self._row[prefix] = batch.length, first_row + row
-        self._num_rows[batch.length] = first_row + batch.rows
-        self._batches.setdefault(batch.length, []).append(cache)
+            self.padded_length[prefix], self._row[prefix] = length, first_row + row
+        self._num_rows[length] = first_row + batch.rows
+        self._batches.setdefault(length, []).append(_pad(cache, length - batch.length))
 
     def take(self, prefixes: Sequence[int], length: int) -> KVCache:
         """Keys and values of each of `prefixes`, all of the padded `length`; a prefix may be named several times."""
@@ -64,10 +72,10 @@ def row_of(cache: KVCache, row: int, num_tokens: int) -> KeysValues:
     )
 
 
-def stack_rows(rows: Sequence[KeysValues], layers: Sequence[int], length: int) -> KVCache:
-    """Rows padded on the right to `length` with zeros, [B, G, length, D] by layer: nothing attends to padding."""
+def stack_rows(rows: Sequence[KeysValues], layers: Sequence[int], batch: Batch) -> KVCache:
+    """Rows of a batch padded on the right with zeros, [B, G, P, D] by layer: nothing attends to padding or dummies."""
     num_layers, _, groups, _, size = rows[0].tensor.shape
-    stacked = rows[0].tensor.new_zeros(num_layers, 2, len(rows), groups, length, size)
+    stacked = rows[0].tensor.new_zeros(num_layers, 2, batch.rows, groups, batch.length, size)
     for index, row in enumerate(rows):
         stacked[:, :, index, :, : len(row)] = row.tensor
     return {layer: (keys, values) for layer, (keys, values) in zip(layers, stacked, strict=True)}
@@ -84,6 +92,15 @@ def append_suffixes(past: KVCache, suffixes: KVCache) -> KVCache:
 def prefix_length(past: KVCache) -> int:
     """P of a cache; 0 where there are no prefixes."""
     return next(iter(past.values()))[0].shape[2] if past else 0
+
+
+def _pad(cache: KVCache, missing: int) -> KVCache:
+    """Keys and values with so many zeros behind the last token."""
+    if missing == 0:
+        return cache
+    return {
+        layer: (pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing))) for layer, (key, value) in cache.items()
+    }
 
 
 def _stack_batches(batches: Sequence[KVCache]) -> KVCache:
