@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from flag_kedro.backtest.replay import replay
+from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.experiments import sentence_encoder
 from flag_kedro.experiments.certificate_run import CertificateSettings, Market, draw_market
 from flag_kedro.experiments.language_certificate import run_of
-from flag_kedro.experiments.language_profile import language_profile
+from flag_kedro.experiments.language_profile import SYMBOLS, language_profile
 from flag_kedro.experiments.language_run import ENCODER_RIDGE, run_reader
 from flag_kedro.experiments.sentence_encoder import SentenceEncoder, is_installed
 from flag_kedro.features.config import FeaturesConfig
@@ -66,7 +67,12 @@ def test_profile_takes_smollm2_unless_another_backbone_is_given():
     profile = language_profile(SETTINGS)
     assert (profile.policy.backbone, profile.policy.num_layers) == (SMOLLM2, 20)
     own = replace(SETTINGS, policy=PolicyConfig(backbone="/models/mine", frozen_layers=3))
-    assert language_profile(own).policy == own.policy
+    assert (language_profile(own).policy, language_profile(own).ppo) == (own.policy, own.ppo)
+    assert profile.symbols == ("ALDR", "BRIX")
+    assert language_profile(replace(SETTINGS, symbols=tuple(COMPANIES))).symbols == SYMBOLS
+    rule = profile.simulated.rule()
+    assert (rule.ambiguous_share, rule.stale_share) == (0.0, 0.0)
+    assert min(rule.rival_share, rule.reversal_share, rule.conflict_share) > 0.0
     assert language_profile(replace(SETTINGS, simulated=SimulatedConfig())).simulated.language == "paraphrases"
 
 

@@ -156,5 +156,5 @@ def test_random_weights_keep_geometry_and_tokenizer_and_nothing_else(save_backbo
     assert not torch.equal(first, second)
     assert torch.equal(second, third)
     assert not torch.equal(second, fourth)
-    assert float(second.std()) == pytest.approx(models[1].config.initializer_range, rel=0.1)
+    assert float(second.detach().std()) == pytest.approx(models[1].config.initializer_range, rel=0.1)
     assert json.loads((drawn / "origin.json").read_text())["name"].startswith("random weights in the geometry of")

@@ -12,8 +12,10 @@ from flag_kedro.env.prompt import write_prefix
 from flag_kedro.env.states import States
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.backbone import load_tokenizer
+from flag_kedro.policy.bundle import TrainedPolicy, load_policy
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.policy.readout import headline_ends, sum_lines
+from flag_kedro.policy.manifest import write_manifest
+from flag_kedro.policy.readout import Standardisation, headline_ends, sum_lines
 
 Build = Callable[..., ActorCritic]
 StatesOf = Callable[[Sequence[tuple[int, int]]], States]
@@ -82,6 +84,59 @@ def test_answers_are_those_of_transformers_plus_the_headlines(build: Build, llam
         summed = (ends / ends.square().mean(dim=1, keepdim=True).sqrt()).sum(dim=0)
         expected = model.heads["value"](torch.cat([output.last_hidden_state[0, -1], summed]))
     torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_standardised_headlines_have_mean_zero_and_deviation_one_on_the_training_prompts(
+    build: Build, llama_backbone: Path, states_of: StatesOf
+):
+    """By numpy, from the hidden states of transformers' own forward pass over each prompt."""
+    model = build(llama_backbone, LINES)
+    texts = states_of([(row, 0) for row in range(8)]).prefix
+    model.fit_readout(texts)
+    assert model.standard is not None
+    prompts = [model.tokenise(text, " flat. Decision:") for text in texts]
+    base = model.trunk.base
+    base.set_attn_implementation("sdpa")
+    sums, read, last = [], [], []
+    with torch.no_grad():
+        for prompt in prompts:
+            output = base(input_ids=torch.tensor([prompt.prefix + prompt.suffix]), output_hidden_states=True)
+            hidden = output.hidden_states[LINES.frozen_layers][0]
+            lines = hidden[list(prompt.headline_ends)].numpy()
+            sums.append((lines / np.sqrt((lines**2).mean(axis=1, keepdims=True))).sum(axis=0))
+            read.append(model.standard.headlines(hidden, prompt.headline_ends).numpy())
+            last.append(model.standard.last(output.last_hidden_state[:, -1])[0].numpy())
+    counts = np.array([len(prompt.headline_ends) for prompt in prompts])
+    mean = np.sum(sums, axis=0) / counts.sum()
+    expected = (np.array(sums) - counts[:, None] * mean) / (np.array(sums) - counts[:, None] * mean).std(axis=0)
+    assert np.array(read) == pytest.approx(expected, abs=2e-3)
+    assert np.array(last).mean(axis=0) == pytest.approx(0.0, abs=1e-3)
+    assert np.array(last).std() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_without_headlines_or_differences_nothing_becomes_infinite():
+    standard = Standardisation(2)
+    standard.fit(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), torch.ones(3, 2))
+    assert standard.headlines(torch.ones(1, 2), ()).tolist() == [0.0, 0.0]
+    assert standard.last(torch.ones(1, 2)).tolist() == [[0.0, 0.0]]
+
+
+def test_what_standardises_is_in_the_bundle_and_the_policy_opens_with_it(
+    llama_backbone: Path, states_of: StatesOf, tmp_path: Path
+):
+    config = replace(LINES, backbone=str(llama_backbone))
+    model = build_actor_critic(llama_backbone, config, 0, torch.device("cpu"))
+    states = states_of(ROWS)
+    model.fit_readout(states.prefix)
+    with torch.no_grad():
+        model.heads["policy"].weight.add_(0.1)
+    facts = {"windows": {"train": ["a", "b"], "test": ["c", "d"]}, "symbols": ["A"], "seed": 0}
+    TrainedPolicy(model, llama_backbone, facts).write(tmp_path)
+    write_manifest(tmp_path)
+    opened = load_policy(tmp_path, llama_backbone, torch.device("cpu"))
+    assert opened.standard is not None
+    assert opened.standard.mean.abs().max() > 0
+    assert all(torch.equal(*pair) for pair in zip(answers(opened, states), answers(model, states), strict=True))
 
 
 def test_weights_for_headlines_begin_at_zero_and_learn(llama_backbone: Path, build: Build, states_of: StatesOf):

@@ -1,44 +1,66 @@
 """What a language certificate is run with, unless something else is asked for."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from flag_kedro.data.headlines import COMPANIES
+from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.names import SMOLLM2, TINY
 
 if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.certificate_run import CertificateSettings
 
 SYMBOLS = ("ALDR", "BRIX", "CORV", "DUNE")
-"""Of each market; reading all twelve takes three times as long."""
+"""Of each market, unless `certify.symbols` names others; reading all twelve takes three times as long."""
 NUM_LAYERS, FROZEN_LAYERS = 20, 19
 """Of SmolLM2's thirty: two thirds of the depth read wordings best (docs/experiments.md), and with one layer that learns
 an update costs next to nothing."""
+NUM_ENVS, TOTAL_TIMESTEPS = 8, 100_000
+LEARNING_RATE, HEAD_LEARNING_RATE, ENT_COEF = 1e-4, 1e-3, 0.2
+"""Chosen on the validation windows of one market (docs/experiments.md)."""
 
 
 def language_profile(settings: "CertificateSettings") -> "CertificateSettings":
     """The settings of a language certificate: paraphrases, and SmolLM2 where the backbone is `tiny`.
 
-    Another backbone keeps its own `policy` parameters.
+    Another backbone keeps the run's own `policy` and `ppo` parameters.
 
     Args:
         settings: the run's parameters.
     """
-    given = settings.simulated
-    simulated = replace(
-        given,
-        language=given.language or "paraphrases",
-        drift=0.0 if given.drift is None else given.drift,
-        regime_sessions=0 if given.regime_sessions is None else given.regime_sessions,
+    settings = replace(settings, simulated=_market(settings.simulated))
+    if settings.policy.backbone != TINY:
+        return settings
+    policy = replace(
+        settings.policy,
+        backbone=SMOLLM2,
+        num_layers=NUM_LAYERS,
+        frozen_layers=FROZEN_LAYERS,
+        readout="lines",
+        dtype="bfloat16",
+        trunk_cache="ram",
     )
-    policy, runtime, symbols = settings.policy, settings.runtime, settings.symbols
-    if policy.backbone == TINY:
-        policy = replace(
-            policy,
-            backbone=SMOLLM2,
-            num_layers=NUM_LAYERS,
-            frozen_layers=FROZEN_LAYERS,
-            dtype="bfloat16",
-            trunk_cache="ram",
-        )
-        runtime, symbols = replace(runtime, threads=max(2, runtime.threads)), SYMBOLS
-    return replace(settings, simulated=simulated, policy=policy, runtime=runtime, symbols=symbols)
+    ppo = replace(
+        settings.ppo,
+        num_envs=NUM_ENVS,
+        total_timesteps=TOTAL_TIMESTEPS,
+        learning_rate=LEARNING_RATE,
+        head_learning_rate=HEAD_LEARNING_RATE,
+        ent_coef=ENT_COEF,
+    )
+    runtime = replace(settings.runtime, threads=max(2, settings.runtime.threads))
+    symbols = SYMBOLS if settings.symbols == tuple(COMPANIES) else settings.symbols
+    return replace(settings, policy=policy, ppo=ppo, runtime=runtime, symbols=symbols)
+
+
+def _market(given: SimulatedConfig) -> SimulatedConfig:
+    """Paraphrases without drift, whose distractors are the certificate's levels alone, where nothing else is given."""
+    wanted: dict[str, Any] = {
+        "language": "paraphrases",
+        "drift": 0.0,
+        "regime_sessions": 0,
+        "ambiguous_share": 0.0,
+        "stale_share": 0.0,
+    }
+    missing = {name: value for name, value in wanted.items() if getattr(given, name) is None}
+    return replace(given, **missing)

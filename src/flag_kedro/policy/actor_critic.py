@@ -4,6 +4,7 @@ Shape legend: N = states asked about, R = prompts read, P = tokens of a prefix, 
 size.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,15 +29,19 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.interface import Evaluation, most_probable
 from flag_kedro.policy.packing import Prompt, RowIds, TokenIds, group_by_prefix
 from flag_kedro.policy.prefix_forward import Top, prefill_and_extend
-from flag_kedro.policy.readout import headline_ends, sum_lines
+from flag_kedro.policy.readout import Standardisation, headline_ends, sum_lines
 from flag_kedro.policy.trainable import attach_trainable_top, lower_precision
 from flag_kedro.policy.trunk import Trunk
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
+
+logger = logging.getLogger(__name__)
 
 NUM_ACTIONS = 3
 HEAD_STD = 0.01
 ENCODED_TOGETHER = 32
 """Prefixes whose complete rows are computed between two reports of `ActorCritic.encode`."""
+STANDARDISED_ON = 256
+"""Prompts, evenly spaced over the training window, on which last tokens are standardised."""
 READ_TOGETHER = 256
 """Prefixes that `ActorCritic.read_ahead` reads at once."""
 REMEMBERED_TEXTS = 1 << 14
@@ -79,8 +84,9 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(head.weight)
             head.weight.data[:, :hidden] = drawn
             nn.init.zeros_(head.bias)
+        self.standard = Standardisation(hidden) if config.readout == "lines" else None
         self.trunk = Trunk(base, config, cache)
-        self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]])
+        self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]], self.standard)
         self.tokens_read = 0
         self._tokenise_part = lru_cache(REMEMBERED_TEXTS)(self._encode_part)
         self._headline_ends = lru_cache(REMEMBERED_TEXTS)(self._find_headline_ends)
@@ -185,6 +191,36 @@ class ActorCritic(nn.Module):
         for start in range(0, len(unread), READ_TOGETHER):
             self.trunk.rows(unread[start : start + READ_TOGETHER])
 
+    @torch.no_grad()
+    def fit_readout(self, prefixes: Sequence[str]) -> None:
+        """Standardise what the heads read of headlines on the prompts of the training window, all of which are read.
+
+        Args:
+            prefixes: prompts without their accounts. Nothing is done, or read, where the heads read last tokens alone.
+
+        Raises:
+            DataError: when a prompt is longer than `policy.max_tokens` or the backbone can read.
+        """
+        if self.standard is None:
+            return
+        account = self._tokenise_part(PROBE[1])
+        prompts = [self._prompt(prefix, account) for prefix in dict.fromkeys(prefixes)]
+        sums = []
+        for start in range(0, len(prompts), READ_TOGETHER):
+            logger.info("reading the prompts of the training window: %d of %d", start, len(prompts))
+            chunk = prompts[start : start + READ_TOGETHER]
+            rows = self.trunk.rows([RowIds(prompt.prefix, ()) for prompt in chunk])
+            sums += [sum_lines(row.prefix, prompt.headline_ends) for row, prompt in zip(rows, chunk, strict=True)]
+        counts = torch.tensor([len(prompt.headline_ends) for prompt in prompts], device=self.device)
+        some = prompts[:: max(1, len(prompts) // STANDARDISED_ON)]
+        self.standard.fit(torch.stack(sums).to(self.device), counts, self._last_tokens(some))
+
+    def _last_tokens(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Last tokens after the final norm, which heads read, [N, H]."""
+        row_ids, row_of_prompt = group_by_prefix(prompts)
+        top = Top(self.trunk.base, self.config.frozen_layers, [nn.Identity()])
+        return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype, top)
+
     def _encode_part(self, text: str) -> TokenIds:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
@@ -195,7 +231,12 @@ class ActorCritic(nn.Module):
         return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype)
 
     def _read_rows(
-        self, prompts: Sequence[Prompt], row_of_prompt: Sequence[int], rows: Sequence[TrunkRow], dtype: str
+        self,
+        prompts: Sequence[Prompt],
+        row_of_prompt: Sequence[int],
+        rows: Sequence[TrunkRow],
+        dtype: str,
+        top: Top | None = None,
     ) -> Tensor:
         """Outputs of the heads, [R, 4], from the trunk's outputs.
 
@@ -206,21 +247,22 @@ class ActorCritic(nn.Module):
             row_of_prompt: each prompt's index into `rows`.
             rows: the trunk's outputs, [P, H] and [S, H] each.
             dtype: number format in which the top computes.
+            top: another one than the policy's.
         """
-        device = self.device
+        device, top = self.device, top or self.top
         prefixes = [row.prefix.to(device) for row in rows]
         suffixes = [
             (row, rows[row].suffixes[prompt.suffix].to(device))
             for row, prompt in zip(row_of_prompt, prompts, strict=True)
         ]
         beside = None
-        if self.config.readout == "lines":
+        if top.standard is not None:
             beside = [
-                sum_lines(prefixes[row] if prompt.prefix else suffix, prompt.headline_ends)
+                top.standard.headlines(prefixes[row] if prompt.prefix else suffix, prompt.headline_ends)
                 for prompt, (row, suffix) in zip(prompts, suffixes, strict=True)
             ]
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False):
-            _, outputs = prefill_and_extend(self.top, prefixes, suffixes, self.config.batch_tokens, beside=beside)
+            _, outputs = prefill_and_extend(top, prefixes, suffixes, self.config.batch_tokens, beside=beside)
         return torch.stack(outputs)
 
     @torch.no_grad()

@@ -30,6 +30,8 @@ ADAPTER, TOP_LAYERS, HEADS, DESCRIPTION = (
     "heads.safetensors",
     "policy.json",
 )
+STANDARD = "standard."
+"""How names begin, among the heads, of what standardises what they read."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -63,10 +65,10 @@ class TrainedPolicy:
                 if is_top(name, config.frozen_layers)
             }
             save_file({name: weight.contiguous().cpu() for name, weight in top.items()}, folder / TOP_LAYERS)
-        save_file(
-            {name: weight.contiguous().cpu() for name, weight in self.model.heads.state_dict().items()},
-            folder / HEADS,
-        )
+        heads = self.model.heads.state_dict()
+        if self.model.standard is not None:
+            heads |= {STANDARD + name: value for name, value in self.model.standard.state_dict().items()}
+        save_file({name: weight.contiguous().cpu() for name, weight in heads.items()}, folder / HEADS)
         description = {
             "format": FORMAT,
             "policy": asdict(config) | {"backbone": portable_name(config)},
@@ -167,7 +169,11 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
         assert not unexpected
         top = base
     model = assemble_actor_critic(top, backbone, config, 0, device, cache)
-    model.heads.load_state_dict(load_file(bundle / HEADS))
+    heads = load_file(bundle / HEADS)
+    if model.standard is not None:
+        own = [name for name in heads if name.startswith(STANDARD)]
+        model.standard.load_state_dict({name.removeprefix(STANDARD): heads.pop(name) for name in own})
+    model.heads.load_state_dict(heads)
     return model
 
 

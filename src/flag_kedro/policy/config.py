@@ -25,7 +25,7 @@ class PolicyConfig:
     """Layers of the backbone that are used, counted from the embeddings, the final norm behind them; null: all."""
     readout: Literal["last", "lines"] = "last"
     """What the heads read: the prompt's last token (the paper's way), or also the sum of what the trunk says at the end
-    of each headline."""
+    of each headline, standardised on the training window."""
     trainable: Literal["lora", "layers"] = "lora"
     """Train the layers above the trunk through LoRA, or (the paper's way) whole."""
     lora_rank: int = Field(default=16, ge=1)

@@ -7,7 +7,7 @@ from flag_kedro.policy.origin import BackboneOrigin
 
 READS = {
     "last": "alone",
-    "lines": "and, behind it, the sum of what leaves the trunk at the end of each headline, in unit root mean square",
+    "lines": "and the sum of what leaves the trunk at the end of each headline, both standardised (`standard.*`)",
 }
 BESIDE = "../backbone"
 """Where a run leaves its backbone, seen from its policy."""

@@ -44,6 +44,7 @@ from flag_kedro.policy.prefix_kv_cache import (
     row_of,
     stack_rows,
 )
+from flag_kedro.policy.readout import Standardisation
 
 PLAIN_KEYS_VALUES = (LlamaAttention, MistralAttention, Qwen2Attention)
 """Attentions whose keys are a linear map and a rotation, and whose values are a linear map."""
@@ -123,8 +124,11 @@ class Top(LayerStack):
 
     keys_bucket = TOP_KEYS_BUCKET
 
-    def __init__(self, base: PreTrainedModel, first: int, heads: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, base: PreTrainedModel, first: int, heads: Sequence[nn.Module], standard: Standardisation | None = None
+    ) -> None:
         super().__init__(base, first, len(base.layers))
+        self.standard = standard
         self.norm: nn.Module = next(getattr(base, name) for name in FINAL_NORMS if hasattr(base, name))
         self.heads = list(heads)
 
@@ -144,7 +148,7 @@ class Top(LayerStack):
     ) -> Tensor:
         """Outputs of the heads on each suffix's last token, side by side, [B, outputs]; see `LayerStack.extend`.
 
-        Heads read `beside`, [B, H], as well, if it is given.
+        With `beside`, [B, H], heads read the standardised last token and that.
         """
         positions = self._positions(hidden, prefix_tokens)
         mask = suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1])
@@ -155,8 +159,8 @@ class Top(LayerStack):
         outputs = self._run(self.layers[-1:], hidden[rows, last][:, None], positions[rows, last][:, None], step)
         with torch.autocast(hidden.device.type, enabled=False):
             read = self.norm(outputs[:, 0].float())
-            if beside is not None:
-                read = torch.cat([read, beside], dim=1)
+            if self.standard is not None and beside is not None:
+                read = torch.cat([self.standard.last(read), beside], dim=1)
             return torch.cat([head(read) for head in self.heads], dim=1)
 
     def _last_keys_values(self, hidden: Tensor, positions: Tensor) -> KVCache:

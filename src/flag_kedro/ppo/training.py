@@ -84,6 +84,7 @@ def build_model(
     model = build_actor_critic(spec.backbone, spec.policy, spec.seed, built_on or device, cache)
     if spec.policy.trunk_cache == "disk":
         model.complete_rows(closed_account_texts(spec.env))
+    model.fit_readout([prefix for prefixes in spec.window.prefixes for prefix in prefixes])
     return model
 
 

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
+from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.errors import ParameterError
 from flag_kedro.names import POLICY
 from flag_kedro.pipelines.progress import progress_bar
@@ -32,13 +35,15 @@ def issue_language_certificate(
     """
     from flag_kedro.experiments.finished import FinishedRows, experiment_key
     from flag_kedro.experiments.language_certificate import certify_language, run_of
+    from flag_kedro.policy.bundle import portable_name
 
     if settings.simulated.rule().language != "paraphrases":
         raise ParameterError(
             f"simulated.language is {settings.simulated.rule().language}, whose words recur in the held-out window; a "
             "language certificate needs paraphrases"
         )
-    facts = {"certificate": "language", "symbols": settings.symbols, "simulated": asdict(settings.simulated)}
+    simulated = TypeAdapter(SimulatedConfig).dump_python(settings.simulated, mode="json")
+    facts = {"certificate": "language", "symbols": settings.symbols, "simulated": simulated}
     facts |= {"features": asdict(settings.features), "env": asdict(settings.env)}
     key = experiment_key(facts, settings.policy, settings.ppo, settings.runtime)
     finished = FinishedRows(rows_folder, key, resume=settings.ppo.resume == "auto")
@@ -55,7 +60,7 @@ def issue_language_certificate(
             if len(runs) == before:
                 left_out.append(seed)
                 advance(len(readers) + 1)
-    certificate = certify_language(runs, left_out, settings.policy.backbone)
+    certificate = certify_language(runs, left_out, portable_name(settings.policy))
     shares = {f"certify/{each.reader}/share": each.median_share for each in certificate.readers}
     log_metrics(shares | {"certify/passed": float(certificate.passed)}, 0, int(time.time() * 1000))
     set_tags({"certificate": "passed" if certificate.passed else "failed"})
