@@ -1,6 +1,7 @@
 """The language certificate as its node issues it, on one seed: rows are kept, and what is missing is said."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,6 @@ def test_table_and_picture_tell_the_same_numbers(
 
 
 def test_a_market_that_says_nothing_is_left_out(settings: CertificateSettings, tmp_path: Path):
-    from dataclasses import replace
-
     silent = replace(settings, simulated=replace(settings.simulated, signal=0.0005))
     certificate = issue_language_certificate(silent, (SEED,), tmp_path)
     assert certificate["uninformative_seeds"] == [SEED]
@@ -96,8 +95,6 @@ def test_a_market_that_says_nothing_is_left_out(settings: CertificateSettings, t
 
 
 def test_a_language_whose_words_recur_is_refused(settings: CertificateSettings, tmp_path: Path):
-    from dataclasses import replace
-
     recurring = replace(settings, simulated=SimulatedConfig(language="recombined"))
     with pytest.raises(ParameterError, match="needs paraphrases"):
         issue_language_certificate(recurring, (SEED,), tmp_path)

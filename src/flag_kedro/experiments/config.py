@@ -37,7 +37,6 @@ class CertifyConfig:
     language: bool = False
     """Certify that having read matters: a pretrained language model beside readers that have read nothing, on markets
     whose wordings are new in each window; see `experiments.language_profile`."""
-
     seeds: Seeds = tuple(range(1, 10))
     """Of markets and trainings; fewer than five informative ones certify nothing. Of these nine, four say nothing."""
     symbols: Annotated[Symbols, AfterValidator(refuse_repeated)] = tuple(COMPANIES)
