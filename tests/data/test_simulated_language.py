@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
+from flag_kedro.data.simulated.articles import Article
 from flag_kedro.data.simulated.effects import plant_effects
-from flag_kedro.data.simulated.news import Article
 from flag_kedro.data.simulated.paraphrases import LARGE, SMALL, load_neutral, load_pairs
 from flag_kedro.data.simulated.wording import STALE_MARKS
 from flag_kedro.data.windows import resolve_windows
@@ -152,6 +152,39 @@ def test_conflicts_replace_headlines_and_change_nothing_else():
             one = one.filter(~pl.col("session").is_in(days))
         assert one.height > 200
         assert one.equals(other)
+
+
+def test_reports_say_an_event_again_in_other_words_and_move_nothing(market):
+    """Three outlets: two more headlines for each event, of its side, level and half of the day; prices stay."""
+    told = simulate_market(tuple(COMPANIES)[:4], replace(LANGUAGE, reports=3), 0)
+    assert told.prices.equals(market.prices)
+    assert told.truth.equals(market.truth, null_equal=True)
+    reports = told.articles["kind"] == "report"
+    assert told.news.filter(~reports).equals(market.news, null_equal=True)
+    pairs = {text: (index, pair.level) for index, pair in enumerate(load_pairs()) for text in (pair.good, pair.bad)}
+    side_of = {text: side for pair in load_pairs() for side, text in (("good", pair.good), ("bad", pair.bad))}
+    joined = told.news.select("available_at", "headline").with_columns(told.articles)
+    closes = told.prices.select("symbol", "session", close="available_at")
+    joined = joined.join(closes, on=["symbol", "session"]).with_columns(late=pl.col("available_at") > pl.col("close"))
+    assert joined.filter(kind="report").height > 1000
+    for _, rows in joined.filter(pl.col("kind").is_in(["good", "bad", "report"])).group_by("symbol", "session"):
+        own = rows.filter(pl.col("kind") != "report").sort("size")[-1]  # of two that disagree, the larger one
+        again = rows.filter(kind="report")
+        assert again.height == 2
+        assert set(again["late"]) == set(own["late"])
+        assert set(again["level"]) == set(own["level"])
+        said = [predicates(headline)[0] for headline in again["headline"]]
+        assert {side_of[text] for text in said} == set(own["kind"])
+        assert len({pairs[text][0] for text in said}) == 2
+        if own["level"].item() == 4:
+            assert all(headline.endswith(LARGE) for headline in again["headline"])
+        else:
+            assert {pairs[text][1] for text in said} == set(own["level"])
+
+
+def test_reports_need_a_language_that_words_things_anew():
+    with pytest.raises(ValidationError, match=r"simulated\.reports is 2, but simulated\.language=recombined"):
+        SimulatedConfig(reports=2)
 
 
 def test_levels_are_of_the_wording_and_of_whom_it_is_about(market):

@@ -11,9 +11,9 @@ import pytest
 from flag_kedro.data.config import DataConfig
 from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated import SimulatedConfig, SimulatedMarket, simulate_market
+from flag_kedro.data.simulated.articles import Article
 from flag_kedro.data.simulated.clauses import VERBS
 from flag_kedro.data.simulated.effects import plant_effects
-from flag_kedro.data.simulated.news import Article
 from flag_kedro.data.simulated.wording import STALE_MARKS
 from flag_kedro.data.windows import resolve_windows
 

@@ -72,6 +72,7 @@ def test_profile_takes_smollm2_unless_another_backbone_is_given():
     assert language_profile(replace(SETTINGS, symbols=tuple(COMPANIES))).symbols == SYMBOLS
     rule = profile.simulated.rule()
     assert (rule.ambiguous_share, rule.stale_share) == (0.0, 0.0)
+    assert (rule.horizon, rule.priced_in, rule.drift, rule.regime_sessions) == (1, 0.0, 0.0, 0)
     assert min(rule.rival_share, rule.reversal_share, rule.conflict_share) > 0.0
     assert language_profile(replace(SETTINGS, simulated=SimulatedConfig())).simulated.language == "paraphrases"
 

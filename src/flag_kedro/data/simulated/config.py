@@ -37,6 +37,7 @@ class MarketRule:
     language: Language
     reversal_share: float
     conflict_share: float
+    reports: int
 
     @property
     def event_share(self) -> float:
@@ -50,14 +51,14 @@ EASY = MarketRule(
     drift=0.0, regime_drift=0.0, regime_sessions=0, noise=0.012,
     share=0.5, signal=0.006, horizon=3, decay=1.0, size_spread=0.0, priced_in=0.0,
     fewest_neutral=1, neutral_articles=3, rival_share=0.0, ambiguous_share=0.0, stale_share=0.0,
-    language="templates", reversal_share=0.0, conflict_share=0.0,
+    language="templates", reversal_share=0.0, conflict_share=0.0, reports=1,
 )  # fmt: skip
 LABORATORY = MarketRule(
     first_session=FIRST, last_session=LAST,
     drift=0.07, regime_drift=0.2, regime_sessions=60, noise=0.012,
     share=0.4, signal=0.01, horizon=3, decay=0.5, size_spread=0.5, priced_in=0.3,
     fewest_neutral=0, neutral_articles=2, rival_share=0.15, ambiguous_share=0.1, stale_share=0.1,
-    language="recombined", reversal_share=0.0, conflict_share=0.0,
+    language="recombined", reversal_share=0.0, conflict_share=0.0, reports=1,
 )  # fmt: skip
 PRESETS: dict[Preset, MarketRule] = {
     "laboratory": LABORATORY,
@@ -128,6 +129,9 @@ class SimulatedConfig:
     """Share of (symbol, session) pairs with two headlines that disagree and say their sizes, in place of another one
     that moves prices; the larger wins, and their effects add up. Null means the language's: 0.1 of `paraphrases`; the
     others have none."""
+    reports: Annotated[int, Field(ge=1, le=5)] | None = None
+    """Outlets that report an event, each in its own words, on the same side of the close; of two headlines that
+    disagree, the larger one is reported so often. More than 1 needs `paraphrases`; null is 1."""
 
     def __post_init__(self) -> None:
         if self.first_session >= self.last_session:
@@ -141,8 +145,8 @@ class SimulatedConfig:
                 f"simulated.fewest_neutral ({rule.fewest_neutral}) must not exceed "
                 f"simulated.neutral_articles ({rule.neutral_articles})"
             )
-        for name in ("reversal_share", "conflict_share"):
-            if rule.language != "paraphrases" and getattr(rule, name) > 0.0:
+        for name, none in (("reversal_share", 0.0), ("conflict_share", 0.0), ("reports", 1)):
+            if rule.language != "paraphrases" and getattr(rule, name) > none:
                 raise ValueError(
                     f"simulated.{name} is {getattr(rule, name)}, but simulated.language={rule.language} has no such "
                     f"headlines; set simulated.language to paraphrases, or simulated.{name} to null"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flag_kedro.data.simulated.articles import SIGN, Article
 from flag_kedro.data.simulated.config import MarketRule
-from flag_kedro.data.simulated.news import SIGN, Article
 
 
 def plant_effects(articles: Sequence[Article], rule: MarketRule, num_sessions: int) -> dict[str, NDArray[Any]]:

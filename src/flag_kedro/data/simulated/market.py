@@ -13,10 +13,11 @@ import polars as pl
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.headlines import COMPANIES
+from flag_kedro.data.simulated.articles import article_table, news_table
 from flag_kedro.data.simulated.config import MarketRule, SimulatedConfig
 from flag_kedro.data.simulated.division import WARM_UP_SESSIONS
 from flag_kedro.data.simulated.effects import plant_effects
-from flag_kedro.data.simulated.news import article_table, draw_articles, news_table
+from flag_kedro.data.simulated.news import draw_articles
 from flag_kedro.data.simulated.prices import Climate, draw_climate, draw_prices
 from flag_kedro.data.streams import stream
 from flag_kedro.errors import ParameterError

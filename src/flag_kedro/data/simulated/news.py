@@ -4,18 +4,17 @@ Shape legend: T = sessions, warm-up included.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 
 from flag_kedro.data.headlines import COMPANIES
-from flag_kedro.data.schema import NEWS
+from flag_kedro.data.simulated.articles import SIGN, Article
 from flag_kedro.data.simulated.config import MarketRule
 from flag_kedro.data.simulated.division import window_of_sessions
-from flag_kedro.data.simulated.paraphrases import LARGE_SIZE, SMALL_SIZE, contradict
-from flag_kedro.data.simulated.sentence import CONFLICT, Sentence, opposite
+from flag_kedro.data.simulated.paraphrases import LARGE_SIZE, SMALL_SIZE, contradict, restate
+from flag_kedro.data.simulated.sentence import CONFLICT, Kind, Sentence, opposite
 from flag_kedro.data.simulated.wording import Write, draw_kind, speak, tell_again, write_ambiguous, write_rival
 from flag_kedro.data.streams import stream
 
@@ -23,33 +22,6 @@ AFTER_CLOSE = 0.5
 """Share of headlines that come after the close."""
 STALE_SESSIONS = range(4, 11)
 """How many sessions later a headline may be told again."""
-SIGN = {"good": 1, "bad": -1}
-ARTICLES = {"symbol": pl.String, "session": pl.Date, "kind": pl.String, "size": pl.Float64, "level": pl.Int64}
-"""Columns of `SimulatedMarket.articles`."""
-
-
-@dataclass(frozen=True)
-class Article:
-    """An article as the simulation knows it."""
-
-    day: int
-    """Index of the session on whose date it is published."""
-    after_close: bool
-    published: datetime
-    kind: str
-    """good, bad, neutral, rival, ambiguous or stale; only the first two move prices."""
-    headline: str
-    size: float
-    """Of its effect, relative to the mean; 0 where it moves nothing."""
-    level: int = 0
-    """See `sentence.py`."""
-    mean_size: float = 1.0
-    """The mean of `size` for who has read it; only headlines of a conflict say theirs."""
-
-    @property
-    def known(self) -> int:
-        """Index of the first session whose decision may use it."""
-        return self.day + int(self.after_close)
 
 
 def draw_articles(symbol: str, sessions: pl.DataFrame, rule: MarketRule, seed: int) -> list[Article]:
@@ -67,6 +39,7 @@ def draw_articles(symbol: str, sessions: pl.DataFrame, rule: MarketRule, seed: i
     own = [article for article in feed.draw_events() if article.kind not in SIGN or article.day not in replaced]
     own += conflicts
     others = [
+        *feed.draw_reports(own),
         *feed.draw_others("rival", rule.rival_share, write_rival),
         *feed.draw_others("ambiguous", rule.ambiguous_share, write_ambiguous),
         *feed.draw_stale(own),
@@ -120,6 +93,20 @@ class _Feed:
                 articles.append(Article(day, after_close, time, kind, text, size_today, CONFLICT, size))
         return articles
 
+    def draw_reports(self, own: Sequence[Article]) -> list[Article]:
+        """What further outlets write of good and bad articles, but not of the smaller one of two that disagree."""
+        rng, words = self._streams("report")
+        articles = []
+        for article in own if self.rule.reports > 1 else ():
+            if article.kind not in SIGN or article.mean_size < 1.0:
+                continue
+            kind: Kind = "good" if article.kind == "good" else "bad"
+            company, window = COMPANIES[self.symbol], self._window(article.known)
+            for text in restate(company, window, kind, article.level, self.rule.reports - 1, words):
+                time = self._draw_minute(article.day, article.after_close, rng)
+                articles.append(Article(article.day, article.after_close, time, "report", text, 0.0, article.level))
+        return articles
+
     def draw_others(
         self, kind: str, share: float, write: Callable[[Write, str, int, np.random.Generator], Sentence]
     ) -> list[Article]:
@@ -167,30 +154,3 @@ class _Feed:
     def _window(self, known: int) -> int:
         """Window of the first decision that may use an article; the last session's evening belongs to its own."""
         return int(self.windows[min(known, len(self.windows) - 1)])
-
-
-def news_table(symbol: str, articles: Sequence[Article]) -> pl.DataFrame:
-    """Columns of `schema.NEWS`."""
-    published = [article.published for article in articles]
-    columns = {
-        "symbol": symbol,
-        "published_at": published,
-        "available_at": published,
-        "headline": [article.headline for article in articles],
-        "body": None,
-        "source": "simulated",
-        "url": None,
-    }
-    return pl.DataFrame(columns, schema=NEWS)
-
-
-def article_table(symbol: str, articles: Sequence[Article], days: pl.Series) -> pl.DataFrame:
-    """Columns of `ARTICLES`, row by row what `news_table` has; `days` are the sessions' dates."""
-    columns = {
-        "symbol": symbol,
-        "session": days.gather([article.day for article in articles]),
-        "kind": [article.kind for article in articles],
-        "size": [article.size for article in articles],
-        "level": [article.level for article in articles],
-    }
-    return pl.DataFrame(columns, schema=ARTICLES)

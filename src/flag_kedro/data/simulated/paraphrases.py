@@ -15,7 +15,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from flag_kedro.data.simulated.sentence import PLAIN, REVERSED, Kind, Sentence, opposite
+from flag_kedro.data.simulated.sentence import CONFLICT, PLAIN, REVERSED, Kind, Sentence, opposite
 
 WINDOWS = ("train", "validation", "test")
 """Names of windows 0 to 2 in the tables."""
@@ -92,6 +92,25 @@ def contradict(company: str, window: int, larger: Kind, rng: np.random.Generator
     one, other = (pairs[place] for place in rng.choice(len(pairs), size=2, replace=False))
     much, little = LARGE[rng.integers(len(LARGE))], SMALL[rng.integers(len(SMALL))]
     return f"{company} {one.say(larger)} {much}", f"{company} {other.say(opposite(larger))} {little}"
+
+
+def restate(
+    company: str, window: int, kind: Kind, level: int, num_reports: int, rng: np.random.Generator
+) -> tuple[str, ...]:
+    """What other outlets write of an event: headlines of its level and side, each of another pair.
+
+    Args:
+        company: whom they are about.
+        window: 0 to 2.
+        kind: good or bad.
+        level: of the event; of a conflict, the larger side's headlines.
+        num_reports: how many.
+        rng: of the draw.
+    """
+    pairs = _scaling_pairs(window) if level == CONFLICT else _pairs_of(window, level)
+    chosen = [pairs[place] for place in rng.choice(len(pairs), size=num_reports, replace=False)]
+    endings = [f" {LARGE[rng.integers(len(LARGE))]}" if level == CONFLICT else "" for _ in chosen]
+    return tuple(f"{company} {pair.say(kind)}{ending}" for pair, ending in zip(chosen, endings, strict=True))
 
 
 @lru_cache
