@@ -182,6 +182,16 @@ def test_reports_say_an_event_again_in_other_words_and_move_nothing(market):
             assert {pairs[text][1] for text in said} == set(own["level"])
 
 
+def test_prices_of_the_language_market_tell_nothing_and_its_words_all():
+    """No drift, no regimes, nothing priced in, one session moved: returns depend on the headlines just out alone."""
+    drawn = simulate_market(("ALDR",), SimulatedConfig(market="language", size_spread=0.0), 0)
+    truth = drawn.truth
+    np.testing.assert_allclose(truth["effect"][1:], 0.02 * truth["usable"].to_numpy()[:-1], atol=1e-12)
+    assert truth["regime"].null_count() == truth.height
+    assert set(drawn.articles["kind"]) == {"good", "bad", "neutral", "report", "rival"}
+    assert SimulatedConfig(market="language", language="recombined").rule().reports == 1
+
+
 def test_reports_need_a_language_that_words_things_anew():
     with pytest.raises(ValidationError, match=r"simulated\.reports is 2, but simulated\.language=recombined"):
         SimulatedConfig(reports=2)

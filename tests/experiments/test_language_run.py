@@ -74,7 +74,8 @@ def test_profile_takes_smollm2_unless_another_backbone_is_given():
     assert (rule.ambiguous_share, rule.stale_share) == (0.0, 0.0)
     assert (rule.horizon, rule.priced_in, rule.drift, rule.regime_sessions) == (1, 0.0, 0.0, 0)
     assert min(rule.rival_share, rule.reversal_share, rule.conflict_share) > 0.0
-    assert language_profile(replace(SETTINGS, simulated=SimulatedConfig())).simulated.language == "paraphrases"
+    assert language_profile(replace(SETTINGS, simulated=SimulatedConfig())).simulated.rule().language == "paraphrases"
+    assert language_profile(replace(SETTINGS, simulated=SimulatedConfig(signal=0.01))).simulated.rule().signal == 0.01
 
 
 @needs_encoder

@@ -1,10 +1,9 @@
 """What a language certificate is run with, unless something else is asked for."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flag_kedro.data.headlines import COMPANIES
-from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.names import SMOLLM2, TINY
 
 if TYPE_CHECKING:  # imports torch
@@ -15,8 +14,6 @@ SYMBOLS = ("ALDR", "BRIX", "CORV", "DUNE")
 NUM_LAYERS, FROZEN_LAYERS = 20, 19
 """Of SmolLM2's thirty: two thirds of the depth read wordings best (docs/experiments.md), and with one layer that learns
 an update costs next to nothing."""
-REPORTS, SIGNAL = 4, 0.02
-"""Outlets that report an event, and what it adds to a price: reading is asked for, not finding it in noise."""
 PREFIX_KV_MB = 6144
 """For the keys and values of most prompts of training and validation."""
 NUM_ENVS, TOTAL_TIMESTEPS, UPDATE_EPOCHS, VALIDATION_INTERVAL = 4, 16_384, 4, 8
@@ -25,14 +22,14 @@ LEARNING_RATE, HEAD_LEARNING_RATE, ENT_COEF = 1e-4, 1e-3, 0.1
 
 
 def language_profile(settings: "CertificateSettings") -> "CertificateSettings":
-    """The settings of a language certificate: paraphrases, and SmolLM2 where the backbone is `tiny`.
+    """The settings of a language certificate: its own preset of the market, and SmolLM2 where the backbone is `tiny`.
 
-    Another backbone keeps the run's own `policy` and `ppo` parameters.
+    Other parameters of the market keep what was given, and another backbone the run's own `policy` and `ppo`.
 
     Args:
         settings: the run's parameters.
     """
-    settings = replace(settings, simulated=_market(settings.simulated))
+    settings = replace(settings, simulated=replace(settings.simulated, market="language"))
     if settings.policy.backbone != TINY:
         return settings
     policy = replace(
@@ -57,23 +54,3 @@ def language_profile(settings: "CertificateSettings") -> "CertificateSettings":
     )
     symbols = SYMBOLS if settings.symbols == tuple(COMPANIES) else settings.symbols
     return replace(settings, policy=policy, ppo=ppo, symbols=symbols)
-
-
-def _market(given: SimulatedConfig) -> SimulatedConfig:
-    """Paraphrases whose distractors are the certificate's levels alone, where nothing else is given.
-
-    Prices tell nothing: they do not drift, and headlines move one session each, after they are out.
-    """
-    wanted: dict[str, Any] = {
-        "language": "paraphrases",
-        "drift": 0.0,
-        "regime_sessions": 0,
-        "ambiguous_share": 0.0,
-        "stale_share": 0.0,
-        "horizon": 1,
-        "priced_in": 0.0,
-        "reports": REPORTS,
-        "signal": SIGNAL,
-    }
-    missing = {name: value for name, value in wanted.items() if getattr(given, name) is None}
-    return replace(given, **missing)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-Preset = Literal["laboratory", "realistic", "easy"]
+Preset = Literal["laboratory", "language", "realistic", "easy"]
 Language = Literal["templates", "recombined", "paraphrases"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -60,14 +60,20 @@ LABORATORY = MarketRule(
     fewest_neutral=0, neutral_articles=2, rival_share=0.15, ambiguous_share=0.1, stale_share=0.1,
     language="recombined", reversal_share=0.0, conflict_share=0.0, reports=1,
 )  # fmt: skip
+LANGUAGE = replace(
+    LABORATORY,
+    drift=0.0, regime_sessions=0, signal=0.02, horizon=1, priced_in=0.0, ambiguous_share=0.0, stale_share=0.0,
+    language="paraphrases", reports=4,
+)  # fmt: skip
 PRESETS: dict[Preset, MarketRule] = {
     "laboratory": LABORATORY,
+    "language": LANGUAGE,
     "realistic": replace(LABORATORY, signal=0.0025),
     "easy": EASY,
 }
-LANGUAGE_SHARES: dict[Language, dict[str, float]] = {
-    "templates": {"reversal_share": 0.0, "conflict_share": 0.0},
-    "recombined": {"reversal_share": 0.0, "conflict_share": 0.0},
+LANGUAGE_SHARES: dict[Language, dict[str, Any]] = {
+    "templates": {"reversal_share": 0.0, "conflict_share": 0.0, "reports": 1},
+    "recombined": {"reversal_share": 0.0, "conflict_share": 0.0, "reports": 1},
     "paraphrases": {"reversal_share": 0.3, "conflict_share": 0.1},
 }
 """What each language has of its own, whatever the preset."""
@@ -79,7 +85,8 @@ class SimulatedConfig:
 
     market: Preset = "laboratory"
     """`laboratory`: drifting prices, most articles distract, no sentence of the test window occurs in training, effects
-    are strong; `realistic`: the same with small effects; `easy`: equal effects, few templates, no drift."""
+    are strong; `language`: prices tell nothing, and events are told in words that are new in each window; `realistic`:
+    the laboratory with small effects; `easy`: equal effects, few templates, no drift."""
     first_session: date = FIRST
     """First day of the span that windows divide; prices begin 59 sessions earlier, for the indicators."""
     last_session: date = LAST
@@ -131,7 +138,7 @@ class SimulatedConfig:
     others have none."""
     reports: Annotated[int, Field(ge=1, le=5)] | None = None
     """Outlets that report an event, each in its own words, on the same side of the close; of two headlines that
-    disagree, the larger one is reported so often. More than 1 needs `paraphrases`; null is 1."""
+    disagree, the larger one is reported so often. More than 1 needs `paraphrases`."""
 
     def __post_init__(self) -> None:
         if self.first_session >= self.last_session:
