@@ -159,3 +159,26 @@ def test_rest_of_the_profile_is_the_papers_trading_problem(profile: dict[str, An
     ppo = PPOConfig(**_merged(profile, "ppo"))
     assert (ppo.algorithm, ppo.head_learning_rate, ppo.reward_scale) == ("ppo", None, 1.0)
     assert ppo.num_updates(num_symbols=1) == 346  # 13,860 / 40, rounded down
+
+
+def test_fast_profile_departs_from_the_papers_only_where_it_says_so(profile: dict[str, Any]) -> None:
+    """A list of all keys that differ, defaults of base filled in; Table 3's objective and all of the trading stay."""
+    fast = _read(ROOT / "conf" / "paper_fast" / "parameters.yml")
+    assert fast.keys() == profile.keys()
+    departures = {
+        f"{group}.{key}"
+        for group in profile
+        for key in profile[group] | fast[group]
+        if _merged(profile, group).get(key) != _merged(fast, group).get(key)
+    }
+    assert departures == {
+        "env.account_view",
+        "policy.num_layers", "policy.frozen_layers", "policy.trainable", "policy.readout", "policy.dtype",
+        "policy.batch_tokens",
+        "ppo.total_timesteps", "ppo.num_envs", "ppo.learning_rate", "ppo.head_learning_rate",
+        "ppo.gradient_accumulation_steps",
+    }  # fmt: skip
+    base = _read(ROOT / "conf" / "base" / "parameters.yml")
+    assert "account_view" not in base["env"]
+    assert EnvConfig(**_merged(fast, "env")).account_view == "compact"
+    assert fast["ppo"]["total_timesteps"] == fast["ppo"]["num_envs"] * profile["ppo"]["total_timesteps"]
