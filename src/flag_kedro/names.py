@@ -34,6 +34,8 @@ STRATEGIES = (
 RIVALS = (TEXT_RIDGE, TEXT_LINEAR_PPO, UNTRAINED_LM, ZERO_SHOT_LM, CALIBRATED_LM)
 """What reads the same words as the policy, without a language model or without training it."""
 
+SIMULATED = "SIMULATED"
+"""How the name of a market begins that no real price is in."""
 ALL_SYMBOLS = "all"
 """All symbols together, where results are by symbol."""
 

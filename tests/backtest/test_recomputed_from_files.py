@@ -186,9 +186,9 @@ def test_shares_of_the_optimal_policy_follow_from_the_equity_table(folder: Path,
         assert share * yardstick["expected_log_return"] == pytest.approx(math.fsum(returns), rel=1e-12, abs=1e-12)
 
 
-def test_metrics_file_holds_nothing_but_conventions_scores_the_yardstick_and_models_asked(saved: Saved) -> None:
+def test_metrics_file_holds_nothing_but_market_conventions_scores_yardstick_and_models_asked(saved: Saved) -> None:
     assert saved.metrics.keys() == {
-        *("convention", "results", "pooled", "yardstick", "language_models", "other_convention")
+        *("market", "convention", "results", "pooled", "yardstick", "language_models", "other_convention")
     }
     assert saved.metrics["other_convention"].keys() == {"convention", "results"}
 

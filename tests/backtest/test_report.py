@@ -24,6 +24,9 @@ HOSTILE = "- <script>alert(1)</script> soars\n- </script><img src=x onerror=aler
 SCORES = {
     "cumulative_return": 0.1234,
     "cumulative_return_ci95": [-0.05, 0.3],
+    "total_return": 0.13,
+    "num_prices": 6,
+    "num_days": 5,
     "sharpe_ratio": 1.5,
     "sharpe_ratio_ci95": [-0.5, 3.5],
     "sortino_ratio": None,
@@ -48,6 +51,7 @@ COMPARISON = {
         "policy_entropy": None,
         "collapsed_to": None,
     },
+    "proven_ahead": False,
     "verdict": VERDICT,
     "rivals": {"differences": {}, "verdict": RIVALS},
 }
@@ -66,6 +70,7 @@ def ordinary(six_sessions: SixSessions, account_convention: dict[str, Any]) -> d
         "equity": equity,
         "market_states": states,
         "backtest_metrics": {
+            "market": "files",
             "convention": account_convention,
             "results": results,
             "pooled": {"flag_trader": SCORES, "buy_and_hold": SCORES},
@@ -101,7 +106,8 @@ def ordinary(six_sessions: SixSessions, account_convention: dict[str, Any]) -> d
             "fills": {"compared": 8, "num_fills": 3, "num_differences": 0, "differences": []},
             "full_audit": "not run",
         },
-        "facts": {"seed": 7, "data_hash": "9f3c", "train": ["2023-01-01", "2023-12-31"]},
+        "facts": {"seed": 7, "trained on": ["2023-01-01", "2023-12-31"]},
+        "hashes": {"data": "9f3c"},
     }
 
 
@@ -168,15 +174,16 @@ def rows_of(page: str, first: str) -> list[list[str]]:
 def test_every_symbol_strategy_and_verdict_is_on_the_page(page: str) -> None:
     texts = Texts(page)
     words = "\n".join(texts.words)
-    assert words.count(VERDICT) == 4  # above all, and in each symbol's section
+    assert words.count(VERDICT) == 4  # below the answer, and in each symbol's section
     for expected in ("A", "B", "flag_trader", "buy_and_hold", "9f3c", "2023-01-01 to 2023-12-31"):
         assert expected in texts.words
     assert set(texts.json) == {"plot-template", "overview", "figures-0", "figures-1"}
 
 
 def test_summary_has_percent_with_intervals_and_a_dash_for_none(page: str) -> None:
-    together, of_a, _of_b, tests, statistics, robustness, collapse = rows_of(page, "flag_trader")[:7]
-    assert together[1:5] == of_a[1:5] == ["12.34 [-5.00, 30.00]", "-", "1.50 [-0.50, 3.50]", "-"]
+    answer, together, of_a, _of_b, tests, statistics, robustness, collapse = rows_of(page, "flag_trader")[:8]
+    assert answer[1:] == ["13.00", "1.50 [-0.50, 3.50]", "0.600", "0.200", "-", "no"]
+    assert together[1:5] == of_a[1:5] == ["12.34 [-5.00, 30.00]", "13.00", "1.50 [-0.50, 3.50]", "-"]
     over_cash = "1.50 [-0.50, 3.50] p 0.200"
     assert tests[1:] == statistics[1:]
     assert statistics[1:] == ["0.40 [-1.00, 1.80] p 0.600", over_cash, "-", "-", "-", "0.900", "-", "3", "-"]
@@ -186,13 +193,45 @@ def test_summary_has_percent_with_intervals_and_a_dash_for_none(page: str) -> No
 
 def test_the_answer_is_that_of_all_symbols_and_comes_first(page: str) -> None:
     words = " ".join("".join(Texts(page).words).split())
-    assert f"All symbols in one account: {POOLED} {RIVALS}" in words
-    assert words.index(POOLED) < words.index(VERDICT)
+    assert f"All 2 symbols in one account {POOLED} {RIVALS}" in words
+    assert words.index(POOLED) < words.index("Causality audit") < words.index("Summary Every strategy")
+    assert words.index(POOLED) < words.index(VERDICT) < words.index("9f3c")
+
+
+def test_first_table_has_every_strategy_the_best_first_and_the_ruined_last(inputs: dict[str, Any]) -> None:
+    pooled, compared = inputs["backtest_metrics"]["pooled"], inputs["inference"]["pooled"]
+    pooled["flat"] = SCORES | {"total_return": None}
+    pooled["momentum"] = SCORES | {"total_return": 0.2}
+    for results in inputs["backtest_metrics"]["results"].values():
+        results |= {"flat": SCORES, "momentum": SCORES}
+    below = {"value": -0.1, "ci95": None, "p_value": 0.97}
+    compared["momentum"] = COMPARISON | {"sharpe_difference": below, "shift_p_value": 0.0005, "proven_ahead": True}
+    rows = [row for row in Texts(write_report(**inputs)).rows if row[-1:] in (["yes"], ["no"], [""])]
+    assert [row[0] for row in rows[:4]] == ["momentum", "flag_trader", "buy_and_hold", "flat"]
+    assert rows[0][3:] == ["below", "0.200", "0.0005", "yes"]
+    assert rows[2][3:] == ["", "", "", ""]
+
+
+def test_only_a_simulated_market_has_the_banner_and_it_comes_before_all_numbers(inputs: dict[str, Any]) -> None:
+    assert "SIMULATED" not in " ".join(Texts(write_report(**inputs)).words)
+    inputs["backtest_metrics"]["market"] = "SIMULATED, preset easy"
+    words = " ".join("".join(Texts(write_report(**inputs, strength="It is strong.")).words).split())
+    assert "nothing about real markets. It is strong." in words
+    assert words.index("SIMULATED market.") < words.index(POOLED)
+
+
+def test_every_number_of_a_card_has_the_label_that_its_column_has(page: str) -> None:
+    """On a phone the heads of the columns are hidden."""
+    for table in re.findall(r'<table class="cards">.*?</table>', page, re.DOTALL):
+        heads = re.findall(r"<th[^>]*>(.*?)</th>", table.partition("</thead>")[0])
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table.partition("</thead>")[2]):
+            if "rowgroup" not in row:
+                assert re.findall(r'data-label="([^"]*)"', row) == heads[1:]
 
 
 def test_what_a_nominal_level_is_worth_stands_beside_the_tests_of_each_table(page: str) -> None:
     words = " ".join(Texts(page).words)
-    assert words.count("A nominal 5 % on all.") == 2  # beside the verdict and above the table
+    assert words.count("A nominal 5 % on all.") == 2  # below the answer and above the table
     assert words.count("A nominal 5 % on A.") == words.count("A nominal 5 % on B.") == 1
 
 
@@ -331,7 +370,7 @@ def test_policy_that_never_traded_is_named(inputs: dict[str, Any]) -> None:
 def test_one_symbol_makes_a_page(inputs: dict[str, Any]) -> None:
     del inputs["backtest_metrics"]["results"]["B"]
     page = write_report(**inputs)
-    assert "1 symbol," in page
+    assert "<h2>A</h2>" in page
     assert set(Texts(page).json) == {"plot-template", "overview", "figures-0"}
 
 
@@ -362,7 +401,8 @@ def test_both_conventions_are_printed_whole(inputs: dict[str, Any]) -> None:
 
 def test_plots_follow_the_account_when_scores_are_of_the_other_convention(inputs: dict[str, Any]) -> None:
     metrics = inputs["backtest_metrics"]
-    swapped = {**metrics["other_convention"], "pooled": metrics["pooled"], "other_convention": metrics}
+    kept = {name: metrics[name] for name in ("market", "pooled")}
+    swapped = {**metrics["other_convention"], **kept, "other_convention": metrics}
     swapped["convention"] = swapped["convention"] | {"fill": "same_close"}
     texts = Texts(write_report(**inputs | {"backtest_metrics": swapped}))
     assert texts.json["figures-0"]["trades"]["data"][1]["y"] == [9.0, 18.0]  # opens, not closes

@@ -41,6 +41,6 @@ for (const part of document.querySelectorAll("details.symbol")) {
   part.addEventListener("change", ({ target }) => toggle(part, target.dataset.strategy, target.checked));
   if (part.open) show(part);
 }
-show(document.getElementById("intervals"));
+for (const id of ["answer", "intervals"]) show(document.getElementById(id));
 window.addEventListener("hashchange", openTarget);
 openTarget();

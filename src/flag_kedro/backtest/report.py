@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from flag_kedro.backtest import report_terms
+from flag_kedro.backtest.answer import answer_rows
 from flag_kedro.backtest.plot_style import COLORS, OTHER_COLOR, in_order
-from flag_kedro.backtest.report_figures import PageFigure, overview_figure, share_sessions, symbol_figures
+from flag_kedro.backtest.report_figures import PageFigure, overview_figures, share_sessions, symbol_figures
 from flag_kedro.backtest.trades import list_trades
 from flag_kedro.features.digest import NO_NEWS
-from flag_kedro.names import POLICY
+from flag_kedro.names import POLICY, SIMULATED
 
 SHOWN_DECISIONS = 8
 
@@ -55,6 +56,7 @@ def write_report(
     audit: Mapping[str, Any],
     market_states: Mapping[str, pl.DataFrame],
     facts: Mapping[str, Any],
+    hashes: Mapping[str, str],
     strength: str | None = None,
     language_models: Sequence[str] = (),
     data_warnings: Sequence[str] = (),
@@ -64,12 +66,14 @@ def write_report(
     Args:
         decisions: columns of `replay.DECISIONS`.
         equity: columns of `replay.EQUITY`.
-        backtest_metrics: `convention`, `results` and `other_convention`; one convention is `account`.
+        backtest_metrics: `market`, `convention`, `results`, `pooled` and `other_convention`; one convention is
+            `account`.
         inference: intervals of differences, luck, collapse and verdict of each symbol and strategy.
         sensitivity: cost curves, lagged scores and capacity of each symbol and strategy.
         audit: checks of causality and how many differences each found.
         market_states: columns of `features.market_state.MARKET_STATE` for each symbol.
-        facts: printed in the header as they are: windows, seed, hash of the data.
+        facts: printed in the header as they are: market, windows, costs, seed.
+        hashes: of the data and the policy, printed at the end.
         strength: of a simulated market, in words; None for any other.
         language_models: what is to be said of those that were asked without training, one paragraph each.
         data_warnings: what ingest found to beware of, one sentence each.
@@ -89,7 +93,9 @@ def write_report(
     return _template().render(
         policy=POLICY,
         sections=sections,
-        intervals=overview_figure(backtest_metrics, inference),
+        answer=answer_rows(backtest_metrics["pooled"], inference["pooled"]),
+        simulated=backtest_metrics["market"].startswith(SIMULATED),
+        overview=overview_figures(equity, backtest_metrics, inference, account["convention"]),
         plot_template=plotly.io.templates["plotly_white"].to_plotly_json(),
         plotly_js=Markup(get_plotlyjs()),
         metrics=backtest_metrics,
@@ -99,6 +105,7 @@ def write_report(
         sensitivity=sensitivity,
         audit=audit,
         facts=facts,
+        hashes=hashes,
         strength=strength,
         language_models=language_models,
         data_warnings=data_warnings,

@@ -12,6 +12,7 @@ from flag_kedro.backtest.plot_style import SUBTITLE
 from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_sharpe
 from flag_kedro.backtest.plots_scores import plot_cost_curve, plot_intervals
 from flag_kedro.backtest.plots_trades import plot_probabilities, plot_trades
+from flag_kedro.backtest.pooled import pool_accounts
 
 ABOVE, ABOVE_PANEL_TITLES = 16, 34
 BELOW, BELOW_LEGEND = 40, 72
@@ -32,9 +33,27 @@ class PageFigure:
     """plotly's `data` and `layout`."""
 
 
-def overview_figure(backtest_metrics: Mapping[str, Any], inference: Mapping[str, Any]) -> PageFigure:
-    """The intervals of all symbols and strategies."""
-    return page_figure(plot_intervals(backtest_metrics, inference), ABOVE_PANEL_TITLES, BELOW)
+def overview_figures(
+    equity: pl.DataFrame,
+    backtest_metrics: Mapping[str, Any],
+    inference: Mapping[str, Any],
+    convention: Mapping[str, Any],
+) -> dict[str, PageFigure]:
+    """The account of all symbols, and the intervals of all symbols and strategies.
+
+    Args:
+        equity: columns of `replay.EQUITY`, of all symbols.
+        backtest_metrics: see `report.write_report`.
+        inference: likewise.
+        convention: of `scores.describe_convention`, convention `account`.
+    """
+    account = plot_equity(pool_accounts(equity), convention)
+    account.layout.annotations = ()
+    account.layout.height += TALLER
+    return {
+        "account": page_figure(account, ABOVE, BELOW_LEGEND),
+        "intervals": page_figure(plot_intervals(backtest_metrics, inference), ABOVE_PANEL_TITLES, BELOW),
+    }
 
 
 def symbol_figures(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from flag_kedro import names
 from flag_kedro.errors import DataError
 
-Unit = Literal["percent", "ratio", "probability", "count", "money"]
+Unit = Literal["percent", "ratio", "probability", "p_value", "count", "money"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,16 @@ METRICS = (
     Term(names.EXPOSURE, "exposure %", "percent", "mean share of equity that was in a position"),
     Term(names.NUM_TRADES, "trades", "count", "fills in the window"),
     Term(names.TURNOVER, "turnover", "ratio", "traded value over mean equity, per year"),
-    Term("num_prices", "prices", "count", "sessions in the window"),
-    Term("num_days", "days", "count", "daily returns that were scored"),
 )
+ANSWER = {
+    "return %": "compounded return of the account",
+    "Sharpe": "mean return per unit of its deviation, annualised, with its interval",
+    "p against B&H": "p-value of no larger a Sharpe ratio than buy and hold's; below: it is smaller",
+    "p against cash": "p-value of no more than cash; below: it earned less",
+    "p against shifts": "share of time shifts of the same positions that earned at least as much",
+    "ahead": "above all three, after all trials",
+}
+"""Columns of the first table and their meaning."""
 STATISTICS = (
     Term(
         "sharpe_difference",
@@ -47,7 +54,11 @@ STATISTICS = (
     ),
     Term("cash_difference", "Sharpe over cash", "ratio", "Sharpe ratio of the returns less cash, and the p-value of 0"),
     Term(
-        "win_rate_difference", "win % less B&H", "percent", "win rate minus buy and hold's, paired by session, flat = 0"
+        "win_rate_difference",
+        "days up % less B&H",
+        "percent",
+        "share of all sessions with a gain minus buy and hold's; a session without a position gains nothing, so who is "
+        "often flat is far below 0 however often it wins",
     ),
     Term(
         "shift_percentile",
@@ -58,7 +69,7 @@ STATISTICS = (
     Term(
         "shift_p_value",
         "shift p",
-        "probability",
+        "p_value",
         "share of those shifts, the strategy itself included, that earned at least as much",
     ),
     Term(
@@ -122,6 +133,8 @@ def show(value: float | None, unit: Unit) -> str:
             return f"{value:z.2f}"
         case "probability":
             return f"{value:z.3f}"
+        case "p_value":
+            return "<0.0001" if value < 1e-4 else f"{value:.4f}" if value < 1e-3 else f"{value:.3f}"
         case "count" | "money":
             return f"{value:,.0f}"
 

@@ -15,6 +15,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.window import TradingWindow, cut_window, effective_fill
 from flag_kedro.features.market_state import data_hash
+from flag_kedro.names import SIMULATED
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class MarketSplit:
     @property
     def market(self) -> str:
         """The source in words."""
-        return f"SIMULATED, preset {self.preset}" if self.data.source == "simulated" else self.data.source
+        return f"{SIMULATED}, preset {self.preset}" if self.data.source == "simulated" else self.data.source
 
     def with_states(self, states: Mapping[str, pl.DataFrame]) -> "MarketSplit":
         """The same windows and environment over other states of the same sessions."""

@@ -108,7 +108,7 @@ def describe_yardstick(yardstick: dict[str, object] | None, policy: str) -> str 
     ratio, shares, signal = yardstick["sharpe_ratio"], yardstick["shares"], yardstick["signal"]
     assert isinstance(shares, dict)
     strength = "never trades" if ratio is None else f"has a Sharpe ratio of {ratio:.1f}"
-    opening = f"SIMULATED market, preset {yardstick['market']}: the optimal policy on its headlines {strength} here."
+    opening = f"The optimal policy on the headlines of this market {strength}."
     if policy not in shares:
         why = (
             "No headline moves a price: there is nothing to learn."

@@ -1,6 +1,5 @@
 """What a backtest prints at its end."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flag_kedro.backtest.answer import AnswerRow, answer_rows
 from flag_kedro.experiments.language_models import sentences
 from flag_kedro.experiments.yardstick import describe_yardstick
 from flag_kedro.hooks.summaries.audit import describe_audit
 from flag_kedro.hooks.summaries.figures import figure, interval, percent
-from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY, SIMULATED
 
 Results = dict[str, dict[str, dict[str, Any]]]
 
@@ -28,7 +28,10 @@ def print_backtest(
     """Print all strategies on the account of all symbols, the policy on each symbol, and where to look next."""
     console = Console()
     pooled, symbols = inference["pooled"], inference["symbols"]
-    console.print(_all_together(metrics, pooled))
+    account = metrics if metrics["convention"]["name"] == "account" else metrics["other_convention"]
+    style = "black on yellow" if metrics["market"].startswith(SIMULATED) else "bold"
+    console.print(f"[{style}]Market: {escape(metrics['market'])}[/]", highlight=False)
+    console.print(_all_together(answer_rows(metrics["pooled"], pooled), account["convention"], len(symbols)))
     for sentence in (pooled[POLICY]["verdict"], pooled[POLICY]["rivals"]["verdict"]):
         console.print(escape(sentence), highlight=False)
     if (strength := describe_yardstick(metrics["yardstick"], POLICY)) is not None:
@@ -51,16 +54,16 @@ def print_backtest(
     console.print('  another run      .venv/bin/kedro run --params="seed=1,env.cost_bps=2"')
 
 
-def _all_together(metrics: dict[str, Any], pooled: dict[str, Any]) -> Table:
+def _all_together(rows: list[AnswerRow], convention: dict[str, Any], num_symbols: int) -> Table:
     """Every strategy on the account of all symbols, the best first."""
-    convention, num_symbols = metrics["convention"], len(metrics["results"])
     first, last = convention["window"]
+    symbols = "1 symbol" if num_symbols == 1 else f"All {num_symbols} symbols in one account"
     table = Table(
-        title=f"All {num_symbols} symbol(s), {first} to {last}: {_trading(convention)}",
+        title=f"{symbols}, {first} to {last}\n{_trading(convention)}",
         caption=(
-            "One account, as much money in each symbol at the start, after costs.\n"
-            "B&H, cash, shifts: p-values against buy and hold, cash, and time shifts of\n"
-            "the same positions. Ahead is who is above all three, after all trials."
+            "As much money in each symbol at the start, after costs. B&H, cash, shifts:\n"
+            "p-values against buy and hold, cash, and time shifts of the same positions.\n"
+            "Ahead is who is above all three, after all trials."
         ),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -68,41 +71,27 @@ def _all_together(metrics: dict[str, Any], pooled: dict[str, Any]) -> Table:
     table.add_column("strategy", no_wrap=True)
     for name in ("return %", "Sharpe", "95 %", "B&H", "cash", "shifts", "ahead"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, scores in sorted(metrics["pooled"].items(), key=lambda item: _order(item[1]["total_return"])):
+    for row in rows:
         table.add_row(
-            name,
-            percent(scores["total_return"], 2),
-            figure(scores["sharpe_ratio"], 2),
-            interval(scores["sharpe_ratio_ci95"], 1),
-            *_tests(pooled.get(name)),
-            style="bold" if name == POLICY else None,
+            row.strategy,
+            percent(row.total_return, 2),
+            figure(row.sharpe_ratio, 2),
+            interval(row.sharpe_ratio_ci95, 1),
+            *(_short(row, other) for other in ("sharpe", "cash", "shifts")),
+            "" if row.ahead is None else "yes" if row.ahead else "no",
+            style="bold" if row.strategy == POLICY else None,
         )
     return table
 
 
-def _tests(comparison: dict[str, Any] | None) -> list[str]:
-    """P-values against buy and hold, cash and shifts, and whether that is a lead; nothing of buy and hold itself."""
-    if comparison is None:
-        return ["", "", "", ""]
-    differences = [comparison[f"{other}_difference"] for other in ("sharpe", "cash")]
-    p_values = [_above(difference) for difference in differences] + [_short(comparison["shift_p_value"])]
-    return [*p_values, "yes" if comparison["proven_ahead"] else "no"]
-
-
-def _above(difference: dict[str, Any]) -> str:
-    """The p-value of a difference; where it is below 0, the word for it."""
-    value = difference["value"]
-    return "below" if value is not None and value < 0.0 else _short(difference["p_value"])
-
-
-def _short(p_value: float | None) -> str:
-    """A p-value to three digits."""
-    return "<.001" if p_value is not None and p_value < 0.001 else figure(p_value)
-
-
-def _order(total: float | None) -> float:
-    """Best first, ruined last."""
-    return math.inf if total is None else -total
+def _short(row: AnswerRow, other: str) -> str:
+    """A p-value to three digits; where the strategy is below the other, the word for it."""
+    if other not in row.p_values:
+        return ""
+    value = row.p_values[other]
+    if other in row.below:
+        return "below"
+    return "<.001" if value is not None and value < 0.001 else figure(value)
 
 
 def _trading(convention: dict[str, Any]) -> str:
@@ -112,7 +101,7 @@ def _trading(convention: dict[str, Any]) -> str:
 def _by_symbol(metrics: dict[str, Any], inference: Results) -> Table:
     convention = metrics["convention"]
     table = Table(
-        title=f"Each symbol: {_trading(convention)}",
+        title=f"Each symbol, {_trading(convention)}",
         caption=(
             f"Convention {convention['name']}; Sharpe = {convention['sharpe_ratio']}.\n"
             "p: of not being ahead, by Holm for the number of symbols."

@@ -71,8 +71,9 @@ def score_backtest(
 ) -> dict[str, Any]:
     """Score all strategies in both conventions, with intervals; `results` holds the one asked for.
 
-    `pooled` holds the scores of the account of all symbols, whatever the convention, `yardstick` what the optimal
-    policy of a simulated market earns, `language_models` what was noted when they were asked.
+    `market` names the source, `pooled` holds the scores of the account of all symbols, whatever the convention,
+    `yardstick` what the optimal policy of a simulated market earns, `language_models` what was noted when they were
+    asked.
     """
     evaluation, replayed = split.evaluation, _replayed(decisions, equity, split)
     draws = replayed.draw(backtest.bootstrap_draws, seed)
@@ -86,6 +87,7 @@ def score_backtest(
     yardstick = measure_yardstick(equity, split, data, news, simulated)
     log_metrics(flatten_scores({**results, ALL_SYMBOLS: pooled}) | _shares(yardstick), 0, int(time.time() * 1000))
     return {
+        "market": split.market,
         **scored[backtest.convention],
         "pooled": pooled,
         "yardstick": None if yardstick is None else asdict(yardstick),

@@ -16,6 +16,7 @@ from flag_kedro.experiments.yardstick import describe_yardstick
 from flag_kedro.names import POLICY
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.origin import origin_of
+from flag_kedro.tracking.log import run_id
 
 
 def draw_plots(
@@ -52,15 +53,19 @@ def write_backtest_report(
 ) -> str:
     """Write everything on one page."""
     description = json.loads((policy / "policy.json").read_text())
+    convention = account_scores_of(backtest_metrics)["convention"]
     facts = {
-        "market": description.get("market", "not said"),
+        "market": backtest_metrics["market"],
         "symbols": " ".join(market_states),
-        "trained on": " to ".join(description["windows"]["train"]),
+        "test window": convention["window"],
+        "fills and costs": f"{convention['fill']}, {convention['cost_bps'] + convention['slippage_bps']:g} bp a trade",
+        "trained on": description["windows"]["train"],
+        "chosen on": description["windows"]["validation"] or "nothing: the last weights",
         "backbone": _describe_backbone(description),
         "seed": description["seed"],
-        "data hash": description["data_hash"],
-        "policy hash": folder_hash(policy),
+        "MLflow run": run_id() or "none",
     }
+    hashes = {"data": description["data_hash"], "policy": folder_hash(policy)}
     return write_report(
         decisions=decisions,
         equity=equity,
@@ -70,6 +75,7 @@ def write_backtest_report(
         audit=causality_audit,
         market_states=market_states,
         facts=facts,
+        hashes=hashes,
         strength=describe_yardstick(backtest_metrics["yardstick"], POLICY),
         language_models=sentences(backtest_metrics["language_models"]),
         data_warnings=data_report["warnings"],
