@@ -128,6 +128,7 @@ def run(backtest: Backtest, timed: Timed) -> None:
             audit=audit,
             market_states=states,
             facts={"market": split.market},
+            hashes={},
             strength=describe_yardstick(metrics["yardstick"], POLICY),
         ),
     )
