@@ -347,9 +347,16 @@ def test_wins_of_returns_that_are_not_finite_are_refused() -> None:
 # Seeds
 
 
-@given(values=st.lists(st.floats(-10.0, 10.0), min_size=1, max_size=30))
+@given(values=st.lists(st.floats(-10.0, 10.0), min_size=4, max_size=30))
 def test_interquartile_mean_agrees_with_scipy(values: list[float]) -> None:
     assert interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25), rel=1e-12, abs=1e-12)
+
+
+def test_of_three_seeds_no_whole_one_is_a_quarter() -> None:
+    """scipy's trimmed mean would be the plain one, under another name."""
+    assert stats.trim_mean([1.0, 2.0, 9.0], 0.25) == np.mean([1.0, 2.0, 9.0])
+    assert interquartile_mean([1.0, 2.0, 9.0]) is None
+    assert summarise_seeds([1.0, 2.0, 9.0]).interquartile_mean is None
 
 
 def test_seeds_are_summarised_without_their_extremes() -> None:

@@ -68,12 +68,15 @@ def test_best_median_over_seeds_comes_first_and_equals_keep_their_order():
     tried = combinations({"ppo.gamma": (0.1, 0.2, 0.3)}, *BASE)
     scores = [(0.1, 0.2, 9.0), (0.3, 0.2, 0.4), (0.3, 0.3, 0.3)]
     rows = [
-        [{"seed": seed, "validation_log_return": score} for seed, score in enumerate(by_seed)] for by_seed in scores
+        [{"seed": seed, "validation_log_return": score, "collapsed_to": None} for seed, score in enumerate(by_seed)]
+        for by_seed in scores
     ]
+    rows[1][2]["collapsed_to"] = "flat"
     ranked = rank(list(zip(tried, rows, strict=True)))
     assert [each.params for each in ranked] == ["ppo.gamma=0.2", "ppo.gamma=0.3", "ppo.gamma=0.1"]
     assert ranked[2].validation_log_return.median == 0.2
     assert ranked[2].by_seed == {"0": 0.1, "1": 0.2, "2": 9.0}
+    assert [each.collapsed for each in ranked] == [{"2": "flat"}, {}, {}]
 
 
 def test_seeds_are_those_given_or_the_one():

@@ -156,7 +156,7 @@ def _compare_symbols(
             comparison = _compare(
                 path,
                 measured[BENCHMARK],
-                _collapse(decisions_of[symbol, strategy], long_short=replayed.long_short),
+                collapse_of(decisions_of[symbol, strategy], long_short=replayed.long_short),
                 _Trials.of(trials, symbol) if strategy == POLICY else _Trials(),
                 None if path.path.ruined else shifts.get(symbol, {}).get(strategy),
             )
@@ -293,7 +293,8 @@ def _with_verdict(strategy: str, one: StrategyComparison, correction: Correction
     )
 
 
-def _collapse(decisions: pl.DataFrame, *, long_short: bool) -> Collapse:
+def collapse_of(decisions: pl.DataFrame, *, long_short: bool) -> Collapse:
+    """How a strategy acts, over all rows of a table of its decisions (columns of `replay.DECISIONS`)."""
     actions = decisions["action"].replace_strict({name: i for i, name in enumerate(ACTION_NAMES)}).to_numpy()
     targets = target_positions(decisions, long_short=long_short)
     columns = decisions.select("prob_sell", "prob_hold", "prob_buy")

@@ -28,6 +28,8 @@ MIN_DRAWS = 40
 """Fewer cannot show a tail of 2.5 %."""
 PART_SIZE = 2**15
 """Drawn sessions measured at once, so that they stay in the processor's cache."""
+MIN_QUARTILED = 4
+"""Values, below which an interquartile mean would be the plain one."""
 COUNTS = (NUM_TRADES,)
 
 
@@ -178,11 +180,14 @@ def win_rate_difference(strategy_returns: Floats, benchmark_returns: Floats, ind
     return studentised_difference(value, means, 1.0, np.ones(len(drawn)))
 
 
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean of what remains without the lowest and the highest quarter (Agarwal et al. 2021, arXiv:2108.13264)."""
+def interquartile_mean(values: Sequence[float]) -> float | None:
+    """Mean of what remains without the lowest and the highest quarter (Agarwal et al. 2021, arXiv:2108.13264).
+
+    None for fewer than four values, of which no whole one is a quarter.
+    """
     from scipy import stats  # takes long to import
 
-    return float(stats.trim_mean(values, 0.25))
+    return float(stats.trim_mean(values, 0.25)) if len(values) >= MIN_QUARTILED else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +195,8 @@ class SeedSummary:
     """One score over seeds."""
 
     median: float
-    interquartile_mean: float
+    interquartile_mean: float | None
+    """None for fewer than four seeds."""
     min: float
     max: float
     std: float | None

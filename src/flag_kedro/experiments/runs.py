@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from flag_kedro.backtest.benchmark import collapse_of
 from flag_kedro.backtest.pooled import pool_accounts, pool_cash
 from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.scores import Scores, session_sharpe
@@ -103,6 +104,8 @@ class ValidatedRun:
     """By symbol and strategy, in the convention `account`."""
     validation_sharpes: dict[str, float]
     """By symbol, Sharpe ratio per session, 0 where the equity never moves."""
+    collapsed_to: str | None
+    """The constant position that the policy held there, see `collapse.Collapse`."""
     history: list[dict[str, float]]
     """Metrics of every update, without wall times."""
 
@@ -210,6 +213,7 @@ def run_validation(
         validation_log_return=training.validation_log_return,
         validation_scores=score_replays(replays, evaluation),
         validation_sharpes={s: session_sharpe(paths[s,]["log_return"].to_numpy(), cash[s]) for s in cash},
+        collapsed_to=collapse_of(played.decisions, long_short=evaluation.long_short).collapsed_to,
         history=training.history,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from flag_kedro.backtest.baselines import buy_and_hold
+from flag_kedro.backtest.benchmark import collapse_of
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.scores import Scores, score_strategies
 from flag_kedro.env.config import EnvConfig
@@ -60,6 +61,8 @@ class ScoredRun:
     """By strategy and symbol, [n]."""
     cash_returns: dict[str, list[float]]
     """By symbol, log returns of cash, [n]."""
+    collapsed_to: str | None
+    """The constant position that the policy held, see `collapse.Collapse`."""
     history: list[dict[str, float]]
     """Metrics of every update, without wall times."""
 
@@ -101,6 +104,7 @@ def score_run(
         sessions={symbol: [day.isoformat() for day in sessions[1:]] for symbol, sessions in dates},
         log_returns={name: log_returns(replayed) for name, replayed in replays.items()},
         cash_returns={symbol: values.tolist() for symbol, values in evaluation.cash_returns.items()},
+        collapsed_to=collapse_of(replays[POLICY].decisions, long_short=evaluation.long_short).collapsed_to,
         history=history,
     )
 

@@ -56,6 +56,8 @@ class RankedCombination:
     validation_log_return: SeedSummary
     """Over seeds, of the sum over symbols."""
     by_seed: dict[str, float]
+    collapsed: dict[str, str]
+    """By seed, the constant position that the policy held on validation; other seeds are left out."""
 
     @property
     def median(self) -> float:
@@ -104,7 +106,8 @@ def rank(tried: Sequence[tuple[Combination, Sequence[Mapping[str, Any]]]]) -> li
     for combination, rows in tried:
         by_seed: dict[str, float] = {str(row["seed"]): row["validation_log_return"] for row in rows}
         summary = summarise_seeds(list(by_seed.values()))
-        ranked.append(RankedCombination(dict(combination.values), combination.as_params, summary, by_seed))
+        collapsed = {str(row["seed"]): row["collapsed_to"] for row in rows if row["collapsed_to"] is not None}
+        ranked.append(RankedCombination(dict(combination.values), combination.as_params, summary, by_seed, collapsed))
     return sorted(ranked, key=lambda each: -each.median)
 
 

@@ -1,5 +1,6 @@
 """What experiments of several trainings print at their end."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def print_walk_forward(results: dict[str, Any], data_dir: Path) -> None:
                 style="bold" if is_policy else None,
             )
     console.print(table)
+    _say_collapsed(console, results["rows"])
     console.print(size_note(results["summary"][ALL_SYMBOLS]["num_returns"]), highlight=False)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'walk_forward.json'}", highlight=False)
     console.print("  each training    make ui         (kedro mlflow ui)")
@@ -64,7 +66,7 @@ def print_seeds(results: dict[str, Any], data_dir: Path) -> None:
     console = Console()
     table = Table(
         title=f"Seeds {' '.join(map(str, results['seeds']))} on the test window",
-        caption="IQM: mean without the lowest and the highest quarter. Account after costs.",
+        caption="IQM: mean without the lowest and the highest quarter, of four seeds or more. Account after costs.",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
@@ -78,11 +80,35 @@ def print_seeds(results: dict[str, Any], data_dir: Path) -> None:
             seeds, held = row[POLICY][metric], row[BENCHMARK][metric]
             spread = ["-", "-", "-"]
             if seeds is not None:
-                spread = [f"{factor * seeds[name]:.2f}" for name in ("median", "interquartile_mean")]
+                spread = [figure(seeds[name], 2, factor) for name in ("median", "interquartile_mean")]
                 spread.append(interval([factor * seeds["min"], factor * seeds["max"]]))
             table.add_row(symbol if label == "CR %" else "", label, *spread, figure(held, 2, factor))
     console.print(table)
+    _say_collapsed(console, results["rows"])
     console.print(f"  all seeds        {data_dir / '08_reporting' / 'seeds.json'}", highlight=False)
+
+
+def _say_collapsed(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Name the trainings whose policy always held one position, if there are any."""
+    folds = len({row["fold"] for row in rows}) > 1
+    for position in sorted({row["collapsed_to"] for row in rows} - {None}):
+        held = [row for row in rows if row["collapsed_to"] == position]
+        names = [f"seed {row['seed']}" + (f" of fold {row['fold']}" if folds else "") for row in held]
+        console.print(
+            f"[yellow]Always {_position(position)}, so no skill at timing: {', '.join(names)}.[/yellow]",
+            highlight=False,
+        )
+
+
+def _position(collapsed_to: str) -> str:
+    """Of `collapse.POSITIONS`, as a word."""
+    return {BENCHMARK: "long"}.get(collapsed_to, collapsed_to)
+
+
+def _constant(collapsed: dict[str, str], num: int) -> str:
+    """Which constant position policies held, and in how many of the seeds; empty where all of them decide."""
+    held = sorted({f"always {_position(position)}" for position in collapsed.values()})
+    return "" if not held else f"{' or '.join(held)} in {len(collapsed)} of {num} seed(s)"
 
 
 def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
@@ -98,13 +124,19 @@ def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
     table.add_column("parameters")
     for column in ("median", "range"):
         table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("")
     for at, row in enumerate(results["combinations"]):
         scores = row["validation_log_return"]
         spread = interval([scores["min"], scores["max"]])
-        table.add_row(
-            row["params"].replace(",", " "), f"{scores['median']:+.3f}", spread, style="bold" if at == 0 else None
-        )
+        params, constant = row["params"].replace(",", " "), _constant(row["collapsed"], scores["num"])
+        table.add_row(params, f"{scores['median']:+.3f}", spread, constant, style="bold" if at == 0 else None)
     console.print(table)
+    if (constant := _constant(results["combinations"][0]["collapsed"], len(results["seeds"]))) != "":
+        console.print(
+            f"[yellow]The first one has learned nothing from what it reads: {constant}. It is first because the others "
+            "earned less; try more of ppo.ent_coef or ppo.total_timesteps.[/yellow]",
+            highlight=False,
+        )
     console.print("[bold]Best[/bold], to be added to the parameters of a run:")
     console.print(f'  .venv/bin/kedro run --params="{results["best"]}"', highlight=False, soft_wrap=True)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'sweep.json'}", highlight=False)
