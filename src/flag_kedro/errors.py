@@ -13,6 +13,10 @@ class ParameterError(FlagError, ValueError):
     """Parameters that cannot be run with, here or at all."""
 
 
+class VerdictError(FlagError):
+    """A certificate was issued, and it says no; its figures are saved."""
+
+
 class LookAheadError(FlagError, ValueError):
     """A market state holds something that became known after its decision."""
 

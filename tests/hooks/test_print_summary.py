@@ -1,10 +1,15 @@
 """Which summary a run ends with."""
 
 import inspect
+from dataclasses import asdict
 
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline, node
 
-from flag_kedro.hooks.print_summary import APPENDED, SUMMARIES, summaries_of
+from flag_kedro.errors import VerdictError
+from flag_kedro.experiments.certificate import certify
+from flag_kedro.hooks.print_summary import APPENDED, SUMMARIES, PrintSummary, summaries_of
 from flag_kedro.pipeline_registry import register_pipelines
 
 
@@ -39,3 +44,21 @@ def test_a_part_of_a_backtest_is_not_summed_up():
 @pytest.mark.parametrize("summary", [*SUMMARIES.values(), *APPENDED.values()], ids=lambda summary: summary.printer)
 def test_printers_take_what_is_read_for_them_and_the_folder(summary):
     assert len(inspect.signature(summary.printer).parameters) == len(summary.reads) + 1
+
+
+def end(output: str, content: object) -> None:
+    """What is printed after a run that made one dataset."""
+    pipeline = Pipeline([node(lambda: content, None, output, name="make")])
+    PrintSummary().after_pipeline_run(pipeline, DataCatalog({output: MemoryDataset(content)}))
+
+
+def test_failed_certificate_is_printed_and_fails_the_command(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(VerdictError, match=r"the certificate failed; data/08_reporting/certificate\.json"):
+        end("certificate", asdict(certify([])))
+    assert "Failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", ["market_states", "equity", "sb3_baseline"])
+def test_every_run_ends_with_a_result(output: str, capsys: pytest.CaptureFixture[str]):
+    end(output, None)
+    assert f"Made {output}" in capsys.readouterr().out

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from kedro.framework.hooks import hook_impl
 
+from flag_kedro.errors import VerdictError
 from flag_kedro.hooks.data_folder import data_folder
 from flag_kedro.hooks.summaries.audit import print_full_audit
 from flag_kedro.hooks.summaries.backtest import print_backtest
 from flag_kedro.hooks.summaries.certificate import print_certificate
-from flag_kedro.hooks.summaries.data import print_data
+from flag_kedro.hooks.summaries.data import print_data, print_made
 from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
 from flag_kedro.hooks.summaries.experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.hooks.summaries.published import print_reproduced
@@ -59,9 +60,19 @@ class PrintSummary:
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Print once the run is over."""
-        for printer, reads in summaries_of(pipeline.all_outputs()):
+        """Print once the run is over.
+
+        Raises:
+            VerdictError: when a certificate failed; it is saved and printed by then, and the command fails, too.
+        """
+        made = pipeline.all_outputs()
+        summaries = summaries_of(made)
+        for printer, reads in summaries:
             printer(*(catalog[name].load() for name in reads), self._shown_folder)
+        if not summaries:
+            print_made(sorted(pipeline.outputs()), self._shown_folder)
+        if "certificate" in made and not catalog["certificate"].load()["passed"]:
+            raise VerdictError(f"the certificate failed; {self._shown_folder / '08_reporting' / 'certificate.json'}")
 
 
 def summaries_of(made: set[str]) -> list[Summary]:

@@ -31,3 +31,12 @@ def print_data(report: dict[str, Any], data_dir: Path) -> None:
     if report["num_rejected"]:
         left_out = data_dir / "02_intermediate" / "quarantine.parquet"
         console.print(f"  left out         {left_out}", highlight=False)
+
+
+def print_made(names: list[str], data_dir: Path) -> None:
+    """Name what a run made whose parts have no summary of their own, and what comes next."""
+    console = Console()
+    console.print(f"[bold]Made[/bold] {', '.join(names) or 'nothing that is kept'}", highlight=False)
+    console.print(f"  in               {data_dir}", highlight=False)
+    if "sb3_baseline" in names:
+        console.print("  next             .venv/bin/kedro run --pipelines=backtest   replays it beside the others")
