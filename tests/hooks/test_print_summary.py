@@ -20,7 +20,7 @@ from flag_kedro.pipeline_registry import register_pipelines
         ("features", []),
         ("training", ["print_trained", "print_seeds"]),
         ("train", ["print_trained", "print_seeds"]),
-        ("backtest", ["print_backtest"]),
+        ("backtest", ["print_backtest", "print_next"]),
         ("audit", ["print_full_audit"]),
         ("certify", ["print_certificate"]),
         ("contamination", ["print_contamination"]),
@@ -29,7 +29,7 @@ from flag_kedro.pipeline_registry import register_pipelines
         ("sb3_baseline", []),
         ("sweep", ["print_sweep"]),
         ("walk_forward", ["print_walk_forward"]),
-        ("__default__", ["print_backtest", "print_seeds"]),
+        ("__default__", ["print_backtest", "print_seeds", "print_next"]),
     ],
 )
 def test_each_pipeline_ends_with_its_own(pipeline: str, expected: list[str]):

@@ -9,7 +9,7 @@ from kedro.framework.hooks import hook_impl
 from flag_kedro.errors import VerdictError
 from flag_kedro.hooks.data_folder import data_folder
 from flag_kedro.hooks.summaries.audit import print_full_audit
-from flag_kedro.hooks.summaries.backtest import print_backtest
+from flag_kedro.hooks.summaries.backtest import print_backtest, print_next
 from flag_kedro.hooks.summaries.certificate import print_certificate
 from flag_kedro.hooks.summaries.data import print_data, print_made
 from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
@@ -43,8 +43,11 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
 }
 """Summaries by the datasets that a run must have made for it; the first one that applies is printed."""
 
-APPENDED: dict[tuple[str, ...], Summary] = {("seed_results",): Summary(print_seeds, ("seed_results",))}
-"""Summaries that follow whichever was printed."""
+APPENDED: dict[tuple[str, ...], Summary] = {
+    ("seed_results",): Summary(print_seeds, ("seed_results",)),
+    ("backtest_metrics", "backtest_inference", "causality_audit"): Summary(print_next, ()),
+}
+"""Summaries that follow whichever was printed, all that apply, in this order."""
 
 
 class PrintSummary:

@@ -23,9 +23,9 @@ def print_backtest(
     inference: dict[str, Any],
     audit: dict[str, Any],
     data_report: dict[str, Any],
-    data_dir: Path,
+    _data_dir: Path,
 ) -> None:
-    """Print all strategies on the account of all symbols, the policy on each symbol, and where to look next."""
+    """Print all strategies on the account of all symbols, the policy on each symbol, and what the audits say."""
     console = Console()
     pooled, symbols = inference["pooled"], inference["symbols"]
     account = metrics if metrics["convention"]["name"] == "account" else metrics["other_convention"]
@@ -47,6 +47,11 @@ def print_backtest(
     console.print(describe_audit(audit), highlight=False)
     for warning in data_report["warnings"]:
         console.print(f"[yellow]Beware[/yellow] of the data: {escape(warning)}", highlight=False)
+
+
+def print_next(data_dir: Path) -> None:
+    """Where to look next."""
+    console = Console()
     console.print("[bold]Next[/bold]")
     console.print(f"  report           open {data_dir / '08_reporting' / 'backtest_report.html'}")
     console.print("  pipeline         make viz        (kedro viz run)")
