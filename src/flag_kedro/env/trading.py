@@ -4,7 +4,7 @@ Shape legend: S = symbols, A = accounts per symbol, N = S x A accounts (those of
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from flag_kedro.env.account import ACTION_NAMES, DUST, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
+from flag_kedro.env.account import ACTION_NAMES, DUST, HOLD, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import HISTORY, compact_account_codes, compact_account_texts, paper_account_text
 from flag_kedro.env.rewards import make_reward
@@ -21,6 +21,8 @@ from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
 
 Observation = dict[str, Any]
+IllegalActions = Literal["refuse", "hold"]
+"""What a masked action does in a single agent's environment: an error, or the same as `hold`."""
 
 
 class LegalActions(spaces.MultiDiscrete):
@@ -384,14 +386,20 @@ class TradingEnv(gym.Env[Observation, int]):
     Observation: `prompt` (text) and `action_mask`. Actions, fills, costs, reward and episode end are those of
     `TradingVectorEnv`; there is no autoreset.
 
+    Args:
+        window: of one symbol.
+        config: costs and reward.
+        illegal: what a masked action does; `hold` is for agents that know no masks.
+
     Raises:
         ValueError: when the window has several symbols, or its prompts offer other positions than `config`.
     """
 
-    def __init__(self, window: TradingWindow, config: EnvConfig) -> None:
+    def __init__(self, window: TradingWindow, config: EnvConfig, illegal: IllegalActions = "refuse") -> None:
         if len(window.symbols) != 1:
             raise ValueError(f"TradingEnv trades one symbol; the window has {' '.join(window.symbols)}")
         self._vector = TradingVectorEnv(window, config)
+        self._illegal = illegal
         texts = [*self._vector.window.prefixes[0], *compact_account_texts(config.positions)]
         charset = frozenset("".join(texts) + '0123456789.-+{}[]",:_ abcdefghijklmnopqrstuvwxyzACD\n')
         longest = max(len(prefix) for prefix in self._vector.window.prefixes[0]) + 1_000
@@ -416,15 +424,20 @@ class TradingEnv(gym.Env[Observation, int]):
         """Take one decision; see the class.
 
         Raises:
-            ValueError: when the action is masked or the episode has ended.
+            ValueError: when the action is masked and shall be refused, or the episode has ended.
         """
         if self._ended:
             raise ValueError("the episode has ended; call reset")
-        _, rewards, terminated, truncated, info = self._vector.step(np.array([action]))
+        taken = HOLD if self._illegal == "hold" and not self.action_masks()[action] else action
+        _, rewards, terminated, truncated, info = self._vector.step(np.array([taken]))
         self._ended = bool(terminated[0] or truncated[0])
         states = info["final_states"] if self._ended else self._vector.states()
         reached = {name: float(info[name][0]) for name in ("traded_value", "equity", "position", "exposure")}
         return self._prompt(states), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), reached
+
+    def action_masks(self) -> Bools:
+        """Which of sell, hold and buy are legal now, [3]; sb3-contrib's MaskablePPO asks for it by this name."""
+        return np.asarray(self._vector.accounts.action_mask()[0])
 
     @staticmethod
     def _prompt(states: States) -> Observation:

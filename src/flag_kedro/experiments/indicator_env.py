@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flag_kedro.env.account import ACTION_NAMES, BUY, HOLD, SELL, Floats
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.trading import TradingVectorEnv
+from flag_kedro.env.trading import IllegalActions, TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import DataError
 from flag_kedro.features.indicators import compute_indicators
@@ -21,6 +21,8 @@ from flag_kedro.features.indicators import compute_indicators
 INDICATORS = ("return_1", "return_5", "return_20", "volatility_20", "rsi_14", "macd", "range_60")
 LARGEST = 5.0
 """Absolute value, in standard deviations, at which standardised indicators are clipped."""
+TINY_STD = 1e-12
+"""Least deviation of an indicator, which would be divided by 0 otherwise."""
 REWARD_SCALE = 100.0
 """Factor of every reward, so that returns of a session are of the order of 1."""
 
@@ -63,28 +65,37 @@ def indicator_table(prices: pl.DataFrame, window: TradingWindow) -> Floats:
     return table
 
 
+def standardise(table: Floats, reference: Floats) -> Floats:
+    """Indicators [..., K] less their mean in `reference` [..., K], over their deviation there."""
+    flat = reference.reshape(-1, reference.shape[-1])
+    return np.asarray((table - flat.mean(axis=0)) / np.maximum(flat.std(axis=0), TINY_STD))
+
+
 def position_code(action_mask: NDArray[Any]) -> Floats:
     """The position as a number from the legal actions [..., 3]: 1 long, -1 at the lowest position, 0 between, [...]."""
     return action_mask[..., SELL].astype(np.float64) - action_mask[..., BUY].astype(np.float64)
 
 
 class IndicatorEnv(gym.Env[Numbers, int]):
-    """One account of one symbol, for agents without action masks.
+    """One account of one symbol, for agents that read numbers.
 
     Observation: the session's standardised indicators, clipped to +-`LARGEST`, and `position_code`, [K + 1].
-    Actions: 0 sell, 1 hold, 2 buy. **An illegal action (selling what is not held, buying again) holds**, because
-        such agents know no masks; the environments that flag_trader learns in refuse it instead.
+    Actions: 0 sell, 1 hold, 2 buy. **An illegal action (selling what is not held, buying again) holds** unless it is
+        to be refused, because most such agents know no masks; others find them in `action_masks`.
     Fills, costs, reward (times `REWARD_SCALE`) and episode end are those of `TradingVectorEnv`; there is no
         autoreset, and every episode starts at the window's first session.
     """
 
-    def __init__(self, window: TradingWindow, config: EnvConfig, indicators: Floats) -> None:
+    def __init__(
+        self, window: TradingWindow, config: EnvConfig, indicators: Floats, illegal: IllegalActions = "hold"
+    ) -> None:
         """Trade `window`.
 
         Args:
             window: of one symbol.
             config: costs and reward.
             indicators: standardised, of each session, [T, K].
+            illegal: what a masked action does.
 
         Raises:
             ValueError: when the window has several symbols.
@@ -93,6 +104,7 @@ class IndicatorEnv(gym.Env[Numbers, int]):
             raise ValueError(f"IndicatorEnv trades one symbol; the window has {' '.join(window.symbols)}")
         self._vector = TradingVectorEnv(window, config)
         self._indicators = indicators
+        self._illegal = illegal
         self._mask = np.ones(3, dtype=bool)
         self.observation_space: spaces.Box = observation_space(indicators.shape[1])  # type: ignore[assignment]
         self.action_space: spaces.Discrete = action_space()  # type: ignore[assignment]
@@ -107,14 +119,18 @@ class IndicatorEnv(gym.Env[Numbers, int]):
 
     def step(self, action: int) -> tuple[Numbers, float, bool, bool, dict[str, Any]]:
         """Take one decision; see the class."""
-        legal_action = int(action) if self._mask[int(action)] else HOLD
-        observations, rewards, terminated, truncated, info = self._vector.step(np.array([legal_action]))
+        taken = HOLD if self._illegal == "hold" and not self._mask[int(action)] else int(action)
+        observations, rewards, terminated, truncated, info = self._vector.step(np.array([taken]))
         if terminated[0] or truncated[0]:
             final = info["final_obs"][0]
             observation = self._observe(int(final["session"]), final["action_mask"])
         else:
             observation = self._observe(int(observations["session"][0]), observations["action_mask"][0])
         return observation, float(rewards[0]) * REWARD_SCALE, bool(terminated[0]), bool(truncated[0]), {}
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which of sell, hold and buy are legal now, [3]; sb3-contrib's MaskablePPO asks for it by this name."""
+        return self._mask.copy()
 
     def _observe(self, session: int, action_mask: NDArray[Any]) -> Numbers:
         self._mask = action_mask.astype(bool)

@@ -22,6 +22,7 @@ from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import DataError
 from flag_kedro.experiments.indicator_env import (
     INDICATORS,
+    TINY_STD,
     IndicatorEnv,
     action_space,
     indicator_table,
@@ -30,7 +31,6 @@ from flag_kedro.experiments.indicator_env import (
 )
 from flag_kedro.policy.manifest import verify_manifest
 
-TINY_STD = 1e-12
 """Least deviation that an indicator is divided by."""
 TIMESTEPS = 50_000
 """Account-decisions over all symbols."""

@@ -6,11 +6,12 @@ size.
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from peft import PeftModel
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -88,8 +89,10 @@ class ActorCritic(nn.Module):
         self.trunk = Trunk(base, config, cache)
         self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]], self.standard)
         self.tokens_read = 0
-        self._tokenise_part = lru_cache(REMEMBERED_TEXTS)(self._encode_part)
-        self._headline_ends = lru_cache(REMEMBERED_TEXTS)(self._find_headline_ends)
+        # functions that do not hold this object, or nothing would free it and all that it keeps
+        remember = lru_cache(REMEMBERED_TEXTS)
+        self._tokenise_part = remember(partial(_encode, self.tokenizer))
+        self._headline_ends = remember(partial(headline_ends, tokenizer=self.tokenizer))
 
     @property
     def device(self) -> torch.device:
@@ -142,13 +145,8 @@ class ActorCritic(nn.Module):
                 f"a prompt has {num_tokens} tokens, the limit is {self.max_tokens} (policy.max_tokens, or "
                 "what the backbone can look back on); lower features.digest_chars or features.digest_sessions"
             )
-        return Prompt(prefix_ids, suffix_ids, self._headline_ends(prefix))
-
-    def _find_headline_ends(self, prefix: str) -> tuple[int, ...]:
-        """Where the heads read headlines, nowhere unless they are asked to."""
-        if self.config.readout == "last":
-            return ()
-        return tuple(len(self.start_ids) + end for end in headline_ends(prefix, self.tokenizer))
+        ends = () if self.config.readout == "last" else self._headline_ends(prefix)
+        return Prompt(prefix_ids, suffix_ids, tuple(len(self.start_ids) + end for end in ends))
 
     def complete_rows(self, accounts: Sequence[str]) -> None:
         """Let every row of the trunk cache have all of `accounts` from now on, so that later ones are there already."""
@@ -220,9 +218,6 @@ class ActorCritic(nn.Module):
         row_ids, row_of_prompt = group_by_prefix(prompts)
         top = Top(self.trunk.base, self.config.frozen_layers, [nn.Identity()])
         return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype, top)
-
-    def _encode_part(self, text: str) -> TokenIds:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _read(self, prompts: Sequence[Prompt]) -> Tensor:
         """Logits of the three actions and the value of each prompt, [R, 4]."""
@@ -358,3 +353,7 @@ def assemble_actor_critic(
         lower_precision(backbone, config)
         model.check_backbone(config.dtype)
     return model
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> TokenIds:
+    return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
