@@ -5,8 +5,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import stable_baselines3
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import SyncVectorEnv
+from sb3_contrib import MaskablePPO
 
 import flag_kedro
 from flag_kedro.data.simulated import SimulatedConfig
@@ -62,8 +64,7 @@ def test_gymnasiums_vector_environment_steps_with_actions_drawn_blindly() -> Non
 
 @pytest.mark.parametrize("name", ["PPO", "A2C"])
 def test_stable_baselines_learns_in_it(name: str) -> None:
-    sb3 = pytest.importorskip("stable_baselines3")
-    learner = getattr(sb3, name)("MlpPolicy", make(), n_steps=NUM_STEPS, seed=0, device="cpu")
+    learner = getattr(stable_baselines3, name)("MlpPolicy", make(), n_steps=NUM_STEPS, seed=0, device="cpu")
     before = [weight.clone() for weight in learner.policy.parameters()]
     learner.learn(NUM_STEPS)
     assert any((old != new).any() for old, new in zip(before, learner.policy.parameters(), strict=True))
@@ -71,8 +72,7 @@ def test_stable_baselines_learns_in_it(name: str) -> None:
 
 def test_maskable_ppo_learns_in_it_without_ever_asking_for_what_is_masked() -> None:
     """`refuse` raises on a masked action."""
-    contrib = pytest.importorskip("sb3_contrib")
-    learner = contrib.MaskablePPO("MlpPolicy", make(illegal="refuse"), n_steps=NUM_STEPS, seed=0, device="cpu")
+    learner = MaskablePPO("MlpPolicy", make(illegal="refuse"), n_steps=NUM_STEPS, seed=0, device="cpu")
     learner.learn(NUM_STEPS)
     env = make(illegal="refuse")
     observation, _ = env.reset()
