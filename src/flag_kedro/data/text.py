@@ -6,11 +6,13 @@ html.parser makes of broken markup changes with Python's patch releases.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable
 from html import unescape
 
+import ftfy
 import polars as pl
+
+from flag_kedro.data.lookalikes import ascii_of_lookalikes
 
 SECTIONS = ("task", "actions", "market", "news", "account", "decision", "system", "user", "assistant", "human")
 MAX_CHARS = 4000
@@ -63,37 +65,11 @@ _SECTION = rf"(?i)^(?:(?:{_GAP}\d{{1,3}}\s*[.)])?{_GAP}(?:{_NAMES})(?:{_GAP}[:=|
 _UNCLEAN = "|".join([r"[^\x20-\x7e]|[<&\[]| {2}|^ | $", f"(?:{_TURN})", _SECTION.replace(r"\p{L}\p{N}", "a-zA-Z0-9")])
 """Whether a text needs any of this; most do not."""
 
-_ALIKE = {
-    "абвгԁезһіјкӏмнпорԛѕтцүѵԝхуь": "abbrdezhijklmhnopqstuuvwxyb",
-    "АВЕЅІЈКМНОРСТУХЬԚԜ": "ABESIJKMHOPCTYXbQW",
-    "с": "c",
-    "αβεηικνορςτυχγωμσ": "abenikvopctuxywuo",
-    "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹ": "ABEZHIKMNOPTYXC",
-    "օսոցհռՍ": "ouughtU",
-    "ıȷɑɡɩʋɛƨᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ": "ijagiuesabcdefghijklmnoprstuvwyz",
-    "∶꞉׃ː˸։᛬⁚፡ⵆ": "::::::::::",
-    "∣ǀ￨│": "||||",
-}
-"""Characters that pass for others to the eye: Cyrillic, Greek, Armenian, small capitals, colons and bars."""
-
-
-def _confusables() -> dict[str, str]:
-    """One ASCII character for each that looks like it; letters with marks look like their base."""
-    plain_of = {char: plain for pair in _ALIKE.items() for char, plain in zip(*pair, strict=True)}
-    for char in map(chr, [*range(0x00C0, 0x0250), *range(0x1E00, 0x1F00)]):
-        base = unicodedata.normalize("NFD", char)[0]
-        if base != char and base.isascii():
-            plain_of[char] = base
-    return plain_of
-
-
-_CONFUSABLES = _confusables()
-
 
 def clean_texts(texts: pl.Series) -> pl.Series:
     """Each text as one plain line that cannot pass for a part of the prompt; cleaning it again changes nothing.
 
-    NFKC, but for the ellipsis; control, bidi and zero-width characters gone; HTML's tags, comments, scripts, styles and
+    UTF-8 that was read as another encoding is mended; NFKC, but for the ellipsis; control, bidi and zero-width characters gone; HTML's tags, comments, scripts, styles and
     entities taken out; white space collapsed; marks of chat turns removed, also when nested; names of the prompt's
     sections (`Account:`, `Market -`) removed from the beginning, also when repeated or spelled with look-alikes.
 
@@ -136,9 +112,14 @@ def _collapse_spaces(texts: pl.Series) -> pl.Series:
 
 
 def _normalise(texts: pl.Series) -> pl.Series:
-    """Visible characters in their NFKC form."""
+    """Visible characters in their NFKC form, after text that was decoded wrongly (`â€™`) has been mended."""
+    texts = _where(_has_other_than_ascii(texts), texts, _mend)
     texts = texts.str.replace_all(_SPACE, " ").str.replace_all(_INVISIBLE, "")
     return _where(_has_other_than_ascii(texts), texts, _nfkc)
+
+
+def _mend(texts: pl.Series) -> pl.Series:
+    return pl.Series([ftfy.fix_encoding(text) for text in texts], dtype=pl.String)
 
 
 def _nfkc(texts: pl.Series) -> pl.Series:
@@ -181,7 +162,7 @@ def _cut_turns(texts: pl.Series) -> pl.Series:
 
 def _skeleton(texts: pl.Series) -> pl.Series:
     """What `texts` look like in ASCII letters, character by character."""
-    return _where(_has_other_than_ascii(texts), texts, lambda texts: texts.str.replace_many(_CONFUSABLES))
+    return _where(_has_other_than_ascii(texts), texts, lambda texts: texts.str.replace_many(ascii_of_lookalikes()))
 
 
 def _has_other_than_ascii(texts: pl.Series) -> pl.Series:
