@@ -25,7 +25,8 @@ from flag_kedro.backtest.scores import (
     score_strategies,
     target_positions,
 )
-from flag_kedro.data.investorbench import default_calendar, read_investorbench
+from flag_kedro.data.exchanges import benchmark_calendar
+from flag_kedro.data.investorbench import read_investorbench
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.window import TradingWindow, cut_window
@@ -49,7 +50,7 @@ def _score_path(equity: np.ndarray, days: int = 252) -> dict[str, float | int | 
 
 
 def _closes(folder: Path, symbol: str, window: tuple[date, date]) -> np.ndarray:
-    prices, _ = read_investorbench(folder, symbol, default_calendar(symbol), "next_session")
+    prices, _ = read_investorbench(folder, symbol, benchmark_calendar(symbol), "next_session")
     return prices.filter(pl.col("session").is_between(*window))["adj_close"].to_numpy()
 
 

@@ -191,7 +191,11 @@ FILES = [
         lambda f: files(f, csv_text(rows()).replace("ACME", "ACMÉ").encode("latin-1")),
         ("prices.csv",),
     ),
-    Case("a session given twice", lambda f: files(f, csv_text([*rows(), rows()[-1]])), ("ACME", "2020-12-31", "twice")),
+    Case(
+        "a session given twice",
+        lambda f: files(f, csv_text([*rows(), rows()[-1] | {"close": 101.5}])),
+        ("ACME", "2020-12-31", "files.duplicates"),
+    ),
     Case("rows in no order", lambda f: files(f, shuffled()), ("ACME", "order")),
     Case("a time without a zone", lambda f: files(f, on(DAY, session=f"{DAY} 15:30:00")), ("session",)),
     Case("days written 25/11/2020", lambda f: files(f, on(DAY, session="25/11/2020")), ("25/11/2020",)),

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flag_kedro.data.calendar import available_from_date, exchange_sessions, sessions_by_symbol
+from flag_kedro.data.calendar import (
+    available_from_date,
+    exchange_sessions,
+    exchange_zone,
+    regular_calendar,
+    sessions_by_symbol,
+    with_extra_sessions,
+)
 from flag_kedro.errors import DataError, ParameterError
 
 FRIDAY, SATURDAY, SUNDAY, MONDAY = (date(2020, 11, day) for day in (20, 21, 22, 23))
@@ -135,3 +142,25 @@ def test_sessions_by_symbol_are_each_symbols_own():
         ("MSFT", date(2020, 11, 25)),
         ("MSFT", date(2020, 11, 27)),
     ]
+
+
+def test_extra_session_has_the_usual_hours_of_its_exchange():
+    calendar = with_extra_sessions("XNYS", [SATURDAY])
+    sessions = exchange_sessions(calendar, FRIDAY, date(2020, 11, 28))
+    assert sessions["session"].to_list() == [date(2020, 11, day) for day in (20, 21, 23, 24, 25, 27)]
+    assert sessions.row(1)[1:] == (
+        datetime(2020, 11, 21, 14, 30, tzinfo=UTC),
+        datetime(2020, 11, 21, 21, 0, tzinfo=UTC),
+    )
+    assert exchange_zone(calendar) == "America/New_York"
+    assert regular_calendar(calendar) == "XNYS"
+
+
+def test_extra_session_that_the_calendar_has_changes_nothing():
+    calendar = with_extra_sessions("XNYS", [FRIDAY])
+    assert exchange_sessions(calendar, FRIDAY, MONDAY).equals(exchange_sessions("XNYS", FRIDAY, MONDAY))
+
+
+def test_article_of_a_date_is_usable_in_the_extra_session_after_it():
+    calendar = with_extra_sessions("XNYS", [SATURDAY])
+    assert available([FRIDAY], calendar, "next_session") == [datetime(2020, 11, 21, 14, 30, tzinfo=UTC)]

@@ -115,3 +115,21 @@ def test_dated_articles_wait_for_the_next_session_unless_told_otherwise():
 def test_parameters_cannot_be_changed_once_read():
     with pytest.raises(AttributeError):
         DataConfig().seed = 1
+
+
+def test_names_with_dots_come_from_the_command_line_whole():
+    data = DataConfig(calendar={"0700": {"HK": "XHKG"}, "MSFT": "XNYS"}, max_jump={"BRK": {"B": 0.9}})
+    assert data.calendar == {"0700.HK": "XHKG", "MSFT": "XNYS"}
+    assert (data.largest_jump("BRK.B"), data.largest_jump("MSFT")) == (0.9, 0.5)
+    assert DataConfig(max_jump=0.7).largest_jump("MSFT") == 0.7
+
+
+@pytest.mark.parametrize("days", ["2024-01-20 2024-03-02", [date(2024, 1, 20), "2024-03-02"]])
+def test_extra_sessions_are_days_by_calendar(days):
+    assert DataConfig(extra_sessions={"XBOM": days}).extra_sessions["XBOM"] == (date(2024, 1, 20), date(2024, 3, 2))
+    assert DataConfig(extra_sessions={"XBOM": date(2024, 1, 20)}).extra_sessions["XBOM"] == (date(2024, 1, 20),)
+
+
+def test_extra_sessions_of_a_market_that_never_closes_are_refused():
+    with pytest.raises(ValidationError, match="24/7, which has every day"):
+        DataConfig(extra_sessions={"24/7": "2024-01-20"})

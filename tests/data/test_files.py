@@ -128,8 +128,9 @@ def test_day_without_a_session_is_left_to_the_door(tmp_path):
         "2020-11-25 16:00:00-0500",
         "2020-11-25T21:00:00Z",
         "2020-11-25 21:00:00.000 UTC",
-        "2020-11-26T03:00:00+00:00",
+        "2020-11-25T14:30:00Z",
         "2020-11-26T06:00:00+09",
+        "2020.11.25",
     ],
 )
 def test_session_is_the_date_in_new_york(tmp_path, session):
@@ -137,7 +138,8 @@ def test_session_is_the_date_in_new_york(tmp_path, session):
 
 
 def test_times_with_zone_count_on_the_exchanges_own_date(tmp_path):
-    assert sessions_of(tmp_path, "2020-11-25T20:00:00Z", calendar="XTKS") == [date(2020, 11, 26)]
+    assert sessions_of(tmp_path, "2020-11-25T15:00:00Z", calendar="XTKS") == [date(2020, 11, 26)]
+    assert sessions_of(tmp_path, "2020-11-26T06:00:00Z", calendar="XTKS") == [date(2020, 11, 26)]
     assert sessions_of(tmp_path, "2020-11-25T00:00:00Z", calendar="24/7") == [date(2020, 11, 25)]
 
 
@@ -150,7 +152,8 @@ def test_parquet_times_with_zone_count_on_the_exchanges_own_date(tmp_path):
 def test_midnight_utc_is_not_taken_for_the_evening_before_in_new_york(tmp_path):
     """It would make each price known a day early."""
     with pytest.raises(
-        DataError, match=r"acme\.csv row 2: session is '2020-11-25T00:00:00Z', midnight UTC, .* date alone"
+        DataError,
+        match=r"acme\.csv row 2: session is '2020-11-25T00:00:00Z', midnight in another .* files\.stamps=date",
     ):
         sessions_of(tmp_path, "2020-11-25T00:00:00Z")
 
@@ -158,13 +161,13 @@ def test_midnight_utc_is_not_taken_for_the_evening_before_in_new_york(tmp_path):
 @pytest.mark.parametrize(
     ("session", "message"),
     [
-        ("25/11/2020", "where a session's date belongs, .*year first"),
+        ("25/11/2020", r"where a session's date belongs, .*files\.date_format='%d/%m/%Y'$"),
         ("2020-13-25", "where a session's date belongs"),
         ("2020-02-30", "where a session's date belongs"),
         ("0020-11-25", "where a session's date belongs"),
         ("2020-11-25 25:00:00Z", "where a session's date belongs"),
         ("Nov 25, 2020", "where a session's date belongs"),
-        ("2020-11-25 16:00:00", "a time without its zone; write the session's date alone"),
+        ("2020-11-25 16:00:00", r"a time without its zone; .*files\.timezone=America/New_York"),
     ],
 )
 def test_session_that_is_no_date_is_refused_by_row_and_value(tmp_path, session, message):
@@ -173,7 +176,7 @@ def test_session_that_is_no_date_is_refused_by_row_and_value(tmp_path, session, 
         read(path)
 
 
-@pytest.mark.parametrize("number", ["1,234.5", "$12", "12 USD", "abc", "1_000", "--", "N/A"])
+@pytest.mark.parametrize("number", ["12 USD", "abc", "1_000", "--", "N/A"])
 def test_text_where_a_number_belongs_is_refused_by_row_and_value(tmp_path, number):
     path = write(tmp_path, f'session,close,adj_close\n2020-11-25,1,1\n2020-11-27,"{number}",1\n')
     with pytest.raises(DataError) as error:
@@ -184,9 +187,9 @@ def test_text_where_a_number_belongs_is_refused_by_row_and_value(tmp_path, numbe
 NO_TABLE = {
     "a.csv": ("", r"a\.csv is empty"),
     "b.csv": ("session,close,adj_close\n", r"b\.csv has columns but no row"),
-    "c.csv": ("session,close,adj_close\n2020-11-25,1\n", r"c\.csv cannot be read .*Row #2: Expected 3 columns, got 2"),
-    "d.csv": ("session,close,adj_close\n2020-11-25,1,1,1\n", r"d\.csv cannot be read .*Expected 3 columns, got 4"),
-    "e.csv": ("session;close;adj_close\n2020-11-25;1;1\n", r"e\.csv separates its columns by something else"),
+    "c.csv": ("session,close,adj_close\n2020-11-25,1\n", r"c\.csv row 2 has 2 field\(s\) instead of 3"),
+    "d.csv": ("session,close,adj_close\n2020-11-25,1,1,1\n", r"d\.csv row 2 has 4 field\(s\) instead of 3"),
+    "e.csv": ("session;close;adj_close\n2020-11-25;1;1\n", r"e\.csv does not separate .*files\.separator=semicolon"),
     "f.csv": (b"session,close,adj_close\n2020-11-25,\xff,1\n", r"f\.csv .*UTF-8"),
     "g.csv": (PLAIN.encode("utf-16"), r"g\.csv is not UTF-8"),
     "h.csv": ('session,close,adj_close\n2020-11-25,1,"1\n', r"h\.csv has an odd number of quotation marks"),
@@ -235,7 +238,7 @@ def test_broken_line_is_named_wherever_it_is(tmp_path, line):
 def test_broken_row_is_named_wherever_it_is(tmp_path):
     head, row, *_ = PLAIN.splitlines(keepends=True)
     path = write(tmp_path, head + row * 400_000 + "2020-11-25,1\n" + row)
-    with pytest.raises(DataError, match=r"Row #400002: Expected 3 columns, got 2"):
+    with pytest.raises(DataError, match=r"row 400002 has 2 field\(s\) instead of 3"):
         read(path)
 
 

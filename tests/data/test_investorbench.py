@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.exchanges import benchmark_calendar
 from flag_kedro.data.investorbench import (
-    default_calendar,
     find_symbols,
     read_available,
     read_folder,
@@ -197,7 +197,7 @@ def test_known_companies_have_their_names(tmp_path):
 
 def test_real_filings_have_telling_headlines(investorbench):
     data = DataConfig(source="investorbench", path=str(investorbench))
-    raw = read_folder(data, NewsConfig(), default_calendar)
+    raw = read_folder(data, NewsConfig(), benchmark_calendar)
     assert raw.report["investorbench"] == {
         "sessions_without_price": {"BTC": 0, "JNJ": 0, "MSFT": 0},
         "filing_summaries": 10,
@@ -262,7 +262,7 @@ def test_price_on_a_weekend_is_refused_under_a_stock_exchange_and_fine_around_th
 
 
 def test_stocks_trade_in_new_york_and_crypto_around_the_clock():
-    assert [default_calendar(symbol) for symbol in ("MSFT", "BTC", "ETH")] == ["XNYS", "24/7", "24/7"]
+    assert [benchmark_calendar(symbol) for symbol in ("MSFT", "BTC", "ETH")] == ["XNYS", "24/7", "24/7"]
 
 
 def test_symbols_are_the_names_of_the_files_in_alphabetical_order(tmp_path):
@@ -281,7 +281,7 @@ def test_symbols_are_the_names_of_the_files_in_alphabetical_order(tmp_path):
     ],
 )
 def test_real_files_hold_the_published_days(investorbench, symbol, num_days, first, last):
-    prices, news = read_investorbench(investorbench, symbol, default_calendar(symbol), "next_session")
+    prices, news = read_investorbench(investorbench, symbol, benchmark_calendar(symbol), "next_session")
     assert (prices.height, prices["session"][0], prices["session"][-1]) == (num_days, first, last)
     assert not news.filter(pl.col("headline").str.strip_chars() == "").height
     assert (news["available_at"].dt.date() > news["published_at"].dt.date()).all()

@@ -29,10 +29,14 @@ FNSPID = """Unnamed: 0,Date,Article_title,Stock_symbol,Url,Publisher,Author,Arti
 
 def read(path: Path | str, source: str = "files", **given: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
     news = NewsConfig(source=source, path=str(path), **given)
-    table, _, report = read_news(
-        news, {"ACME", "BTC"}, lambda symbol: "24/7" if symbol == "BTC" else "XNYS", quarantine=False
+    read = read_news(
+        news,
+        {"ACME", "BTC"},
+        lambda symbol: "24/7" if symbol == "BTC" else "XNYS",
+        quarantine=False,
+        max_left_out=1.0,
     )
-    return table, report["news"]
+    return read.table, read.facts
 
 
 def write(folder: Path, content: str, name: str = "acme.csv") -> Path:
@@ -94,7 +98,9 @@ def test_hour_that_clocks_skipped_is_refused(tmp_path):
 
 
 def test_time_without_zone_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(DataError, match=r"row 2: published_at is '2020-11-25 09:30', .* set news\.timezone"):
+    with pytest.raises(
+        DataError, match=r"row 2: published_at is '2020-11-25 09:30', .* news\.timezone=America/New_York"
+    ):
         times_of(tmp_path, "2020-11-25 09:30")
 
 
@@ -105,11 +111,21 @@ def test_unknown_time_zone_is_refused(tmp_path, zone):
 
 
 @pytest.mark.parametrize(
-    "published", ["03/04/2020", "25.11.2020", "Nov 25 2020", "1606262400", "2020-11-25 9am", "2020"]
+    ("published", "hint"),
+    [
+        ("03/04/2020", "news.date_format='%m/%d/%Y' or news.date_format='%d/%m/%Y', whichever is right"),
+        ("25.11.2020", "news.date_format='%d.%m.%Y'"),
+        ("Nov 25 2020", "news.date_format='%b %d %Y'"),
+        ("1606262400", "news.epoch=s"),
+        ("2020-11-25 9am", "news.date_format how all are written"),
+        ("2020", "news.date_format how all are written"),
+    ],
 )
-def test_time_that_does_not_begin_with_the_year_is_refused_as_ambiguous(tmp_path, published):
-    with pytest.raises(DataError, match=rf"row 2: published_at is '{published}', .*the year first"):
+def test_time_that_does_not_begin_with_the_year_is_refused_with_every_reading(tmp_path, published, hint):
+    with pytest.raises(DataError) as error:
         times_of(tmp_path, published)
+    assert f"row 2: published_at is '{published}', where a date or time belongs" in str(error.value)
+    assert hint in str(error.value)
 
 
 def test_parquet_with_its_own_types_says_the_same_as_text(tmp_path):
@@ -192,7 +208,11 @@ def test_dataset_in_parquet_is_streamed(tmp_path):
         (FNSPID, {"split": "test"}, r"the dataset .* \(split test, revision newest\) cannot be read: .*Bad split"),
         ("Date,headline\n2020-11-25,a\n", {"columns": {"published_at": "Date"}}, r"no column of symbols"),
         ("Date,Title,symbol\n2020-11-25,a,ACME\n", {}, r"news\.columns\.headline=Title"),
-        (FNSPID.replace("2020-11-24 23:00:00 UTC", "24/11/2020"), {}, r"row 1: Date is '24/11/2020', .*year first"),
+        (
+            FNSPID.replace("2020-11-24 23:00:00 UTC", "24/11/2020"),
+            {},
+            r"row 1: Date is '24/11/2020', .*correct it, or say by news",
+        ),
         (FNSPID, {"timezone": "Mars"}, r"news\.timezone"),
     ],
 )
@@ -267,20 +287,21 @@ def test_local_dataset_has_no_commit(tmp_path):
 def test_unreadable_times_are_quarantined_as_they_came_if_asked_for(tmp_path, source):
     path = write(tmp_path, FNSPID.replace("2020-11-25 00:00:00 UTC", "Jul 3 2026"), "news.csv")
     news = NewsConfig(source=source, path=str(path))
-    table, rejected, report = read_news(news, {"ACME"}, lambda symbol: "XNYS", quarantine=True)
-    assert table["headline"].to_list() == ["Acme rises"]
-    row = rejected.row(0, named=True)
-    assert (rejected.height, row["table"], row["symbol"], row["at"]) == (1, "news", "ACME", "Jul 3 2026")
+    read = read_news(news, {"ACME"}, lambda symbol: "XNYS", quarantine=True, max_left_out=1.0)
+    assert read.table["headline"].to_list() == ["Acme rises"]
+    row = read.rejected.row(0, named=True)
+    assert (read.rejected.height, row["table"], row["symbol"], row["at"]) == (1, "news", "ACME", "Jul 3 2026")
     assert (row["column"], row["value"]) == ("Date", "Jul 3 2026")
     assert json.loads(row["record"])["Article_title"] == "Acme falls"
-    assert report["news"]["articles_with_time"] == 1
+    assert read.facts["articles_with_time"] == 1
 
 
 def test_time_without_zone_is_refused_even_with_quarantine(tmp_path):
     """news.timezone mends all of them; without it every article would be left out."""
     path = write(tmp_path, "published_at,headline\n2020-11-25 09:30,a\n")
-    with pytest.raises(DataError, match=r"set news\.timezone"):
-        read_news(NewsConfig(source="files", path=str(path)), {"ACME"}, lambda symbol: "XNYS", quarantine=True)
+    news = NewsConfig(source="files", path=str(path))
+    with pytest.raises(DataError, match=r"news\.timezone=America/New_York"):
+        read_news(news, {"ACME"}, lambda symbol: "XNYS", quarantine=True, max_left_out=1.0)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +378,10 @@ def test_articles_of_files_join_the_prices_of_any_source(tmp_path):
 def test_sound_copy_of_a_quarantined_article_is_kept(tmp_path):
     rows = f"2020-11-25 15:00Z,Big story,{'x' * 1_000_001}\n2020-11-25 16:00Z,Big story,sound\nJul 3 2026,Bad,\n"
     write(tmp_path, f"published_at,headline,body\n{rows}", "ALDR.csv")
-    loaded = market(DataConfig(symbols="ALDR", quarantine=True), NewsConfig(source="files", path=str(tmp_path)))
+    news = NewsConfig(source="files", path=str(tmp_path))
+    with pytest.raises(DataError, match=r"would leave out 2 of 3 articles; .* set data\.max_left_out=1"):
+        market(DataConfig(symbols="ALDR", quarantine=True), news)
+    loaded = market(DataConfig(symbols="ALDR", quarantine=True, max_left_out=1), news)
     assert loaded.news["body"].to_list() == ["sound"]
     assert loaded.rejected["column"].to_list() == ["published_at", "body"]
     assert sum(loaded.report.num_rejected.values()) == 2

@@ -81,8 +81,8 @@ def check_tables(data: DataConfig, files: FilesConfig, news: NewsConfig) -> None
         return [(raw.prices, PRICES), (raw.rejected, REJECTED)]
 
     def articles() -> list[tuple[pl.DataFrame, object]]:
-        tables = read_news(news, {"A", "FILE"}, lambda symbol: "XNYS", quarantine=data.quarantine)
-        return [(tables[0], NEWS), (tables[1], REJECTED)]
+        read = read_news(news, {"A", "FILE"}, lambda symbol: "XNYS", quarantine=data.quarantine, max_left_out=1.0)
+        return [(read.table, NEWS), (read.rejected, REJECTED)]
 
     attempt(prices)
     attempt(articles)

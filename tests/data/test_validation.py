@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.rules import PriceRules
@@ -173,10 +174,15 @@ def test_all_violations_are_listed_at_once():
 
 def test_long_list_of_violations_is_cut_and_the_rest_counted():
     negative = pl.concat([make_prices(s) for s in ("ACME", "BOLT")]).with_columns(volume=pl.lit(-1.0))
-    doubled = pl.concat([negative, negative])  # 24 rows: 24 volumes and 24 doubled sessions
-    message = refuse_prices(doubled)
-    assert "48 violation(s)" in message
-    assert message.endswith("... and 28 more")
+    message = refuse_prices(pl.concat([negative, negative]))  # 24 rows: 24 volumes and 12 repeated sessions
+    assert "36 violation(s)" in message
+    assert message.count("\n") == 4
+    assert "ACME 2020-11-23 (and 2020-11-24, 2020-11-25, 9 more): volume is -1.0" in message
+
+
+def test_long_list_of_rules_is_cut_and_the_rest_counted():
+    negative = pl.concat([make_prices(f"S{number}") for number in range(30)]).with_columns(volume=pl.lit(-1.0))
+    assert refuse_prices(negative).endswith("... and 60 more")
 
 
 @pytest.mark.parametrize("column", list(PRICES))
@@ -326,12 +332,20 @@ def test_quarantine_never_makes_a_hole_that_is_not_allowed():
     assert "ACME 2020-11-25: a session without a price; data.max_gap allows 0 in a row" in message
 
 
-def test_quarantine_cannot_choose_between_two_prices_of_a_session():
+def test_quarantine_leaves_the_first_of_equal_rows_of_a_session():
     prices = make_prices()
     doubled = pl.concat([prices, prices.filter(pl.col("session") == WEDNESDAY)])
-    tables = validated(doubled, quarantine=True, max_gap=1)
-    assert WEDNESDAY not in tables.prices["session"].to_list()
-    assert tables.rejected.height == 2
+    assert "ACME 2020-11-25: the session appears twice, in equal rows" in refuse_prices(doubled)
+    tables = validated(doubled, quarantine=True)
+    assert_frame_equal(tables.prices, prices)
+    assert tables.rejected["row"].to_list() == [prices.height]
+
+
+def test_quarantine_cannot_choose_between_two_prices_of_a_session():
+    prices = make_prices()
+    other = prices.filter(pl.col("session") == WEDNESDAY).with_columns(volume=pl.lit(1.0))
+    with pytest.raises(DataError, match="ACME 2020-11-25: the session appears twice, in rows that differ"):
+        validated(pl.concat([prices, other]), quarantine=True, max_gap=1)
 
 
 @pytest.mark.parametrize("factor", [0.25, 9.0])

@@ -7,9 +7,8 @@ import pytest
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.market import symbol_calendar
+from flag_kedro.data.exchanges import EXCHANGES, symbol_calendar
 from flag_kedro.data.yahoo import YahooConfig
-from flag_kedro.data.yahoo.calendar import EXCHANGES
 from flag_kedro.data.yahoo.names import company_names
 from flag_kedro.errors import DataError
 from yahoo_server import Company, article

@@ -103,7 +103,9 @@ def test_fill_falls_to_next_close_where_a_symbol_has_no_opens_at_all(make_states
 
 
 def test_opens_on_some_sessions_only_are_refused(make_states: MakeStates) -> None:
-    with pytest.raises(DataError, match="B: 1 of 3 sessions have no open to fill at"):
+    with pytest.raises(
+        DataError, match=r"B: 1 of 3 sessions have no open to fill at \(2024-01-02\); .* env\.fill=next_close"
+    ):
         effective_fill("next_open", {"B": make_states([10, 11, 12], [10, None, 12])})
 
 

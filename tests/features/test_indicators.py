@@ -129,8 +129,16 @@ def test_without_volume_only_the_volume_ratio_is_null():
     assert complete(bare).drop("volume_ratio").equals(complete(WALK).drop("volume_ratio"))
 
 
-def test_constant_prices_have_no_place_in_their_range():
-    assert compute_indicators(table_of(np.full(70, 50.0)))["range_60"][-1] is None
+def test_prices_that_do_not_move_are_in_the_middle_of_their_range_and_have_a_neutral_rsi():
+    last = compute_indicators(table_of(np.full(70, 50.0))).row(-1, named=True)
+    assert (last["range_60"], last["rsi_14"]) == (0.5, 50.0)
+
+
+def test_halt_of_sixty_sessions_has_every_indicator():
+    halted = np.concatenate([random_walk(80), np.full(61, random_walk(80)[-1]), random_walk(20)])
+    table = compute_indicators(table_of(halted)).drop("volume_ratio")[59:]
+    assert table.null_count().sum_horizontal().item() == 0
+    assert table["range_60"][80] == 0.5
 
 
 @pytest.mark.parametrize("scale", [7.0, 1e-5, 1e6])

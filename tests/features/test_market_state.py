@@ -152,10 +152,9 @@ def test_numbers_are_those_python_would_print(values, shares):
     assert describe(row) == printed.replace("-0.0%", "+0.0%")
 
 
-def test_constant_prices_are_refused_by_symbol_and_session():
+def test_constant_prices_have_states():
     flat = MARKET.prices.with_columns(pl.lit(50.0).alias(name) for name in PRICE_COLUMNS)
-    with pytest.raises(DataError, match="ALDR 2021-01-04: range_60 could not be computed; look for constant prices"):
-        build(flat)
+    assert all("RSI 50" in text and "range 50%" in text for text in build(prices=flat)[0]["ALDR"]["market_text"])
 
 
 def test_symbol_with_too_few_sessions_is_refused_by_name():

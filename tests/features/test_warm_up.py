@@ -110,12 +110,12 @@ def test_rsi_of_a_price_that_has_not_moved_is_unknown() -> None:
     assert ["RSI unknown" in text for text in texts[:18]] == [True] * 17 + [False]
 
 
-def test_constant_prices_are_refused_once_there_are_sixty() -> None:
+def test_constant_prices_have_neutral_indicators_once_there_are_sixty() -> None:
     flat = MARKET.prices.with_columns(pl.lit(50.0).alias(name) for name in CLOSES)
-    num_known = 59
-    assert build(flat.group_by("symbol", maintain_order=True).head(num_known))["ALDR"].height == num_known
-    with pytest.raises(DataError, match="ALDR 2021-01-04: range_60 could not be computed"):
-        build(flat)
+    texts = build(flat)["ALDR"]["market_text"].to_list()
+    assert ["RSI unknown" in text for text in texts[:60]] == [True] * 59 + [False]
+    assert "RSI 50" in texts[59]
+    assert "range 50%" in texts[59]
 
 
 def test_first_session_shows_the_news_of_one_day() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flag_kedro.data.calendar import exchange_sessions
-from flag_kedro.data.investorbench import default_calendar
+from flag_kedro.data.exchanges import benchmark_calendar
 from flag_kedro.data.windows import INVESTORBENCH_CRYPTO, INVESTORBENCH_STOCKS
 from flag_kedro.errors import DataError
 from flag_kedro.published.results import (
@@ -66,7 +66,7 @@ def test_windows_are_the_benchmarks_and_have_as_many_sessions_as_stated(symbol: 
     convention = CONVENTIONS[symbol]
     windows = INVESTORBENCH_CRYPTO if symbol == "BTC" else INVESTORBENCH_STOCKS
     assert convention.benchmark_window == windows.test
-    calendar = default_calendar(symbol)
+    calendar = benchmark_calendar(symbol)
     assert len(exchange_sessions(calendar, *convention.window)) == convention.num_prices
     assert len(exchange_sessions(calendar, *convention.benchmark_window)) == convention.benchmark_prices
 

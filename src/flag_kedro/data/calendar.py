@@ -1,5 +1,6 @@
 """Exchange sessions with their opens and closes in UTC."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -25,9 +26,24 @@ def unknown_calendar(calendar: str) -> ParameterError:
     )
 
 
+def with_extra_sessions(calendar: str, days: Sequence[date]) -> str:
+    """The name of `calendar` with further sessions: XNYS+2020-10-03."""
+    return "+".join([calendar, *(day.isoformat() for day in sorted(days))])
+
+
+def regular_calendar(calendar: str) -> str:
+    """The name without further sessions."""
+    return calendar.partition("+")[0]
+
+
 @lru_cache(maxsize=64)
 def exchange_sessions(calendar: str, first: date, last: date) -> pl.DataFrame:
     """Sessions of `calendar` from `first` to `last`, both included, early closes respected.
+
+    Args:
+        calendar: exchange_calendars name, or one of `with_extra_sessions`; those begin and end when most do.
+        first: a date.
+        last: a date.
 
     Returns:
         `session` (date, ascending), `opens_at` and `closes_at` (UTC). For `24/7` a session is a UTC day
@@ -37,21 +53,38 @@ def exchange_sessions(calendar: str, first: date, last: date) -> pl.DataFrame:
         ParameterError: when exchange_calendars knows no such calendar, or cannot build it.
         DataError: when the calendar does not reach so far.
     """
-    import pandas as pd
-
-    schedule = _exchange(calendar, first, last).schedule.loc[pd.Timestamp(first) : pd.Timestamp(last)]
-    return _as_table(schedule)
+    return _with_margin(calendar, first, last).filter(pl.col("session").is_between(first, last))
 
 
-def _as_table(schedule: "pd.DataFrame") -> pl.DataFrame:
-    """A schedule of exchange_calendars in the columns of `exchange_sessions`."""
-    return pl.DataFrame(
+def _with_margin(calendar: str, first: date, last: date) -> pl.DataFrame:
+    """The columns of `exchange_sessions`, with a margin on both sides as far as the calendar is known."""
+    schedule = _exchange(regular_calendar(calendar), first, last).schedule
+    sessions = pl.DataFrame(
         {
             "session": [stamp.date() for stamp in schedule.index],
             "opens_at": schedule["open"].dt.tz_convert("UTC").dt.to_pydatetime().tolist(),
             "closes_at": schedule["close"].dt.tz_convert("UTC").dt.to_pydatetime().tolist(),
         },
         schema={"session": pl.Date, "opens_at": UTC, "closes_at": UTC},
+    )
+    days = [date.fromisoformat(day) for day in calendar.split("+")[1:]]
+    extra = pl.DataFrame({"session": days}, schema={"session": pl.Date}).join(sessions, on="session", how="anti")
+    if extra.is_empty():
+        return sessions
+    return pl.concat([sessions, _at_usual_hours(extra, sessions, exchange_zone(calendar))]).sort("session")
+
+
+def _at_usual_hours(extra: pl.DataFrame, sessions: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """Days with the open and the close that most sessions have where the exchange is."""
+    midnight = pl.col("session").cast(pl.Datetime("us"))
+    names = ("opens_at", "closes_at")
+    since = sessions.select(
+        pl.col(name).dt.convert_time_zone(zone).dt.replace_time_zone(None) - midnight for name in names
+    )
+    usual = {name: since[name].mode().sort()[0] for name in names}
+    return extra.with_columns(
+        (midnight + pl.lit(usual[name])).dt.replace_time_zone(zone).dt.convert_time_zone("UTC").alias(name)
+        for name in names
     )
 
 
@@ -123,7 +156,7 @@ def exchange_zone(calendar: str) -> str:
     import exchange_calendars
 
     try:
-        return str(exchange_calendars.get_calendar(calendar, start="2020-01-01", end="2020-02-01").tz)
+        return str(exchange_calendars.get_calendar(regular_calendar(calendar), start="2020-01-01", end="2020-02-01").tz)
     except exchange_calendars.errors.InvalidCalendarName as error:
         raise unknown_calendar(calendar) from error
 
@@ -155,7 +188,7 @@ def available_from_date(published: pl.Series, calendar: str, date_only: str) -> 
     earliest = published.dt.offset_by("1d") if date_only == "next_session" else published
     articles = pl.DataFrame({"row": range(len(published)), "earliest": earliest}).sort("earliest")
     touches = pl.col("opens_at") == pl.col("closes_at").shift(1)
-    sessions = _as_table(_exchange(calendar, first, last).schedule).with_columns(  # with a margin on both sides
+    sessions = _with_margin(calendar, first, last).with_columns(
         opens_at=pl.when(touches).then(pl.col("opens_at").dt.offset_by("1us")).otherwise(pl.col("opens_at"))
     )
     joined = articles.join_asof(sessions, left_on="earliest", right_on="session", strategy="forward")

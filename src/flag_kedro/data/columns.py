@@ -6,12 +6,11 @@ In a file of its own because pandera takes long to import: who only names the ru
 import pandera.polars as pa
 import polars as pl
 
-from flag_kedro.data.schema import UTC
+from flag_kedro.data.schema import SYMBOL_PATTERN, UTC
 
 MAX_HEADLINE, MAX_BODY = 10_000, 1_000_000
 
-SYMBOL = pa.Check.str_matches(r"^[A-Z0-9^][A-Z0-9.^=&_-]*$", name="capitals, digits and .^=&_-")
-"""What a symbol is made of, and what is safe as a file's name."""
+SYMBOL = pa.Check.str_matches(SYMBOL_PATTERN, name="capitals, digits and .^=&_-")
 FINITE = pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).is_finite()), name="finite")
 
 

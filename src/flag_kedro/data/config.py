@@ -2,10 +2,12 @@
 
 from datetime import date
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
+
+from flag_kedro.data.form import BySymbol, TableForm, join_dots
 
 
 def split_tokens(value: Any) -> Any:
@@ -38,12 +40,21 @@ def split_window(value: Any) -> Any:
     return tokens
 
 
+def split_days(value: Any) -> Any:
+    """Accept a day, or several in one text, as well as a list of them."""
+    return [value] if isinstance(value, date) else split_tokens(value)
+
+
+Days = Annotated[tuple[date, ...], BeforeValidator(split_days)]
 Window = Annotated[tuple[date, date], BeforeValidator(split_window)]
 Symbol = Annotated[str, StringConstraints(to_upper=True)]
 Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(split_tokens), Field(min_length=1)]
 
 
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
+MAX_JUMP = 0.5
 
 
 def window_ends(num_sessions: int) -> tuple[int, int]:
@@ -102,8 +113,12 @@ class DataConfig:
     `prices/*.csv`."""
     symbols: Symbols | None = None
     """Symbols to use, all of the source's own when null. On the command line separated by blanks."""
-    calendar: str | dict[str, str] | None = None
-    """exchange_calendars name for all symbols or by symbol; null means XNYS for stocks, 24/7 for crypto."""
+    calendar: str | BySymbol | None = None
+    """exchange_calendars name for all symbols or by symbol; null: 24/7 for BTC-USD, XTKS for 7203.T and so on, as Yahoo
+    writes symbols, else XNYS."""
+    extra_sessions: dict[str, Days] = Field(default_factory=dict)
+    """By calendar, days on which its exchange traded though exchange_calendars has no session: {XBOM: [2024-01-20]}.
+    They open and close when most sessions do."""
     windows: WindowsConfig | None = None
     """Windows; null means the source's own."""
     seed: int = Field(default=0, ge=0)
@@ -115,12 +130,16 @@ class DataConfig:
     max_gap: Annotated[int, Field(ge=0)] | None = None
     """Sessions in a row that a symbol may lack between its first price and its last; they are skipped and counted,
     never filled. Null means the source's own: 1 for investorbench, else 0."""
-    max_jump: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    max_jump: Share | Annotated[dict[str, Share], BeforeValidator(join_dots)] = MAX_JUMP
     """Largest fall of an adjusted price within a session, and largest rise by the same factor: 0.5 lets it halve or
-    double. What is beyond is most likely a split that the adjustment lacks."""
+    double. What is beyond is most likely a split that the adjustment lacks. By symbol for those that did fall or rise
+    so far ({GONE: 0.999}); the others keep 0.5."""
     quarantine: bool = False
     """Leave rows that break a rule or cannot be read out, and write them to 02_intermediate/quarantine.parquet,
     instead of refusing all."""
+    max_left_out: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Largest share of a symbol's prices that quarantine may leave out, of all articles that it may, and of the rows of
+    news.path (files) that may be about symbols without prices; more is an error, for it is most likely misread."""
 
     def __post_init__(self) -> None:
         if self.source in ("investorbench", "files") and self.path is None:
@@ -128,13 +147,21 @@ class DataConfig:
             raise ValueError(f"data.path must name {wanted} when data.source is {self.source}")
         if self.source == "yahoo" and self.symbols is None and self.universe is None:
             raise ValueError("data.symbols must say what to download when data.source is yahoo, such as MSFT BTC-USD")
+        if "24/7" in self.extra_sessions:
+            raise ValueError("data.extra_sessions names 24/7, which has every day; leave it out")
         if self.symbols is not None and len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"data.symbols names a symbol twice: {' '.join(self.symbols)}")
 
+    def largest_jump(self, symbol: str) -> float:
+        """The largest fall of a symbol's price that `max_jump` allows."""
+        return self.max_jump if isinstance(self.max_jump, float) else self.max_jump.get(symbol, MAX_JUMP)
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class NewsConfig:
-    """Where articles come from, and when one counts as known."""
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))
+class NewsConfig(TableForm):
+    """Where articles come from, how their tables are written, and when one counts as known."""
+
+    KEY: ClassVar[str] = "news"
 
     date_only: Literal["next_session", "same_session"] = "next_session"
     """When an article without a time of day, or with one of exactly 00:00:00 as written, in `timezone` or at the
@@ -148,8 +175,9 @@ class NewsConfig:
     (hf://datasets/OWNER/NAME/FILE.csv), or a local folder of one."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Which columns of the files or the dataset are ours: {headline: Article_title, published_at: Date}."""
-    timezone: str | None = None
-    """Time zone of times that do not say theirs, such as America/New_York. Without it such times are refused."""
+    symbol_separator: Literal["comma", "semicolon", "pipe", "blank"] | None = None
+    """What stands between the symbols of a text that names several; lists ([ACME, BRK-B]) need none. Null: a text is
+    one symbol."""
     revision: str | None = None
     """Commit or tag of the dataset on the hub."""
     split: str = "train"
@@ -160,5 +188,8 @@ class NewsConfig:
     """Show summaries of annual and quarterly reports, where the source has them, as articles on their date."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.source in ("files", "huggingface") and self.path is None:
             raise ValueError(f"news.path must name the articles when news.source is {self.source}")
+        if self.source == "huggingface" and self.csv_only:
+            raise ValueError(f"{', '.join(self.csv_only)} is for news.source=files; a dataset is read as its files say")

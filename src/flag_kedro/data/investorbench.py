@@ -12,14 +12,14 @@ import polars as pl
 
 from flag_kedro.data.calendar import available_from_date, exchange_sessions, sessions_by_symbol
 from flag_kedro.data.config import DataConfig, NewsConfig
-from flag_kedro.data.files.parsing import YEARS
+from flag_kedro.data.exchanges import benchmark_calendar
+from flag_kedro.data.files.times import YEARS
 from flag_kedro.data.rules import PriceRules
 from flag_kedro.data.schema import NEWS, PRICES, SHOWN
 from flag_kedro.data.source import Raw
 from flag_kedro.data.validation import validate
 from flag_kedro.errors import DataError, ParameterError
 
-CRYPTO = {"BTC", "ETH"}
 COMPANIES = {
     "AAPL": ("Apple",),
     "AMZN": ("Amazon",),
@@ -73,11 +73,6 @@ def find_symbols(folder: Path) -> tuple[str, ...]:
             "copy the data folder of InvestorBench there, or point data.path to it"
         )
     return symbols
-
-
-def default_calendar(symbol: str) -> str:
-    """Exchange calendar of an InvestorBench symbol."""
-    return "24/7" if symbol in CRYPTO else "XNYS"
 
 
 def read_folder(data: DataConfig, news: NewsConfig, calendar_of: Callable[[str], str]) -> Raw:
@@ -190,7 +185,7 @@ def read_available(folder: Path, symbols: Sequence[str]) -> tuple[dict[str, pl.D
         )
     prices = {}
     for symbol in present:
-        calendar = default_calendar(symbol)
+        calendar = benchmark_calendar(symbol)
         table, _ = read_investorbench(folder, symbol, calendar, "next_session")
         prices[symbol] = _checked(table, calendar)
     return prices, tuple(symbol for symbol in symbols if symbol not in prices)

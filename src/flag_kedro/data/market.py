@@ -8,22 +8,22 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.data.calendar import sessions_by_symbol
-from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.calendar import regular_calendar, sessions_by_symbol
+from flag_kedro.data.config import MAX_JUMP, DataConfig, NewsConfig
 from flag_kedro.data.duplicates import count_articles, merge_duplicates
+from flag_kedro.data.exchanges import symbol_calendar
 from flag_kedro.data.files import FilesConfig, read_files
 from flag_kedro.data.files.news import read_news
 from flag_kedro.data.headlines import COMPANIES
-from flag_kedro.data.investorbench import default_calendar, read_folder
+from flag_kedro.data.investorbench import read_folder
 from flag_kedro.data.known import source_by, universe_by
 from flag_kedro.data.report import DataReport, describe_data
 from flag_kedro.data.rules import PriceRules
-from flag_kedro.data.simulated import CALENDAR, SimulatedConfig, simulate_market
+from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.data.source import Names, Raw
 from flag_kedro.data.universe import read_universe, survivorship_warning, universe_symbols
-from flag_kedro.data.validation import ValidatedTables, validate
+from flag_kedro.data.validation import ValidatedTables, refuse_most_left_out, validate
 from flag_kedro.data.yahoo import YahooConfig, read_yahoo
-from flag_kedro.data.yahoo.calendar import yahoo_calendar
 from flag_kedro.errors import ParameterError
 
 DEFAULT_MAX_GAP = {"investorbench": 1}
@@ -84,11 +84,17 @@ def load_market(config: MarketConfig, store: Path, now: datetime, until: datetim
         data = _known_calendars(data, raw)
     expect = partial(expected_sessions, data=data, universe=universe)
     gap = DEFAULT_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
-    rules = PriceRules(expect, now, dict.fromkeys(raw.prices["symbol"].unique(), gap), data.max_jump)
+    symbols = raw.prices["symbol"].drop_nulls().unique(maintain_order=True)
+    calendars = {symbol: symbol_calendar(symbol, data) for symbol in symbols}
+    jumps = {symbol: data.largest_jump(symbol) for symbol in symbols}
+    rules = PriceRules(expect, now, dict.fromkeys(symbols, gap), MAX_JUMP, jumps, calendars)
     validated = validate(raw.prices, raw.news, rules, quarantine=data.quarantine)
+    validated = replace(validated, rejected=pl.concat([raw.rejected, validated.rejected]))
+    refuse_most_left_out(validated, data.max_left_out)
     validated, articles = _merge_duplicates(validated, raw, config)
     due = expect(validated.prices).filter(pl.col("closes_at") <= now)
     report = describe_data(validated, due, raw.report | articles)
+    report = replace(report, warnings=[*raw.warnings, *report.warnings])
     if data.source != "simulated" and (survivors := _survivorship(chosen, data, universe, validated.prices)):
         report = replace(report, warnings=[survivors, *report.warnings])
     return Market(validated.prices, validated.news, raw.names, validated.rejected, universe, report)
@@ -105,8 +111,7 @@ def _known_calendars(data: DataConfig, raw: Raw) -> DataConfig:
 def _merge_duplicates(
     validated: ValidatedTables, raw: Raw, config: MarketConfig
 ) -> tuple[ValidatedTables, dict[str, Any]]:
-    """The tables with near-duplicates merged, and with unreadable rows among the rejected; counts of articles."""
-    validated = replace(validated, rejected=pl.concat([raw.rejected, validated.rejected]))
+    """The tables with near-duplicates merged, and counts of articles."""
     if config.data.source == "simulated" and config.news.source == "own":
         return validated, {}  # its headlines are distinct events, however alike they read
     calendar_of = partial(symbol_calendar, data=config.data)
@@ -132,8 +137,14 @@ def read_source(config: MarketConfig, store: Path, now: datetime) -> Raw:
         return raw
     calendar_of = partial(symbol_calendar, data=data)
     symbols = set(raw.prices["symbol"].drop_nulls().unique())
-    articles, rejected, facts = read_news(news, symbols, calendar_of, quarantine=data.quarantine)
-    return replace(raw, news=articles, rejected=pl.concat([raw.rejected, rejected]), report=raw.report | facts)
+    read = read_news(news, symbols, calendar_of, quarantine=data.quarantine, max_left_out=data.max_left_out)
+    return replace(
+        raw,
+        news=read.table,
+        rejected=pl.concat([raw.rejected, read.rejected]),
+        report=raw.report | {"news": read.facts},
+        warnings=[*raw.warnings, *read.warnings],
+    )
 
 
 def _read_price_source(config: MarketConfig, store: Path, now: datetime) -> Raw:
@@ -152,17 +163,6 @@ def _read_price_source(config: MarketConfig, store: Path, now: datetime) -> Raw:
             return read_yahoo(data, news, config.yahoo, store, now)
 
 
-def symbol_calendar(symbol: str, data: DataConfig) -> str:
-    """Exchange calendar of `symbol`: `data.calendar` where it says so, else the source's own."""
-    if data.source == "yahoo":
-        return yahoo_calendar(symbol, data)
-    if isinstance(data.calendar, str):
-        return data.calendar
-    if data.calendar and symbol in data.calendar:
-        return data.calendar[symbol]
-    return CALENDAR if data.source == "simulated" else default_calendar(symbol)
-
-
 def expected_sessions(prices: pl.DataFrame, data: DataConfig, universe: pl.DataFrame) -> pl.DataFrame:
     """Sessions that each symbol should have: from its first price to its last, or to its delisting.
 
@@ -175,7 +175,8 @@ def expected_sessions(prices: pl.DataFrame, data: DataConfig, universe: pl.DataF
         `symbol`, `session`, `opens_at`, `closes_at` (UTC), ascending.
 
     Raises:
-        ParameterError: when `data.calendar` names a symbol that is not there, or an unknown calendar.
+        ParameterError: when `data.calendar` names a symbol that is not there or an unknown calendar, or
+            `data.extra_sessions` a calendar that no symbol has.
         DataError: when a calendar does not reach as far as the prices.
     """
     if isinstance(data.calendar, dict) and (not_there := set(data.calendar) - set(prices["symbol"].unique())):
@@ -188,6 +189,11 @@ def expected_sessions(prices: pl.DataFrame, data: DataConfig, universe: pl.DataF
     ends = universe.group_by("symbol").agg(pl.col("delisted").max())
     spans = spans.join(ends, on="symbol", how="left", maintain_order="left")
     calendars = pl.Series("calendar", [symbol_calendar(symbol, data) for symbol in spans["symbol"]], dtype=pl.String)
+    if unused := set(data.extra_sessions) - {regular_calendar(calendar) for calendar in calendars}:
+        raise ParameterError(
+            f"data.extra_sessions names {' '.join(sorted(unused))}, on which no symbol trades; the calendars are "
+            f"{' '.join(sorted({regular_calendar(calendar) for calendar in calendars}))}"
+        )
     return sessions_by_symbol(
         spans.select("symbol", calendars, "first", last=pl.coalesce("delisted", "last")).filter(
             pl.col("first") <= pl.col("last")

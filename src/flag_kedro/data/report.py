@@ -11,6 +11,10 @@ STALE_SESSIONS = 20
 """Sessions without an article at the end of a symbol's prices, beyond which its news count as stale."""
 
 
+STILL_SESSIONS = 10
+"""Sessions in a row with the same close, beyond which a symbol counts as halted."""
+
+
 @dataclass(frozen=True)
 class SymbolCoverage:
     """Prices and articles of one symbol; dates are ISO texts."""
@@ -54,7 +58,7 @@ def describe_data(validated: ValidatedTables, expected: pl.DataFrame, source: di
     """
     coverage = _coverage(validated, expected)
     rejected = dict(validated.rejected.group_by("rule", maintain_order=True).len().iter_rows())
-    return DataReport(coverage, rejected, _warnings(coverage, rejected), source)
+    return DataReport(coverage, rejected, [*_warnings(coverage, rejected), *_halts(validated.prices)], source)
 
 
 def _coverage(validated: ValidatedTables, expected: pl.DataFrame) -> dict[str, SymbolCoverage]:
@@ -112,3 +116,19 @@ def _warnings(coverage: dict[str, SymbolCoverage], rejected: dict[str, int]) -> 
         lines.append(f"no article at all for {' '.join(silent)}")
     lines += [f"{num} row(s) left out: {rule}" for rule, num in rejected.items()]
     return lines
+
+
+def _halts(prices: pl.DataFrame) -> list[str]:
+    """One line for each symbol whose close stood still for long, with its longest stretch."""
+    runs = prices.with_columns(run=pl.col("close").rle_id().over("symbol")).group_by(
+        "symbol", "run", maintain_order=True
+    )
+    stretches = runs.agg(pl.len(), pl.col("session").first().alias("first"), pl.col("session").last().alias("last"))
+    longest = stretches.filter(pl.col("len") > STILL_SESSIONS).sort("len", descending=True, maintain_order=True)
+    return [
+        f"{symbol}: the close stands still for {num} sessions, from {first} to {last}; a halt, or a stale source?"
+        for symbol, num, first, last in longest.unique("symbol", maintain_order=True)
+        .sort("symbol")
+        .select("symbol", "len", "first", "last")
+        .iter_rows()
+    ]

@@ -29,5 +29,8 @@ NEWS: Schema = {
 }
 """One article a row; body, source and url may be null."""
 
+SYMBOL_PATTERN = r"^[A-Z0-9^][A-Z0-9.^=&_-]*$"
+"""What a symbol is made of, and what is safe as a file's name."""
+
 SHOWN = 20
 """Lines listed in one message; the rest are counted."""

@@ -27,3 +27,5 @@ class Raw:
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED))
     """Rows that cannot be put into our columns, where the user asked to leave such out (`data.quarantine`): columns of
     `validation.REJECTED`; `row` as the file counts, values and records as they came."""
+    warnings: list[str] = field(default_factory=list)
+    """What a user should know of the reading, a line each."""

@@ -69,9 +69,10 @@ _UNCLEAN = "|".join([r"[^\x20-\x7e]|[<&\[]| {2}|^ | $", f"(?:{_TURN})", _SECTION
 def clean_texts(texts: pl.Series) -> pl.Series:
     """Each text as one plain line that cannot pass for a part of the prompt; cleaning it again changes nothing.
 
-    UTF-8 that was read as another encoding is mended; NFKC, but for the ellipsis; control, bidi and zero-width characters gone; HTML's tags, comments, scripts, styles and
-    entities taken out; white space collapsed; marks of chat turns removed, also when nested; names of the prompt's
-    sections (`Account:`, `Market -`) removed from the beginning, also when repeated or spelled with look-alikes.
+    UTF-8 read as another encoding is mended; NFKC, but for the ellipsis; control, bidi and zero-width characters
+    gone; HTML's tags, comments, scripts, styles and entities taken out; white space collapsed; marks of chat turns
+    removed, also when nested; names of the prompt's sections (`Account:`, `Market -`) removed from the beginning, also
+    when repeated or spelled with look-alikes.
 
     Args:
         texts: any strings; of each the first `MAX_CHARS` characters are read.

@@ -1,6 +1,8 @@
 """Validation of prices and news: broken rows refuse both tables, or are quarantined if the user asked."""
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -8,6 +10,8 @@ from flag_kedro.data.rules import PRICE_KEYS, VIOLATION, PriceRules, news_violat
 from flag_kedro.data.schema import SHOWN, Schema
 from flag_kedro.errors import DataError
 
+FEW_DAYS = 2
+"""Further days that a line names."""
 REJECTED: Schema = VIOLATION | {"record": pl.String}
 """A violation, and the row that was left out for it as JSON."""
 
@@ -63,12 +67,14 @@ def refuse(violations: pl.DataFrame, *, can_quarantine: bool) -> None:
         can_quarantine: whether `data.quarantine` may still be suggested.
 
     Raises:
-        DataError: listing the first `SHOWN` and counting the rest.
+        DataError: a line for each symbol and rule, the first `SHOWN` of them, and a count of the rest.
     """
     if violations.is_empty():
         return
-    lines = [_describe(row) for row in violations.head(SHOWN).iter_rows(named=True)]
-    more = [f"... and {violations.height - SHOWN} more"] if violations.height > SHOWN else []
+    grouped = _grouped(violations)
+    lines = [_describe(row) for row in grouped.head(SHOWN).iter_rows(named=True)]
+    rest = violations.height - int(grouped["num"].head(SHOWN).sum())
+    more = [f"... and {rest} more"] if rest else []
     single = can_quarantine and violations["row"].count()
     hint = " Rows that break a rule can be left out with data.quarantine=true." if single else ""
     tables = " and ".join(violations["table"].unique(maintain_order=True))
@@ -89,9 +95,46 @@ def _refuse_lost_symbols(before: pl.DataFrame, after: pl.DataFrame) -> None:
         )
 
 
-def _describe(violation: dict[str, object]) -> str:
-    """One line: `MSFT 2020-11-25: close is -1.0, rule greater_than(0)`."""
+def refuse_most_left_out(kept: ValidatedTables, limit: float) -> None:
+    """Refuse to go on without most of a symbol's prices, or most articles.
+
+    Args:
+        kept: what passed, and all that was left out since the source was opened.
+        limit: largest share that may be left out.
+
+    Raises:
+        DataError: saying of what, and how much.
+    """
+    rejected = kept.rejected.unique(["table", "symbol", "row", "record"])
+    prices, news = (rejected.filter(pl.col("table") == name)["symbol"] for name in ("prices", "news"))
+    taken, left = Counter(prices.drop_nulls()), Counter(kept.prices["symbol"])
+    shares = {
+        "rows of prices": (len(prices), kept.prices.height),
+        "articles": (len(news), kept.news.height),
+        **{f"prices of {symbol}": (num, left[symbol]) for symbol, num in sorted(taken.items())},
+    }
+    counts = [f"{out} of {out + stay} {what}" for what, (out, stay) in shares.items() if out > limit * (out + stay)]
+    if counts:
+        raise DataError(
+            f"data.quarantine would leave out {', '.join(counts)}; the source is most likely misread: run without "
+            "data.quarantine to see how. If they may be left out, set data.max_left_out=1"
+        )
+
+
+def _grouped(violations: pl.DataFrame) -> pl.DataFrame:
+    """One row for each symbol, column and rule, with the first `at` and `value`, other `ats`, and `num` of them."""
+    return violations.group_by("table", "symbol", "column", "rule", maintain_order=True).agg(
+        pl.col("at").first(), pl.col("value").first(), pl.col("at").slice(1, FEW_DAYS).alias("others"), num=pl.len()
+    )
+
+
+def _describe(violation: dict[str, Any]) -> str:
+    """One line: `MSFT 2020-11-25 (and 2020-11-27): close is -1.0, rule greater_than(0)`."""
     row_name = " ".join(str(part) for part in (violation["symbol"], violation["at"]) if part is not None)
+    others = [str(at) for at in violation["others"]]
+    if more := violation["num"] - 1 - len(others):
+        others.append(f"{more} more")
+    row_name += f" (and {', '.join(others)})" if others else ""
     rule, value = str(violation["rule"]), violation["value"]
     if rule.startswith("rule "):
         return f"{row_name or 'table'}: {violation['column']} is {value}, {rule}"

@@ -8,8 +8,7 @@ import polars as pl
 
 from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.config import DataConfig, WindowsConfig, check_windows, window_ends
-from flag_kedro.data.investorbench import CRYPTO
-from flag_kedro.data.market import symbol_calendar
+from flag_kedro.data.exchanges import CRYPTO, symbol_calendar
 from flag_kedro.data.schema import SHOWN
 from flag_kedro.errors import ParameterError
 

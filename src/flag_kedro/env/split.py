@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.data.config import DataConfig
-from flag_kedro.data.market import symbol_calendar
+from flag_kedro.data.exchanges import symbol_calendar
 from flag_kedro.data.windows import Windows, resolve_windows
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import EvaluationWindow

@@ -16,6 +16,8 @@ from flag_kedro.env.config import Fill, Positions
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.errors import DataError, LookAheadError
 
+FEW = 5
+"""Sessions named in a message."""
 YEAR_US = 365 * 24 * 3600 * 1_000_000
 
 
@@ -59,12 +61,14 @@ def effective_fill(fill: Fill, states: Mapping[str, pl.DataFrame]) -> Fill:
         return fill
     without_opens = False
     for symbol, table in states.items():
-        missing = table["open_price"].null_count()
-        if 0 < missing < table.height:
+        missing = table.filter(pl.col("open_price").is_null())["session"]
+        if 0 < len(missing) < table.height:
+            days = ", ".join(str(day) for day in missing[:FEW]) + (", ..." if len(missing) > FEW else "")
             raise DataError(
-                f"{symbol}: {missing} of {table.height} sessions have no open to fill at; set env.fill to next_close"
+                f"{symbol}: {len(missing)} of {table.height} sessions have no open to fill at ({days}); give it, "
+                "or set env.fill=next_close"
             )
-        without_opens |= missing == table.height
+        without_opens |= len(missing) == table.height
     return "next_close" if without_opens else fill
 
 

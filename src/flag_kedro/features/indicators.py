@@ -44,12 +44,12 @@ def compute_indicators(prices: pl.DataFrame, warm_up: WarmUp = "full") -> pl.Dat
     Returns:
         `session`; `return_1`, `return_5`, `return_20` and `volatility_20` as decimals; `rsi_14` in
         [0, 100]; `macd` (12, 26, 9 histogram / price) as a decimal; `range_60`, the close's place between
-        the lowest and highest of 60 closes, in [0, 1]; `volume_ratio`, of adjusted volume, to
-        its 20-session mean, null without volume.
+        the lowest and highest of 60 closes, in [0, 1], and 0.5 where all are equal; `volume_ratio`, of adjusted
+        volume, to its 20-session mean, null without volume. A close that never moved has an RSI of 50.
     """
     close = prices["adj_close"]
     returns = talib.ROCP(close, 1)
-    highest, lowest = talib.MAX(close, WARM_UP), talib.MIN(close, WARM_UP)
+    highest, lowest = (extreme(close, WARM_UP).fill_nan(None) for extreme in (talib.MAX, talib.MIN))
     volume = prices["volume"] / (close / prices["close"])  # as adjusted_prices has it, so that a split is no surge
     table = pl.DataFrame(
         {
@@ -60,14 +60,16 @@ def compute_indicators(prices: pl.DataFrame, warm_up: WarmUp = "full") -> pl.Dat
             "volatility_20": returns.rolling_std(20),
             "rsi_14": talib.RSI(close, 14),
             "macd": talib.MACD(close, 12, 26, 9)[2] / close,
-            "range_60": (close - lowest) / (highest - lowest),
+            "range_60": pl.select(
+                pl.when(highest > lowest).then((close - lowest) / (highest - lowest)).when(highest == lowest).then(0.5)
+            ).to_series(),
             "volume_ratio": volume / volume.rolling_mean(20),
         }
     )
     complete = pl.int_range(pl.len()) >= WARM_UP - 1
     indicators = pl.exclude("session")
+    has_moved = close.cum_max() > close.cum_min()  # before, RSI is 0 / 0, of which TA-Lib makes 0
+    table = table.with_columns(pl.when(has_moved).then("rsi_14").when(complete).then(50.0).alias("rsi_14"))
     if warm_up == "full":
         return table.with_columns(pl.when(complete).then(indicators.fill_nan(None)))
-    has_moved = close.cum_max() > close.cum_min()  # before, RSI is 0 / 0, of which TA-Lib makes 0
-    moved_rsi = pl.when(complete | has_moved).then(pl.col("rsi_14"))
-    return table.with_columns(moved_rsi).with_columns(indicators.fill_nan(None))
+    return table.with_columns(indicators.fill_nan(None))

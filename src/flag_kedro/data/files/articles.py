@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import polars as pl
 
 from flag_kedro.data.calendar import available_from_date, exchange_zone
 from flag_kedro.data.config import NewsConfig
-from flag_kedro.data.files.parsing import our_columns, read_texts, read_times
+from flag_kedro.data.files.delimited import ROW
+from flag_kedro.data.files.parsing import our_columns, read_texts
 from flag_kedro.data.files.problems import Problem, broken_values, quarantine_rows, unreadable_values
-from flag_kedro.data.files.tables import ROW, compact, refuse
+from flag_kedro.data.files.tables import compact, refuse
+from flag_kedro.data.files.times import read_times, time_hint
+from flag_kedro.data.form import TableForm
 from flag_kedro.data.schema import NEWS, UTC, Schema
-from flag_kedro.errors import DataError, ParameterError
+from flag_kedro.errors import DataError
 
 KEY = "news.columns"
 TEXTS = ("headline", "body", "source", "url")
@@ -25,7 +27,7 @@ FNSPID = {
     "url": "Url",
 }
 """Columns of FNSPID (huggingface.co/datasets/Zihan1004/FNSPID), which need no mapping."""
-PUBLISHED = "where a date or time belongs, such as 2024-01-31 or 2024-01-31 16:05:00 UTC (the year first)"
+PUBLISHED = "where a date or time belongs, such as 2024-01-31 or 2024-01-31 16:05:00 UTC"
 ARTICLES: Schema = {
     "symbol": pl.String,
     "wall": pl.Datetime("us"),
@@ -85,30 +87,11 @@ def article_columns(news: NewsConfig, table_columns: Sequence[str], table_name: 
     )
 
 
-def check_zone(timezone: str | None) -> None:
-    """Refuse a time zone that is not in the IANA database.
-
-    Raises:
-        ParameterError: naming it.
-    """
-    if timezone is None:
-        return
-    exists = timezone != ""  # which polars takes for no zone
-    try:
-        pl.Series([datetime(2020, 1, 1)]).dt.replace_time_zone(timezone)
-    except pl.exceptions.PolarsError:
-        exists = False
-    if not exists:
-        raise ParameterError(
-            f"news.timezone: no time zone {timezone!r}; use an IANA name such as America/New_York or UTC"
-        )
-
-
 def take_articles(
     piece: pl.DataFrame,
     symbols: pl.Series,
     columns: Mapping[str, str],
-    timezone: str | None,
+    form: TableForm,
     table_name: str,
     *,
     quarantine: bool,
@@ -119,7 +102,7 @@ def take_articles(
         piece: as `parse_articles`.
         symbols: as `parse_articles`.
         columns: as `parse_articles`.
-        timezone: as `parse_articles`.
+        form: as `parse_articles`.
         table_name: for messages.
         quarantine: leave out rows that cannot be read instead of refusing all.
 
@@ -129,7 +112,7 @@ def take_articles(
     Raises:
         DataError: listing what cannot be read and may not be left out.
     """
-    parsed, problems = parse_articles(piece, symbols, columns, timezone, table_name)
+    parsed, problems = parse_articles(piece, symbols, columns, form, table_name)
     articles, rejected, remaining = quarantine_rows(
         "news", parsed, piece, columns["published_at"], problems, quarantine=quarantine
     )
@@ -138,7 +121,7 @@ def take_articles(
 
 
 def parse_articles(
-    piece: pl.DataFrame, symbols: pl.Series, columns: Mapping[str, str], timezone: str | None, table_name: str
+    piece: pl.DataFrame, symbols: pl.Series, columns: Mapping[str, str], form: TableForm, table_name: str
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """Columns of `ARTICLES` for every row of `piece`, and what could not be read.
 
@@ -149,20 +132,22 @@ def parse_articles(
         piece: `ROW` and the columns that `columns` names.
         symbols: whose article each row is.
         columns: ours to theirs.
-        timezone: zone of times that do not say theirs.
+        form: how their times are written.
         table_name: for messages.
 
     Raises:
         DataError: when a column's type holds no times or no texts.
     """
     raw, rows = piece[columns["published_at"]], piece[ROW]
-    times = read_times(raw, table_name)
+    times, timezone = read_times(raw, table_name, form), form.timezone
     clock = pl.col("wall") != pl.col("wall").dt.truncate("1d")
     times = times.with_columns(dated=~clock, midnight=~clock & pl.col("timed"))
     naive = times.select(~pl.col("dated") & pl.col("instant").is_null()).to_series().fill_null(False)
-    problems = unreadable_values(table_name, raw, rows, times["wall"], PUBLISHED)
+    problems = unreadable_values(
+        table_name, raw, rows, times["wall"], lambda values: f"{PUBLISHED}; {time_hint(values, form)}"
+    )
     if timezone is None:
-        rule = "a time without its zone; set news.timezone to the zone it was written in, such as America/New_York"
+        rule = "a time without its zone; say in which it was written: news.timezone=America/New_York, or which it is"
         problems += broken_values(table_name, raw, rows, naive, rule, single=False)
     else:
         local = pl.col("wall").dt.replace_time_zone(timezone, ambiguous="latest", non_existent="null")

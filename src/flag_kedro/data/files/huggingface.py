@@ -13,8 +13,8 @@ import polars as pl
 
 from flag_kedro.data.config import NewsConfig
 from flag_kedro.data.files.articles import ARTICLES, KEY, Articles, article_columns, take_articles
-from flag_kedro.data.files.parsing import read_texts
-from flag_kedro.data.files.tables import ROW
+from flag_kedro.data.files.delimited import ROW
+from flag_kedro.data.files.symbols import Tally, wanted_rows
 from flag_kedro.data.validation import REJECTED
 from flag_kedro.errors import DataError, FlagError, ParameterError
 
@@ -51,11 +51,11 @@ def pinned(news: NewsConfig) -> tuple[NewsConfig, str | None]:
     return replace(news, revision=commit), commit
 
 
-def stream_articles(news: NewsConfig, wanted: Sequence[str], *, quarantine: bool) -> Articles:
+def stream_articles(news: NewsConfig, wanted: Sequence[str], tally: Tally, *, quarantine: bool) -> Articles:
     """Articles about `wanted` in the dataset that `news.path` names.
 
     The dataset is read once, in batches of which only wanted rows stay; nothing of it is written to disk, and no
-    code of it is run.
+    code of it is run. Rows about no wanted symbol go to `tally`.
 
     Raises:
         ParameterError: when the extra is not installed, or `news.revision` is given for a single file.
@@ -69,16 +69,8 @@ def stream_articles(news: NewsConfig, wanted: Sequence[str], *, quarantine: bool
     parts, left_out, num_rows, num_kept = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)], 0, 0
     for batch in _batches(dataset, list(dict.fromkeys(columns.values())), news):
         piece = batch.with_row_index(ROW, num_rows + 1)
-        symbols = read_texts(piece[columns["symbol"]], table_name).str.strip_chars().str.to_uppercase()
-        is_wanted = symbols.is_in(wanted).fill_null(False)
-        part, rejected = take_articles(
-            piece.filter(is_wanted),
-            symbols.filter(is_wanted),
-            columns,
-            news.timezone,
-            table_name,
-            quarantine=quarantine,
-        )
+        rows, symbols = wanted_rows(piece, columns["symbol"], wanted, news, news.symbol_separator, tally, table_name)
+        part, rejected = take_articles(rows, symbols, columns, news, table_name, quarantine=quarantine)
         parts.append(part)
         left_out.append(rejected)
         num_kept += part.height

@@ -1,7 +1,7 @@
 """Articles that do not come from the source of prices: a user's own tables, or a dataset of Hugging Face."""
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,74 +11,109 @@ from flag_kedro.data.config import NewsConfig
 from flag_kedro.data.files.articles import (
     ARTICLES,
     FNSPID,
+    TEXTS,
     Articles,
     article_columns,
-    check_zone,
     take_articles,
     time_articles,
 )
+from flag_kedro.data.files.delimited import Ragged
 from flag_kedro.data.files.huggingface import pinned, stream_articles
-from flag_kedro.data.files.prices import holds_other_symbol, symbol_of
+from flag_kedro.data.files.prices import symbol_of
+from flag_kedro.data.files.problems import ragged_rows
+from flag_kedro.data.files.symbols import (
+    Tally,
+    describe_left_out,
+    left_out_facts,
+    refuse_most_left_out,
+    wanted_rows,
+)
 from flag_kedro.data.files.tables import find_tables, gather, open_table, pieces
+from flag_kedro.data.files.times import check_zone
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.validation import REJECTED
 
 
+@dataclass(frozen=True)
+class ReadNews:
+    """Articles of `news.source`."""
+
+    table: pl.DataFrame
+    """Columns of `NEWS`, in no particular order, texts as they came."""
+    rejected: pl.DataFrame
+    """What was left out because it cannot be read, in the columns of `validation.REJECTED`."""
+    facts: dict[str, Any]
+    """For the data report."""
+    warnings: list[str] = field(default_factory=list)
+    """What else was left out, a line each."""
+
+
 def read_news(
-    news: NewsConfig, symbols: Collection[str], calendar_of: Callable[[str], str], *, quarantine: bool
-) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Articles about `symbols` from `news.source`, and facts about them for the data report.
+    news: NewsConfig,
+    symbols: Collection[str],
+    calendar_of: Callable[[str], str],
+    *,
+    quarantine: bool,
+    max_left_out: float,
+) -> ReadNews:
+    """Articles about `symbols` from `news.source`.
 
     Args:
         news: parameters; `news.source` is not `own`.
         symbols: symbols that have prices.
         calendar_of: exchange calendar of a symbol.
         quarantine: leave out articles whose time cannot be read.
-
-    Returns:
-        Columns of `NEWS`, in no particular order, texts as they came; what was left out, in the columns of
-        `validation.REJECTED`; and the facts.
+        max_left_out: largest share of the rows of files that may be about no symbol of `symbols`. Datasets of the hub
+            tell of whole markets and have no limit.
 
     Raises:
-        DataError: listing what cannot be put into our columns, or when a file or the dataset cannot be read.
+        DataError: listing what cannot be put into our columns; when a file or the dataset cannot be read; when most
+            rows are about other symbols.
         ParameterError: when `news.path`, `news.timezone` or `news.revision` does not fit, or an extra is not installed.
     """
     if news.source == "none":
-        return pl.DataFrame(schema=NEWS), pl.DataFrame(schema=REJECTED), {"news": {"source": "none"}}
+        return ReadNews(pl.DataFrame(schema=NEWS), pl.DataFrame(schema=REJECTED), {"source": "none"})
     assert news.path is not None  # NewsConfig requires it for both
-    check_zone(news.timezone)
-    wanted = sorted(symbols)
+    check_zone(news.timezone, news.KEY)
+    wanted, tally = sorted(symbols), Tally()
     facts: dict[str, Any] = {"source": news.source, "path": news.path}
     if news.source == "huggingface":
         dataset, commit = pinned(news)
-        parts = [stream_articles(dataset, wanted, quarantine=quarantine)]
+        parts = [stream_articles(dataset, wanted, tally, quarantine=quarantine)]
         facts |= {"commit": commit} if commit else {}
     else:
         paths = find_tables(news.path, "news.path")
-        parts = gather(paths, lambda path: _read_table(path, news, wanted, quarantine=quarantine))
+        parts = gather(paths, lambda path: _read_table(path, news, wanted, tally, quarantine=quarantine))
         facts["tables"] = len(paths)
+        refuse_most_left_out(tally, wanted, news, max_left_out)
     columns = parts[0].columns
     articles, rejected = pl.concat(part.table for part in parts), pl.concat(part.rejected for part in parts)
     table, counts = time_articles(articles, news.date_only, news.timezone, calendar_of)
     if not news.columns and columns.items() <= FNSPID.items():
         facts["columns"] = f"FNSPID's: {', '.join(f'{ours}={theirs}' for ours, theirs in columns.items())}"
     silent = sorted(set(wanted) - set(table["symbol"].unique()))
-    return table, rejected, {"news": facts | asdict(counts) | {"symbols_without_articles": silent}}
+    facts |= asdict(counts) | left_out_facts(tally) | {"symbols_without_articles": silent}
+    return ReadNews(table, rejected, facts, describe_left_out(tally, wanted, news))
 
 
-def _read_table(path: Path, news: NewsConfig, wanted: list[str], *, quarantine: bool) -> Articles:
+def _read_table(path: Path, news: NewsConfig, wanted: list[str], tally: Tally, *, quarantine: bool) -> Articles:
     """The articles in one file that are about `wanted`."""
-    table = open_table(path)
+    table = open_table(path, news)
     columns = article_columns(news, table.columns, str(path))
     parts, left_out = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)]
-    if holds_other_symbol(table, columns.get("symbol"), wanted):
+    symbol = columns.get("symbol")
+    if symbol is None and table.symbol not in wanted:
+        tally.tables.append(table.symbol)
         return Articles(parts[0], left_out[0], columns)
-    for piece in pieces(table, list(columns.values()), breaking=(columns.get("body", ""),)):
-        symbols = symbol_of(table, piece, columns.get("symbol"))
-        is_wanted = symbols.is_in(wanted).fill_null(False)
-        articles, rejected = take_articles(
-            piece.filter(is_wanted), symbols.filter(is_wanted), columns, news.timezone, str(path), quarantine=quarantine
-        )
+    texts = [columns[name] for name in TEXTS if name in columns]
+    ragged: list[Ragged] | None = [] if quarantine else None
+    for piece in pieces(table, list(columns.values()), breaking=texts, lists=[symbol or ""], ragged=ragged):
+        if symbol is None:
+            tally.rows += piece.height
+            rows, symbols = piece, symbol_of(table, piece, None)
+        else:
+            rows, symbols = wanted_rows(piece, symbol, wanted, news, news.symbol_separator, tally, str(path))
+        articles, rejected = take_articles(rows, symbols, columns, news, str(path), quarantine=quarantine)
         parts.append(articles)
         left_out.append(rejected)
-    return Articles(pl.concat(parts), pl.concat(left_out), columns)
+    return Articles(pl.concat(parts), pl.concat([*left_out, ragged_rows("news", path, ragged or [])]), columns)

@@ -1,89 +1,107 @@
 """Prices from a user's own tables: CSV, Parquet or JSON Lines."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
-from flag_kedro.data.calendar import exchange_sessions, exchange_zone
+from flag_kedro.data.calendar import exchange_sessions
 from flag_kedro.data.config import DataConfig
-from flag_kedro.data.files.parsing import our_columns, read_numbers, read_texts, read_times
-from flag_kedro.data.files.problems import Problem, broken_values, quarantine_rows, unreadable_values
-from flag_kedro.data.files.tables import ROW, Table, find_tables, gather, open_table, pieces, refuse
-from flag_kedro.data.schema import NEWS, PRICES, UTC
+from flag_kedro.data.files.config import FilesConfig
+from flag_kedro.data.files.delimited import ROW, Ragged
+from flag_kedro.data.files.numbers import number_hint, read_numbers
+from flag_kedro.data.files.parsing import our_columns
+from flag_kedro.data.files.problems import Problem, broken_values, quarantine_rows, ragged_rows, unreadable_values
+from flag_kedro.data.files.repeats import FILE, one_row_a_session
+from flag_kedro.data.files.sessions import CalendarOf, read_sessions
+from flag_kedro.data.files.symbols import read_symbols
+from flag_kedro.data.files.tables import Table, find_tables, gather, open_table, pieces, refuse
+from flag_kedro.data.files.times import check_zone
+from flag_kedro.data.form import as_param
+from flag_kedro.data.schema import NEWS, PRICES, SYMBOL_PATTERN, UTC
 from flag_kedro.data.source import Raw
 from flag_kedro.data.validation import REJECTED
 from flag_kedro.errors import DataError
 
 NUMBERS = ("open", "high", "low", "close", "volume", "adj_close")
 KEY = "files.columns"
-PRICE_NUMBER = "where a number belongs; write 1234.5 without thousands separators or units, leave unknown values empty"
-PRICE_SESSION = "where a session's date belongs, such as 2024-01-31 (the year first)"
-
-CalendarOf = Callable[[str], str]
-"""Exchange calendar of a symbol."""
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class FilesConfig:
-    """How the tables of prices that `data.path` names are to be read."""
-
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Which columns of the files are ours: {session: Date, close: Close, adj_close: Adj Close}. A name that is the same
-    needs no entry. Without a symbol column a file's name is its symbol."""
-    adjusted: bool = False
-    """Whether `close` is adjusted for splits and dividends already, so that there is no `adj_close` to read."""
-    names: dict[str, str] = Field(default_factory=dict)
-    """What articles call each symbol: {MSFT: Microsoft}. Articles that mention it come first in a prompt."""
 
 
 def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) -> Raw:
     """Prices of the tables that `data.path` names; they have no articles of their own.
 
-    A session is a date, or a time with zone, which then counts on the exchange's own date. `available_at` is the close
-    of the session, null where the exchange has none on that day.
+    A session is a date, or a time with zone that opens or closes it (`files.stamps`). `available_at` is the close of
+    the session, null where the exchange has none on that day.
 
-    With `data.quarantine` a row of which a value cannot be read is left out and kept in `Raw.rejected`.
+    With `data.quarantine` a row of which a value cannot be read is left out and kept in `Raw.rejected`. Equal rows
+    count once.
 
     Raises:
         DataError: listing what cannot be put into our columns, by file, row and column; or a wanted symbol without
             rows.
-        ParameterError: when `data.path` names no table.
+        ParameterError: when `data.path` names no table, or `files.timezone` no zone.
     """
+    check_zone(files.timezone, files.KEY)
     assert data.path is not None  # DataConfig requires it for this source
     paths = find_tables(data.path, "data.path")
     tables = gather(paths, lambda path: _read_prices(path, data, files, calendar_of))
-    prices, rejected = pl.concat(table for table, _ in tables), pl.concat(left_out for _, left_out in tables)
+    rejected = pl.concat(left_out for _, left_out in tables)
+    placed = [table.with_columns(pl.lit(number, pl.UInt32).alias(FILE)) for number, (table, _) in enumerate(tables)]
+    prices, repeats = one_row_a_session(pl.concat(placed), paths, files.duplicates)
+    prices = prices.drop(FILE, ROW)
     if missing := sorted(set(data.symbols or ()) - set(prices["symbol"].unique())):
         available = _symbols_of(paths, files)
         raise DataError(
             f"data.symbols: no prices of {' '.join(missing)} in {data.path}; there are {' '.join(available[:100])}"
             + (f" and {len(available) - 100} more" if len(available) > 100 else "")
+            + _lost_zeros(missing, available)
         )
     names = {symbol.upper(): (name,) for symbol, name in files.names.items()}
+    counts = {"tables": len(paths), "rows": prices.height, "adjusted": files.adjusted}
     report = {
-        "files": {"tables": len(paths), "rows": prices.height, "adjusted": files.adjusted},
+        "files": counts | repeats,
         "news": {"source": "own", "note": "tables of prices have no articles; news.source says where else to look"},
     }
-    return Raw(_with_closes(prices, calendar_of), pl.DataFrame(schema=NEWS), names, report, rejected)
+    return Raw(
+        _with_closes(prices, calendar_of), pl.DataFrame(schema=NEWS), names, report, rejected, _warnings(repeats)
+    )
+
+
+def _warnings(repeats: dict[str, int]) -> list[str]:
+    said = {
+        "equal_rows": "row(s) of prices that equal another one count once",
+        "differing_rows": "row(s) of prices are left out for others of their session, as files.duplicates says",
+    }
+    return [f"{repeats[name]} {what}" for name, what in said.items() if repeats[name]]
+
+
+def _lost_zeros(missing: Sequence[str], available: Sequence[str]) -> str:
+    """Words on a symbol of digits that came as a number, without its zeros or read as an octal one."""
+    for symbol in available:
+        if re.fullmatch(r"0\d+", symbol):
+            numbers = {str(int(symbol)), *([str(int(symbol, 8))] if re.fullmatch("[0-7]+", symbol) else [])}
+            if numbers & set(missing):
+                return (
+                    f". A number loses its zeros on the command line; in quotes it keeps them: data.symbols='{symbol}'"
+                )
+    return ""
 
 
 def symbol_of(table: Table, piece: pl.DataFrame, column: str | None) -> pl.Series:
-    """Symbols of the rows in capitals; without a symbol column the file's name is the symbol.
+    """Symbols of the rows, as they are called here; without a symbol column the table has one.
 
     Raises:
         DataError: when the column's type holds no texts.
     """
     if column is None:
-        return pl.repeat(table.stem.strip().upper(), piece.height, dtype=pl.String, eager=True).alias("symbol")
-    return read_texts(piece[column], str(table.path)).str.strip_chars().str.to_uppercase().alias("symbol")
+        return pl.repeat(table.symbol, piece.height, dtype=pl.String, eager=True).alias("symbol")
+    return read_symbols(piece[column], table.form, str(table.path))
 
 
 def holds_other_symbol(table: Table, column: str | None, wanted: Sequence[str] | None) -> bool:
-    """Whether the file's name is its symbol, and none of the `wanted`."""
-    return column is None and wanted is not None and table.stem.strip().upper() not in wanted
+    """Whether the table has one symbol, and none of the `wanted`."""
+    return column is None and wanted is not None and table.symbol not in wanted
 
 
 def _columns_of(table: Table, files: FilesConfig) -> dict[str, str]:
@@ -95,23 +113,24 @@ def _columns_of(table: Table, files: FilesConfig) -> dict[str, str]:
     except DataError as error:
         if files.adjusted or files.columns.get("adj_close", "adj_close") in table.columns:
             raise
-        raise DataError(f"{error}; or set files.adjusted=true if close is adjusted for splits and dividends") from error
+        raise DataError(f"{error}; or, if close is adjusted for splits and dividends, files.adjusted=true") from error
 
 
 def _read_prices(
     path: Path, data: DataConfig, files: FilesConfig, calendar_of: CalendarOf
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of wanted symbols with the columns of `PRICES` but `available_at`, in the file's order; and the rejected."""
-    table = open_table(path)
+    """Rows of wanted symbols in the columns of `_no_rows`, in the file's order; and the rejected."""
+    table = open_table(path, files)
     columns = _columns_of(table, files)
     parts, left_out, problems = [_no_rows()], [pl.DataFrame(schema=REJECTED)], []
+    ragged: list[Ragged] | None = [] if data.quarantine else None
     if not holds_other_symbol(table, columns.get("symbol"), data.symbols):
-        for piece in pieces(table, list(columns.values())):
+        for piece in pieces(table, list(columns.values()), ragged=ragged):
             symbols = symbol_of(table, piece, columns.get("symbol"))
             if data.symbols is not None:
                 is_wanted = symbols.is_in(data.symbols).fill_null(False)
                 piece, symbols = piece.filter(is_wanted), symbols.filter(is_wanted)
-            part, piece_problems = _parse_piece(table, piece, symbols, columns, calendar_of)
+            part, piece_problems = _parse_piece(table, piece, symbols, columns, files, calendar_of)
             part, rejected, remaining = quarantine_rows(
                 "prices", part, piece, columns["session"], piece_problems, quarantine=data.quarantine
             )
@@ -123,7 +142,7 @@ def _read_prices(
     refuse(_mangled_order(table, prices))
     if files.adjusted:
         prices = prices.with_columns(adj_close="close")
-    return prices.select(*(name for name in PRICES if name != "available_at")), pl.concat(left_out)
+    return prices, pl.concat([*left_out, ragged_rows("prices", path, ragged or [])])
 
 
 def _no_rows() -> pl.DataFrame:
@@ -132,70 +151,46 @@ def _no_rows() -> pl.DataFrame:
 
 
 def _parse_piece(
-    table: Table, piece: pl.DataFrame, symbols: pl.Series, columns: dict[str, str], calendar_of: CalendarOf
+    table: Table,
+    piece: pl.DataFrame,
+    symbols: pl.Series,
+    columns: dict[str, str],
+    files: FilesConfig,
+    calendar_of: CalendarOf,
 ) -> tuple[pl.DataFrame, list[Problem]]:
     table_name = str(table.path)
     rows = piece[ROW].cast(pl.UInt32)
     problems = broken_values(table_name, symbols, rows, symbols.is_null(), "has no symbol")
-    sessions, session_problems = _sessions(table, piece[columns["session"]], rows, symbols, calendar_of)
+    problems += _wild_symbols(table_name, symbols, rows)
+    sessions, session_problems = read_sessions(piece[columns["session"]], rows, symbols, files, calendar_of, table_name)
     problems += session_problems
     parsed = {ROW: rows, "symbol": symbols, "session": sessions}
     for name in NUMBERS:
         if name in columns:
             raw = piece[columns[name]]
-            parsed[name] = read_numbers(raw, table_name).alias(name)
-            problems += unreadable_values(table_name, raw, rows, parsed[name], PRICE_NUMBER)
+            parsed[name] = read_numbers(raw, table_name, files.decimal, files.thousands).alias(name)
+            problems += unreadable_values(
+                table_name,
+                raw,
+                rows,
+                parsed[name],
+                lambda values: f"where a number belongs; {number_hint(values, files)}",
+            )
     filled = pl.DataFrame(parsed)
     absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in NUMBERS if name not in columns]
     return filled.with_columns(absent).select(_no_rows().columns), problems
 
 
-def _sessions(
-    table: Table, raw: pl.Series, rows: pl.Series, symbols: pl.Series, calendar_of: CalendarOf
-) -> tuple[pl.Series, list[Problem]]:
-    """Dates of sessions, null where a problem is listed."""
-    times = read_times(raw, str(table.path)).with_columns(symbol=symbols)
-    problems = broken_values(table.path, raw, rows, raw.is_null(), f"has no {raw.name}")
-    problems += unreadable_values(table.path, raw, rows, times["wall"], PRICE_SESSION)
-    naive = times.select((pl.col("wall") != pl.col("wall").dt.truncate("1d")) & pl.col("instant").is_null())
-    problems += broken_values(
-        table.path,
-        raw,
-        rows,
-        naive.to_series().fill_null(False),
-        "a time without its zone; write the session's date alone, or the zone after the time (+00:00)",
-        single=False,
-    )
-    sessions = times.select(pl.col("wall").dt.date().alias("session")).to_series()
-    if times["instant"].null_count() < times.height:
-        sessions = _local_dates(times, calendar_of)
-        astray = _utc_midnight(times) & (sessions != times["instant"].dt.date())
-        problems += broken_values(
-            table.path,
-            raw,
-            rows,
-            astray.fill_null(False),
-            "midnight UTC, which is the evening before at the exchange; write the session's date alone",
-            single=False,
-        )
-    return sessions, problems
-
-
-def _local_dates(times: pl.DataFrame, calendar_of: CalendarOf) -> pl.Series:
-    """Dates at each symbol's exchange; dates without zone as they are written."""
-    zones = {symbol: exchange_zone(calendar_of(symbol)) for symbol in times["symbol"].drop_nulls().unique()}
-    local = pl.col("wall").dt.date()
-    for zone in sorted(set(zones.values())):
-        symbols = [symbol for symbol in zones if zones[symbol] == zone]
-        local_date = pl.col("instant").dt.convert_time_zone(zone).dt.date()
-        local = (
-            pl.when(pl.col("symbol").is_in(symbols) & pl.col("instant").is_not_null()).then(local_date).otherwise(local)
-        )
-    return times.select(session=local).to_series()
-
-
-def _utc_midnight(times: pl.DataFrame) -> pl.Series:
-    return times["instant"] == times["instant"].dt.truncate("1d")
+def _wild_symbols(table_name: str, symbols: pl.Series, rows: pl.Series) -> list[Problem]:
+    """One problem for each symbol that is not made of what symbols are made of."""
+    wild = symbols.filter(~symbols.str.contains(SYMBOL_PATTERN)).unique(maintain_order=True)
+    problems = []
+    for symbol in wild:
+        ours = re.sub(r"[^A-Z0-9.^=&_]+", "-", symbol).strip("-") or "NAME"
+        param = as_param(f"files.symbols.{ours}", symbol)
+        rule = f"where capitals, digits and .^=&_- make a symbol; say what to call it: {param}"
+        problems += broken_values(table_name, symbols, rows, symbols == symbol, rule)
+    return problems
 
 
 def _mangled_order(table: Table, prices: pl.DataFrame) -> list[str]:
@@ -218,10 +213,10 @@ def _symbols_of(paths: Sequence[Path], files: FilesConfig) -> list[str]:
     """Every symbol in the files."""
     symbols: set[str] = set()
     for path in paths:
-        table = open_table(path)
+        table = open_table(path, files)
         column = _columns_of(table, files).get("symbol")
         if column is None:
-            symbols.add(table.stem.strip().upper())
+            symbols.add(table.symbol)
         else:
             for piece in pieces(table, [column]):
                 symbols |= set(symbol_of(table, piece, column).drop_nulls().unique())

@@ -1,13 +1,17 @@
 """Values of a user's table that cannot be read, as messages or as quarantined rows."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from flag_kedro.data.files.tables import ROW
+from flag_kedro.data.files.delimited import ROW, Ragged
 from flag_kedro.data.validation import REJECTED
+
+LOOKED_AT = 1000
+"""Values from which a hint is drawn."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,19 @@ class Problem:
 
 
 def unreadable_values(
-    table_name: Path | str, raw: pl.Series, rows: pl.Series, parsed: pl.Series, rule: str
+    table_name: str, raw: pl.Series, rows: pl.Series, parsed: pl.Series, rule: Callable[[pl.Series], str]
 ) -> list[Problem]:
-    """The values of a column that are there but came out null, if any."""
-    return broken_values(table_name, raw, rows, raw.is_not_null() & parsed.is_null(), rule)
+    """The values of a column that are there but came out null, if any; `rule` says why, from those that are there."""
+    broken = raw.is_not_null() & parsed.is_null()
+    return broken_values(table_name, raw, rows, broken, rule(raw.drop_nulls().head(LOOKED_AT))) if broken.any() else []
 
 
 def broken_values(
-    table_name: Path | str, raw: pl.Series, rows: pl.Series, broken: pl.Series, rule: str, *, single: bool = True
+    table_name: str, raw: pl.Series, rows: pl.Series, broken: pl.Series, rule: str, *, single: bool = True
 ) -> list[Problem]:
     """The values of a column where `broken` holds, if any."""
     values = raw.filter(broken)
-    return [] if values.is_empty() else [Problem(str(table_name), values, rows.filter(broken), rule, single)]
+    return [] if values.is_empty() else [Problem(table_name, values, rows.filter(broken), rule, single)]
 
 
 def quarantine_rows(
@@ -75,7 +80,27 @@ def quarantine_rows(
     for problem in broken:
         values = {"row": problem.rows.cast(pl.UInt32), "value": problem.raw.cast(pl.String).str.slice(0, 60)}
         labels = {"table": name, "column": problem.raw.name, "rule": problem.rule}
-        labelled = pl.DataFrame(values).with_columns(pl.lit(word).alias(key) for key, word in labels.items())
+        labelled = pl.DataFrame(values).unique("row", maintain_order=True)  # a row may tell of several symbols
+        labelled = labelled.with_columns(pl.lit(word).alias(key) for key, word in labels.items())
         parts.append(labelled.join(records, on="row", how="left", maintain_order="left").select(list(REJECTED)))
     rejected = pl.concat(parts).cast(REJECTED)  # type: ignore[arg-type]
     return parsed.filter(~records["row"].is_in(rejected["row"].implode())), rejected, remaining
+
+
+def ragged_rows(name: str, path: Path, ragged: Sequence[Ragged]) -> pl.DataFrame:
+    """Rows with too few or too many fields, in the columns of `validation.REJECTED`.
+
+    Args:
+        name: `prices` or `news`.
+        path: their file.
+        ragged: the rows.
+    """
+    rows = [
+        {"table": name, "row": one.row, "value": one.text[:60], "rule": one.rule, "record": _record(path, one)}
+        for one in ragged
+    ]
+    return pl.DataFrame(rows, schema=REJECTED)
+
+
+def _record(path: Path, one: Ragged) -> str:
+    return json.dumps({"__table__": str(path), "__line__": one.text})

@@ -2,30 +2,33 @@
 
 import csv
 import glob
-import gzip
-import io
-import json
-import math
 import os
 import zlib
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import TypeVar, cast
 
 import polars as pl
 
+from flag_kedro.data.files.delimited import (
+    BLOCK_BYTES,
+    ROW,
+    Header,
+    Ragged,
+    csv_pieces,
+    read_header,
+    refuse_swallowed_rows,
+)
+from flag_kedro.data.files.json_lines import PIECE_ROWS, json_columns, json_pieces
+from flag_kedro.data.form import TableForm
 from flag_kedro.data.schema import SHOWN
 from flag_kedro.errors import DataError, ParameterError
 
-KINDS = (".csv", ".csv.gz", ".parquet", ".jsonl", ".ndjson")
-BLOCK_BYTES = 1 << 22
-"""CSV parsed at a time; no row may be longer."""
-PIECE_ROWS = 100_000
-ROW = "__row__"
+CSV_KINDS = (".csv", ".csv.gz")
+KINDS = (*CSV_KINDS, ".parquet", ".jsonl", ".ndjson")
 Read = TypeVar("Read")
 WAYS_OUT = {
     "UTF8": "; save it as UTF-8",
@@ -40,13 +43,18 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
+    form: TableForm
     nested: Mapping[str, int] = field(default_factory=dict)
     """Columns of JSON Lines that hold a list or an object somewhere, and the first such line."""
+    header: Header | None = None
+    """Of CSV."""
 
     @property
-    def stem(self) -> str:
-        """The file's name without its kind."""
-        return self.path.name[: -len(_kind(self.path) or "")]
+    def symbol(self) -> str:
+        """The symbol of all rows where no column says it, in capitals: the header's, or the file's name."""
+        named = self.header.symbol if self.header else None
+        theirs = (named or self.path.name[: -len(_kind(self.path) or "")]).strip().upper()
+        return self.form.our_symbols.get(theirs, theirs)
 
 
 def find_tables(path: str, key: str) -> tuple[Path, ...]:
@@ -82,63 +90,79 @@ def find_tables(path: str, key: str) -> tuple[Path, ...]:
     return tuple(sorted(files))
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path, form: TableForm) -> Table:
     """The file's columns.
 
+    Args:
+        path: the file.
+        form: how it is written.
+
     Raises:
-        DataError: when the file cannot be read, is empty, or has a column twice.
+        DataError: when the file cannot be read, is empty, has a column twice, or is no CSV though `form` says so.
     """
     nested: dict[str, int] = {}
+    header = None
+    kind = _kind(path)
+    if form.csv_only and kind not in CSV_KINDS:
+        raise DataError(f"{path} is no CSV, which {', '.join(form.csv_only)} would be for; leave that out")
     with _named_errors(path):
-        match _kind(path):
+        match kind:
             case ".parquet":
                 columns = _parquet_columns(path)
             case ".jsonl" | ".ndjson":
-                columns, nested = _json_columns(path)
+                columns, nested = json_columns(path)
             case _:
-                columns = _csv_columns(path)
+                header = read_header(path, form)
+                columns = header.columns
     if not columns:
         raise DataError(f"{path} is empty")
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise DataError(f"{path} has the column {twice[0]!r} twice; rename one of them")
-    return Table(path, columns, nested)
+    return Table(path, columns, form, nested, header)
 
 
-def pieces(table: Table, names: Sequence[str], breaking: Collection[str] = ()) -> Iterator[pl.DataFrame]:
+def pieces(
+    table: Table,
+    names: Sequence[str],
+    *,
+    breaking: Collection[str] = (),
+    lists: Collection[str] = (),
+    ragged: list[Ragged] | None = None,
+) -> Iterator[pl.DataFrame]:
     """The file's rows in order, with `ROW` and the columns `names`.
 
-    In CSV only the columns `breaking` may hold line breaks: elsewhere one means that a stray quotation mark has
-    swallowed rows.
-
     Columns of CSV and JSON Lines are text, an empty field is null; those of Parquet have their own types. `ROW` counts
-    from 1; in CSV the header is row 1, as spreadsheets count.
+    from 1; in CSV the file's first line is row 1, as spreadsheets count.
 
     Args:
         table: the file.
         names: columns to read.
-        breaking: those that may hold line breaks.
+        breaking: those that may hold line breaks in CSV: elsewhere one means that a stray mark has swallowed rows.
+        lists: those that may hold lists in JSON Lines.
+        ragged: where rows of CSV with too few or too many fields are put; None refuses them.
 
     Raises:
         DataError: when the file breaks its own format, has nested values or stray line breaks, or has no row.
     """
     wanted = list(dict.fromkeys(names))
-    if lines := {name: table.nested[name] for name in wanted if name in table.nested}:
+    if lines := {name: table.nested[name] for name in wanted if name in table.nested and name not in lists}:
         name, line = next(iter(lines.items()))
         raise DataError(f"{table.path} line {line}: {name} is a list or an object, where one value belongs")
-    readers: dict[str, Callable[[Path, list[str]], Iterator[pl.DataFrame]]] = {
-        ".parquet": _parquet_pieces,
-        ".jsonl": _json_pieces,
-        ".ndjson": _json_pieces,
-    }
     num_rows = 0
     with _named_errors(table.path):
-        for piece in readers.get(_kind(table.path) or "", _csv_pieces)(table.path, wanted):
+        for piece in _raw_pieces(table, wanted, ragged):
             num_rows += piece.height
-            if _kind(table.path) in (".csv", ".csv.gz"):
-                _refuse_breaks(table.path, piece, [name for name in wanted if name not in breaking])
+            if table.header:
+                refuse_swallowed_rows(table.path, table.header, piece, table.form, breaking)
             yield piece
     if not num_rows:
         raise DataError(f"{table.path} has columns but no row")
+
+
+def _raw_pieces(table: Table, names: list[str], ragged: list[Ragged] | None) -> Iterator[pl.DataFrame]:
+    if table.header:
+        return csv_pieces(table.path, table.header, names, table.form, ragged)
+    return (_parquet_pieces if _kind(table.path) == ".parquet" else json_pieces)(table.path, names)
 
 
 def gather(paths: Sequence[Path], read: Callable[[Path], Read]) -> list[Read]:
@@ -195,79 +219,6 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read as {_kind(path)}: it is damaged ({str(error)[:200]})") from error
 
 
-def _open_bytes(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _csv_columns(path: Path) -> tuple[str, ...]:
-    """The header, once every quotation mark of the file is closed, at the end of a field."""
-    with _open_bytes(path) as file:
-        quotes = sum(block.count(b'"') for block in iter(lambda: file.read(BLOCK_BYTES), b""))
-    if quotes % 2:
-        raise DataError(
-            f'{path} has an odd number of quotation marks ("), so one text never ends or was cut; '
-            "write a mark inside a text twice, and the text in marks"
-        )
-    if quotes:
-        _check_quotes(path)
-    with _open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        header = next((row for row in csv.reader(text) if row), [])
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise DataError(f"{path} separates its columns by something else than commas ({header[0][:80]!r}); use commas")
-    return tuple(header)
-
-
-def _check_quotes(path: Path) -> None:
-    """Refuse text after a closing quotation mark, which the reader below would take for more of the field."""
-    limit = csv.field_size_limit(BLOCK_BYTES)
-    try:
-        with _open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, strict=True)
-            deque(reader, maxlen=0)
-    except csv.Error as error:
-        if "expected after" not in str(error):
-            raise
-        raise DataError(
-            f'{path} line {reader.line_num}: text after a closing quotation mark ("); a stray mark swallows the rows '
-            "up to the next. Write a mark inside a text twice, and the text in marks"
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _refuse_breaks(path: Path, piece: pl.DataFrame, names: Sequence[str]) -> None:
-    for name in names:
-        broken = piece.filter(pl.col(name).str.contains(r"[\r\n]"))
-        if broken.height:
-            raise DataError(
-                f"{path} row {broken[ROW][0]}: {name} holds a line break, {broken[name][0][:80]!r}; only an "
-                "article's body may. A stray quotation mark before it has swallowed rows: remove it, or write it twice"
-            )
-
-
-def _csv_pieces(path: Path, names: list[str]) -> Iterator[pl.DataFrame]:
-    """Read with pyarrow: unlike polars it refuses rows that are too short."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    with _open_bytes(path) as file:
-        reader = arrow_csv.open_csv(
-            file,
-            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=names,
-                column_types={name: pa.string() for name in names},
-                strings_can_be_null=True,
-                null_values=[""],
-            ),
-        )
-        num_rows = 1
-        for batch in reader:
-            yield cast("pl.DataFrame", pl.from_arrow(batch)).with_row_index(ROW, num_rows + 1)
-            num_rows += batch.num_rows
-
-
 def _parquet_pieces(path: Path, names: list[str]) -> Iterator[pl.DataFrame]:
     """By pyarrow: polars ends the whole process on some damaged files."""
     import pyarrow.parquet
@@ -299,48 +250,3 @@ def _parquet_columns(path: Path) -> tuple[str, ...]:
     import pyarrow.parquet
 
     return tuple(pyarrow.parquet.read_schema(path).names)
-
-
-def _json_columns(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Keys of all lines, and those that hold a list or an object with the first such line."""
-    columns: dict[str, None] = {}
-    nested: dict[str, int] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            for name, value in _json_object(path, number, line).items():
-                columns[name] = None
-                if isinstance(value, list | dict):
-                    nested.setdefault(name, number)
-    return tuple(columns), nested
-
-
-def _json_pieces(path: Path, names: list[str]) -> Iterator[pl.DataFrame]:
-    frame = pl.scan_ndjson(path, schema=dict.fromkeys(names, pl.String)).with_row_index(ROW, 1)
-    try:
-        yield from frame.collect_batches(chunk_size=PIECE_ROWS, maintain_order=True)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                _json_object(path, number, line)
-        raise
-
-
-def _json_object(path: Path, number: int, line: str) -> dict[str, object]:
-    if not line.strip():
-        return {}
-    try:
-        value = json.loads(line, parse_constant=_no_number, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} line {number} is not JSON: {error}; found {line.strip()[:80]!r}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} line {number} is no JSON object: {line.strip()[:80]!r}; write one object a line")
-    return value
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text[:20]} is no number of JSON")

@@ -13,10 +13,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from flag_kedro.data.config import DataConfig, NewsConfig
+from flag_kedro.data.exchanges import symbol_calendar
 from flag_kedro.data.schema import NEWS, PRICES
 from flag_kedro.data.source import Raw
 from flag_kedro.data.universe import read_universe, universe_symbols
-from flag_kedro.data.yahoo.calendar import yahoo_calendar
 from flag_kedro.data.yahoo.revisions import RevisionReport
 from flag_kedro.data.yahoo.store import YahooStore, load_store, locked_store
 from flag_kedro.data.yahoo.wanted import LATE, Wanted, lacks_news, lacks_prices
@@ -152,7 +152,7 @@ def _wanted(data: DataConfig, yahoo: YahooConfig, now: datetime) -> list[Wanted]
             )
     lasts = {symbol: min(filter(None, (yahoo.last, delisted.get(symbol))), default=None) for symbol in symbols}
     return [
-        Wanted(symbol, yahoo_calendar(symbol, data), yahoo.first, lasts[symbol], now, data.max_gap or 0)
+        Wanted(symbol, symbol_calendar(symbol, data), yahoo.first, lasts[symbol], now, data.max_gap or 0)
         for symbol in symbols
     ]
 
