@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -75,6 +76,27 @@ def test_missing_weights_are_refused_not_drawn_at_random(save_backbone: Save, tm
     save_file(remaining, source / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "backbone").mkdir()
     with pytest.raises(ParameterError, match=r"lacks 3 weights, first layers\.0\.mlp"):
+        write_backbone(PolicyConfig(backbone=str(source)), [], 0, tmp_path / "backbone")
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(save_backbone: Save, tmp_path: Path):
+    source = save_backbone(MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)))
+    weights = load_file(source / "model.safetensors")
+    weights["layers.1.mlp.up_proj.weight"][0, :3] = torch.nan
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "backbone").mkdir()
+    with pytest.raises(ParameterError, match=r"3 of the .* weights layers\.1\.mlp\.up_proj\.weight .* NaN or infinite"):
+        write_backbone(PolicyConfig(backbone=str(source)), [], 0, tmp_path / "backbone")
+
+
+def test_tokens_without_an_embedding_are_refused_by_name(save_backbone: Save, tmp_path: Path):
+    """A tokenizer of another model, or one that got tokens added; training would end in an IndexError."""
+    source = save_backbone(MistralModel(MistralConfig(**SMALL, **MIDDLE, num_key_value_heads=2)))
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.add_tokens([f"<extra{number}>" for number in range(SMALL["vocab_size"])])
+    tokenizer.save(str(source / "tokenizer.json"))
+    (tmp_path / "backbone").mkdir()
+    with pytest.raises(ParameterError, match=r"tokens of .* have no embedding, such as .*the weights have [\d,]+ rows"):
         write_backbone(PolicyConfig(backbone=str(source)), [], 0, tmp_path / "backbone")
 
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from flag_kedro.errors import ParameterError
 from flag_kedro.policy.backbone_cache import made_once
+from flag_kedro.policy.backbone_check import check_parts
 from flag_kedro.policy.gguf_check import WAY_OUT, check_gguf
 from flag_kedro.policy.gguf_header import GgufHeader
 from flag_kedro.policy.gguf_tokenizer import build_gguf_tokenizer
@@ -63,6 +64,9 @@ def _write_folder(path: Path, header: GgufHeader, folder: Path) -> None:
             **unread,
         )
         model = _unquantised(read, header)
+        check_parts(model, tokenizer.backend_tokenizer, path.name)
+    except ParameterError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ParameterError(f"policy.backbone: transformers cannot read {path} ({reason}); {WAY_OUT}") from error

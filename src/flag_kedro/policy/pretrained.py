@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
 from flag_kedro.errors import ParameterError
+from flag_kedro.policy.backbone_check import check_parts
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.source import OFFLINE_HINT, BackboneSource
 
@@ -50,7 +51,8 @@ def write_pretrained(source: BackboneSource, config: PolicyConfig, folder: Path)
     }
     try:
         model = _load_with_head(source.name, options)
-        _write_tokenizer(source, config, folder)
+        tokenizer = _write_tokenizer(source, config, folder)
+        check_parts(model, tokenizer, config.backbone)
     except (OSError, ValueError, SafetensorError) as error:
         if isinstance(error, ParameterError):
             raise
@@ -79,8 +81,8 @@ def _load_with_head(name: str, options: dict[str, Any]) -> PreTrainedModel:
     return base if loading["missing_keys"] else model
 
 
-def _write_tokenizer(source: BackboneSource, config: PolicyConfig, folder: Path) -> None:
-    """Copy the tokenizer to the letter.
+def _write_tokenizer(source: BackboneSource, config: PolicyConfig, folder: Path) -> Tokenizer:
+    """Copy the tokenizer to the letter, and open it.
 
     transformers would rebuild it by the name of its class, and that of SmolLM2 reads digits otherwise than its file.
     """
@@ -92,12 +94,13 @@ def _write_tokenizer(source: BackboneSource, config: PolicyConfig, folder: Path)
             f"policy.backbone: {config.backbone} has no fast tokenizer ({TOKENIZER}); use a model that has one"
         )
     try:
-        Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # the library raises nothing more precise
         raise ParameterError(f"policy.backbone: {TOKENIZER} of {config.backbone} cannot be read ({error})") from error
     described = json.loads((folder / TOKENIZER_CONFIG).read_text()) if (folder / TOKENIZER_CONFIG).is_file() else {}
     described["tokenizer_class"] = PreTrainedTokenizerFast.__name__  # so that transformers takes the file as it is
     (folder / TOKENIZER_CONFIG).write_text(json.dumps(described, indent=2) + "\n")
+    return tokenizer
 
 
 def _source_file(source: BackboneSource, config: PolicyConfig, name: str) -> Path | None:
