@@ -32,8 +32,8 @@ def check_parts(model: PreTrainedModel, tokenizer: Tokenizer, name: str) -> None
     beyond = sorted(token for token, number in ids.items() if number >= rows)
     if beyond:
         raise ParameterError(
-            f"policy.backbone: {len(beyond):,} tokens of {name} have no embedding, such as {beyond[0]!r}: its tokenizer "
-            f"goes up to {max(ids.values())}, the weights have {rows:,} rows; {WAY_OUT}"
+            f"policy.backbone: {len(beyond):,} tokens of {name} have no embedding, such as {beyond[0]!r}: tokens "
+            f"go up to {max(ids.values())}, the weights have {rows:,} rows; {WAY_OUT}"
         )
     begin = getattr(model.config, "bos_token_id", None)
     if begin is not None and begin >= rows:
