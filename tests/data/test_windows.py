@@ -39,7 +39,7 @@ def test_simulated_market_is_divided_60_20_20():
     assert windows.test == (march(17), march(20))
 
 
-@pytest.mark.parametrize("num", [8, 9, 11, 13, 14, 27, 101, 753])
+@pytest.mark.parametrize("num", [18, 19, 20, 21, 23, 27, 101, 753])
 def test_own_windows_cover_every_session_once(num):
     sessions = days(num)
     windows = resolve(DataConfig(calendar="24/7"), {"ALDR": sessions})
@@ -50,7 +50,7 @@ def test_own_windows_cover_every_session_once(num):
     assert min(len(part) for part in parts) >= 2
 
 
-@pytest.mark.parametrize("num", [3, 5, 7])
+@pytest.mark.parametrize("num", [3, 5, 7, 13])
 def test_span_too_short_to_divide_is_refused_with_a_way_out(num):
     with pytest.raises(ParameterError, match=rf"data\.windows: {num} session.* too few .*simulated\.first_session"):
         resolve(DataConfig(), {"ALDR": days(num)})
@@ -196,6 +196,20 @@ def test_symbol_whose_states_begin_late_takes_part_or_not_but_never_stops_the_ru
 def test_window_without_any_member_is_refused():
     with pytest.raises(ParameterError, match=r"data\.windows\.test .* no symbol of data\.universe was a member"):
         resolve_windows(MARCH, {"LEFT": listed(20, 10)})
+
+
+@pytest.mark.parametrize(
+    ("windows", "name", "needed"),
+    [
+        ({"train": "2021-03-01 2021-03-02", "test": "2021-03-10 2021-03-19"}, "train", 3),
+        ({"train": "2021-03-01 2021-03-09", "test": "2021-03-17 2021-03-19"}, "test", 4),
+    ],
+)
+def test_window_that_a_later_stage_would_refuse_is_refused_at_once(windows, name, needed):
+    """After a training the regression on news, or the audit, would find it too short."""
+    sessions = pl.Series([march(day) for day in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 15, 16, 17, 18, 19)])
+    with pytest.raises(ParameterError, match=rf"data\.windows\.{name} holds .*; at least {needed} are needed"):
+        resolve(DataConfig(source="investorbench", path="somewhere", windows=windows), {"ALDR": sessions})
 
 
 def test_gap_inside_what_a_symbol_covers_is_none_of_the_windows_business():

@@ -18,6 +18,12 @@ INVESTORBENCH_STOCKS = WindowsConfig(
 INVESTORBENCH_CRYPTO = WindowsConfig(
     train=(date(2023, 2, 11), date(2023, 4, 4)), test=(date(2023, 4, 5), date(2023, 11, 5))
 )
+FEWEST = {
+    "train": (3, "lest a regression on news has no two fills to learn from"),
+    "validation": (2, "lest nothing is earned in it"),
+    "test": (4, "so that the audit has a decision with others before and after it"),
+}
+"""Sessions of the longest symbol in each window, and what would refuse it later with fewer."""
 LATEST_START = timedelta(days=7)
 """After its first day a window's first session comes at the latest so much later, on any exchange."""
 
@@ -65,13 +71,14 @@ def resolve_windows(data: DataConfig, states: Mapping[str, pl.DataFrame], *, num
             lie before the span that windows divide, and belong to the training window.
 
     Raises:
-        ParameterError: when windows overlap, a symbol has fewer than two sessions in one or none at its edges, or the
+        ParameterError: when windows overlap, a symbol has too few sessions in one or none at its edges, or the
             source has no windows of its own for what is left out.
         DataError: when an exchange's calendar does not reach over a window.
     """
     sessions = {symbol: table["session"] for symbol, table in states.items()}
     given = data.windows or WindowsConfig()
-    defaults = _default_windows(data, given, sessions, num_warming)
+    whole = given.train and given.validation and given.test
+    defaults = given if whole else _default_windows(data, given, sessions, num_warming)
     train, validation, test = (
         given.train or defaults.train,
         given.validation or defaults.validation,
@@ -108,10 +115,16 @@ def _check_window(name: str, window: tuple[date, date], states: Mapping[str, pl.
         last = min(window[1], delisted) if delisted else window[1]
         first = max(window[0], states[symbol]["session"][0]) if "member" in states[symbol].columns else window[0]
         _check_coverage(symbol, name, (first, last), states[symbol]["session"], symbol_calendar(symbol, data))
+    longest = max(int(states[symbol]["session"].is_between(*window).sum()) for symbol in chosen)
+    needed, why = FEWEST[name]
+    if longest < needed:
+        raise ParameterError(
+            f"data.windows.{name} holds {longest} sessions at most of any symbol; at least {needed} are needed, {why}"
+        )
 
 
 def _check_coverage(symbol: str, name: str, window: tuple[date, date], days: pl.Series, calendar: str) -> None:
-    """Refuse a window that reaches beyond a symbol's market states, or holds fewer than two of them.
+    """Refuse a window that reaches beyond a symbol's market states, or holds too few of them.
 
     A session without a state between the first and the last is a gap that ingest has judged (`data.max_gap`), also
     where it is the window's own first or last day.
@@ -153,10 +166,11 @@ def _default_windows(
 def _divide(days: pl.Series, way_out: str, num_before: int = 0) -> WindowsConfig:
     """Windows of all days but the first `num_before`, which the training window takes as well."""
     train_end, validation_end = (num_before + end for end in window_ends(len(days) - num_before))
-    if validation_end - train_end < 2:
+    fewest = FEWEST["test"][0]
+    if len(days) - validation_end < fewest:
         raise ParameterError(
-            f"data.windows: {len(days)} session(s) are too few to divide by 60/20/20 into windows of at least 2; "
-            + way_out
+            f"data.windows: {len(days)} session(s) are too few to divide by 60/20/20, of which the last needs at least "
+            f"{fewest}; {way_out}"
         )
     return WindowsConfig(
         train=(days[0], days[train_end - 1]),
