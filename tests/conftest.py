@@ -225,9 +225,15 @@ def kedro(request: pytest.FixtureRequest) -> Kedro:
     """
 
     def run(
-        *arguments: str, data_dir: Path, params: str = "", check: bool = True, cold: bool = False
+        *arguments: str,
+        data_dir: Path,
+        params: str = "",
+        check: bool = True,
+        cold: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> "subprocess.CompletedProcess[str]":
-        given, environment = kedro_arguments(arguments, data_dir, params)
+        given, own = kedro_arguments(arguments, data_dir, params)
+        environment = own | dict(environment or {})
         if cold:
             command = [sys.executable, "-m", "kedro", *given]
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -245,9 +251,12 @@ def kedro(request: pytest.FixtureRequest) -> Kedro:
 def start_kedro(kedro_server: KedroServer, empty_store: Path) -> StartKedro:
     """Start a kedro command as `kedro` does; it is in progress in a block and killed at its end."""
 
-    def start(*arguments: str, data_dir: Path, params: str) -> AbstractContextManager[StartedCommand]:
+    def start(
+        *arguments: str, data_dir: Path, params: str, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[StartedCommand]:
         give_store(empty_store, data_dir)
-        return kedro_server.started(*kedro_arguments(arguments, data_dir, params))
+        given, own = kedro_arguments(arguments, data_dir, params)
+        return kedro_server.started(given, own | dict(environment or {}))
 
     return start
 

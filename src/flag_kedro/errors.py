@@ -1,5 +1,7 @@
 """Every error that a user can meet and mend; all of them are a `FlagError`."""
 
+from collections.abc import Mapping
+
 
 class FlagError(Exception):
     """Root of all errors of this project; shown as a message, without a traceback."""
@@ -7,6 +9,20 @@ class FlagError(Exception):
 
 class DataError(FlagError, ValueError):
     """Data, or what is on disk, is not what it must be."""
+
+
+class MadeOtherwiseError(DataError):
+    """What is on disk was made with other parameters than are given."""
+
+    def __init__(self, message: str, params: Mapping[str, object] | None) -> None:
+        """Say so.
+
+        Args:
+            message: what differs.
+            params: what to give instead so that nothing does, by path; None where parameters alone do not tell.
+        """
+        super().__init__(message)
+        self.params = params
 
 
 class ParameterError(FlagError, ValueError):
@@ -47,3 +63,7 @@ class ResultElsewhereError(TrainingError):
 
 class PeerLostError(FlagError, RuntimeError):
     """Another training process is gone, so that this one cannot go on; the reason lies with the other."""
+
+
+class TrackingError(FlagError, RuntimeError):
+    """MLflow's store cannot be opened, or does not answer where nothing can go on without it."""

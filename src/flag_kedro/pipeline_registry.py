@@ -14,6 +14,7 @@ from flag_kedro.pipelines import (
     sb3_baseline,
     sweep,
     training,
+    upload,
     walk_forward,
 )
 
@@ -34,6 +35,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "robustness": robustness.create_pipeline(),
         "reproduce": reproduce.create_pipeline(),
         "sb3_baseline": sb3_baseline.create_pipeline(),
+        "upload": upload.create_pipeline(),
         "sweep": ingesting + building + sweep.create_pipeline(),
         "walk_forward": ingesting + building + walk_forward.create_pipeline(),
         "__default__": ingesting + building + learning + judging,

@@ -3,17 +3,20 @@
 import logging
 import os
 import warnings
-from pathlib import Path
 
 from omegaconf.resolvers import oc
 
+from flag_kedro.hooks.check_inputs import CheckInputs
 from flag_kedro.hooks.check_parameters import CheckParameters
 from flag_kedro.hooks.data_folder import LockDataFolder
 from flag_kedro.hooks.finished import RemoveFinished
 from flag_kedro.hooks.print_summary import PrintSummary
 from flag_kedro.hooks.rebuilt import RebuildDatasets
+from flag_kedro.hooks.run_names import NameRun
 from flag_kedro.hooks.run_tags import TagRun
+from flag_kedro.hooks.runner import OneThread
 from flag_kedro.hooks.signals import StopOnSignals
+from flag_kedro.hooks.tracking import KeepUnsent, LogArtifacts, OpenStore
 from flag_kedro.hooks.typed_parameters import ShowTypedParameters
 from flag_kedro.hooks.user_errors import ShowUserErrors
 
@@ -30,18 +33,26 @@ logging.getLogger("py.warnings").setLevel(logging.WARNING)
 # MLflow overrides warning filters for this one, so its log record is dropped instead.
 logging.getLogger("py.warnings").addFilter(lambda record: "Add type hints to the `predict`" not in record.getMessage())
 
-TRACKING = os.environ.get("MLFLOW_TRACKING_URI", "")
-ROOT = Path(__file__).resolve().parents[2]
+# A tracking server that does not answer costs a run seconds, not minutes (`tracking.link`).
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "6")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
-# What must come first (`tryfirst`) is called from the last one here to the first: how errors are shown, parameters, the
-# lock, signals. What must come last (`trylast`) in this order: all are given back before the summary is printed.
+# What must come first (`tryfirst`) is called from the last one here to the first: how errors are shown, parameters,
+# inputs, the store, the lock, signals. What must come last (`trylast`) in this order: what MLflow missed is sent, and
+# all is given back, before the summary is printed.
 HOOKS = (
+    KeepUnsent(),
     StopOnSignals(),
     LockDataFolder(),
+    OpenStore(),
+    OneThread(),
+    CheckInputs(),
     CheckParameters(),
     ShowUserErrors(),
     ShowTypedParameters(),
+    NameRun(),
     TagRun(),
+    LogArtifacts(),
     RemoveFinished(),
     RebuildDatasets(),
     PrintSummary(),
@@ -53,8 +64,5 @@ CONFIG_LOADER_ARGS = {
     "merge_strategy": {"parameters": "soft"},
     "custom_resolvers": {
         "oc.env": oc.env,
-        "project_sqlite": lambda name: f"sqlite:///{ROOT / name}",
-        # A tracking server chooses where artifacts go; only the local store needs to be told.
-        "local_artifacts": lambda name: None if TRACKING.startswith(("http", "databricks")) else name,
     },
 }

@@ -17,13 +17,16 @@ from kedro.framework.hooks.manager import _register_hooks
 from kedro.io import DataCatalog
 
 from flag_kedro import settings
+from flag_kedro.datasets.folders import KeptFolder
 from flag_kedro.errors import BusyError, ParameterError, RunInterrupted
 from flag_kedro.hooks import print_summary, run_tags
 from flag_kedro.hooks.data_folder import LOCK
 from flag_kedro.hooks.signals import STOPPING
+from flag_kedro.hooks.tracking import UNSENT
 from flag_kedro.hooks.user_errors import show_error
+from flag_kedro.tracking import opening, upload
 
-BASE = Path(__file__).resolve().parents[2] / "conf" / "base" / "parameters.yml"
+CONF = Path(__file__).resolve().parents[2] / "conf" / "base"
 
 
 class Recorder:
@@ -79,6 +82,9 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(run_tags, "set_tags", lambda tags: recorder.events.append(f"tags: {' '.join(tags)}"))
     monkeypatch.setattr(run_tags, "sweep_dead_runs", lambda folder: recorder.events.append(f"sweep {folder.name}"))
+    monkeypatch.setattr(opening, "open_store", lambda *place: recorder.events.append("store"))
+    monkeypatch.setattr(upload, "keep_in", lambda folder: recorder.note(f"keep in {folder.name}"))
+    monkeypatch.setattr(upload, "num_kept", lambda: 0)
     summary = print_summary.Summary(lambda folder: recorder.note(f"summary of {folder}"), ())
     monkeypatch.setattr(print_summary, "SUMMARIES", {("policy",): summary})
     return recorder
@@ -100,15 +106,20 @@ def context(recorder: Recorder, **runtime_params: Any) -> SimpleNamespace:
     class Loader(dict[str, Any]):
         pass
 
-    loader = Loader(parameters=yaml.safe_load(BASE.read_text()) | runtime_params, globals={"data_dir": "data"})
-    loader.runtime_params = runtime_params
-    return SimpleNamespace(config_loader=loader, project_path=recorder.data_dir.parent)
+    parameters, mlflow = (yaml.safe_load((CONF / f"{name}.yml").read_text()) for name in ("parameters", "mlflow"))
+    loader = Loader(parameters=parameters | runtime_params, globals={"data_dir": "data"}, mlflow=mlflow)
+    loader.runtime_params, loader.config_patterns = runtime_params, {}
+    tracking = SimpleNamespace(run=SimpleNamespace(name=None))
+    return SimpleNamespace(
+        config_loader=loader, project_path=recorder.data_dir.parent, mlflow=SimpleNamespace(tracking=tracking)
+    )
 
 
 def begin(hook: Any, recorder: Recorder, outputs: set[str] | None = None, **runtime_params: Any) -> dict[str, Any]:
-    run = {"run_params": {}, "pipeline": SimpleNamespace(all_outputs=lambda: outputs or {"policy"})}
+    pipeline = SimpleNamespace(all_outputs=lambda: outputs or {"policy"}, inputs=set)
+    run = {"run_params": {}, "pipeline": pipeline}
     hook.after_context_created(context=context(recorder, **runtime_params))
-    run["catalog"] = DataCatalog()
+    run["catalog"] = DataCatalog({UNSENT: KeptFolder(filepath="unsent")})
     hook.before_pipeline_run(**run)
     return run
 
@@ -121,7 +132,8 @@ def test_a_run_is_locked_until_the_plugin_has_ended_it_and_then_summed_up(hook: 
     hook.before_node_run(node=None, catalog=run["catalog"], inputs=inputs, is_async=False, run_id="1")
     hook.after_pipeline_run(run_result={}, **run)
     assert recorder.events == [
-        "context", "run: locked, handled", "tags: git_commit", "sweep data", "node: {'fill': 'next_open'}",
+        "store", "context", "keep in unsent: locked, handled", "run: locked, handled",
+        "tags: git_commit kedro_command", "sweep data", "node: {'fill': 'next_open'}",
         "end: locked, handled", "summary of data: free, plain",
     ]  # fmt: skip
     assert sys.excepthook is show_error
@@ -130,7 +142,7 @@ def test_a_run_is_locked_until_the_plugin_has_ended_it_and_then_summed_up(hook: 
 def test_a_failed_run_has_its_error_before_the_plugin_ends_it_and_frees_the_folder(hook: Any, recorder: Recorder):
     run = begin(hook, recorder)
     hook.on_pipeline_error(error=LookupError("gone"), **run)
-    assert recorder.events[2:] == ["tags: flag.error", "failed: locked, handled"]
+    assert recorder.events[4:] == ["tags: flag.error", "failed: locked, handled"]
     assert not recorder.is_locked()
 
 
@@ -151,7 +163,7 @@ def test_a_busy_folder_is_refused_before_signals_are_taken_over_and_the_plugin_b
     recorder.data_dir.mkdir()
     with FileLock(recorder.data_dir / LOCK), pytest.raises(BusyError, match="another run is using"):
         begin(hook, recorder)
-    assert recorder.events == ["context"]
+    assert recorder.events == ["store", "context"]
 
 
 def test_parameters_are_refused_before_the_plugin_and_the_folder_know_of_the_run(hook: Any, recorder: Recorder):
@@ -160,5 +172,5 @@ def test_parameters_are_refused_before_the_plugin_and_the_folder_know_of_the_run
     assert recorder.events == []
     with pytest.raises(ParameterError, match="seeds is not read by this pipeline"):
         begin(hook, recorder, {"certificate"}, seeds="1 2")
-    assert recorder.events == ["context"]
+    assert recorder.events == ["store", "context"]
     assert not recorder.data_dir.exists()

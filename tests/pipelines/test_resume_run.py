@@ -122,14 +122,19 @@ def test_a_stopped_walk_forward_goes_on_and_ends_with_the_same_results(
         command.wait()
     again = kedro("run", "--pipeline=walk_forward", data_dir=stopped, params=params)
     output = " ".join((again.stdout + again.stderr).split())
-    assert "1-1 (known already)" in output
+    assert "fold 1 seed 1 (known already)" in output
     assert "going on after update" in output
     results = [json.loads((folder / "08_reporting" / "walk_forward.json").read_text()) for folder in (whole, stopped)]
     assert results[0] == results[1]
     ended = "KILLED" if number == signal.SIGKILL else "FAILED"
     statuses = [(run.info.run_name, run.info.status) for run in runs(stopped)]
-    assert statuses[:3] == [("walk_forward", ended), ("1-1", "FINISHED"), ("1-2", ended)]
-    assert statuses[3:] == [(name, "FINISHED") for name in ("walk_forward", "1-1", "1-2", "2-1", "2-2")]
+    whole_name, trainings = (
+        runs(stopped)[0].info.run_name,
+        [f"fold {fold} seed {seed}" for fold in (1, 2) for seed in (1, 2)],
+    )
+    assert whole_name.startswith("walk_forward ALDR")
+    assert statuses[:3] == [(whole_name, ended), (trainings[0], "FINISHED"), (trainings[1], ended)]
+    assert statuses[3:] == [(name, "FINISHED") for name in (whole_name, *trainings)]
     assert not list((stopped / "06_models" / "walk_forward").iterdir())
 
 

@@ -251,7 +251,7 @@ def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(run_twic
     assert written[0].stat().st_mtime_ns < written[1].stat().st_mtime_ns
     (trained,) = runs(first)
     newest = runs(both)[0]
-    assert newest.info.run_name == "backtest"
+    assert newest.info.run_name == "backtest ALDR+1 seed 0"
     assert newest.data.tags["train_run_id"] == trained.info.run_id
 
 

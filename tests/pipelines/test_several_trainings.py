@@ -107,7 +107,7 @@ def own(row: Result) -> Result:
 def test_every_fold_and_seed_is_a_run_below_the_commands(rolled: tuple[Result, str, Path]):
     result, parent, _ = rolled
     found = children(parent)
-    assert [run.info.run_name for run in found] == ["1-1", "1-2", "2-1", "2-2"]
+    assert [run.info.run_name for run in found] == [f"fold {fold} seed {seed}" for fold in (1, 2) for seed in (1, 2)]
     assert {run.info.status for run in found} == {"FINISHED"}
     params = found[2].data.params
     windows = result["rows"][2]["windows"]
@@ -225,7 +225,7 @@ def test_first_seed_is_only_scored_and_all_are_trials_of_one_configuration(
     assert (first.config_hash, first.seed, second.seed) == (second.config_hash, 4, 5)
     assert trials is not None
     assert {first.policy_hash, second.policy_hash} <= {trial.policy_hash for trial in trials}
-    assert [run.info.run_name for run in children(parent.info.run_id)] == ["run-4", "run-5"]
+    assert [run.info.run_name for run in children(parent.info.run_id)] == ["train seed 4", "train seed 5"]
     earned = [row["scores"]["ALDR"]["flag_trader"]["cumulative_return"] for row in result["rows"]]
     found = result["summary"]["ALDR"]["flag_trader"]["cumulative_return"]
     assert (found["min"], found["max"], found["num"]) == (min(earned), max(earned), 2)

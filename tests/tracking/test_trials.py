@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from flag_kedro.backtest.trials import ReturnPath, ScoredTrial, ValidatedTrial
+from flag_kedro.tracking.names import escape_name
 from flag_kedro.tracking.trials import (
     count_trials,
     known_attempts,
@@ -135,12 +136,12 @@ def test_only_symbols_with_the_same_market_count(score: Callable[..., None]):
     assert [(trial.policy_hash, list(trial.scores)) for trial in known] == [("p1", ["ALDR"]), ("p3", ["ALDR"])]
 
 
-def test_trial_whose_scores_cannot_be_shown_counts_all_the_same(
-    score: Callable[..., None], caplog: pytest.LogCaptureFixture
-):
-    score(_trial("p2", symbol="^GSPC"))
-    assert "the trial's scores are not shown" in caplog.text
-    known = _known(_trial("p1", symbol="^GSPC"))
+@pytest.mark.parametrize("symbol", ["^GSPC", "EURUSD=X", "GC=F", "M&M.NS"])
+def test_trials_of_symbols_that_mlflow_would_refuse_are_shown_and_count(score: Callable[..., None], symbol: str):
+    score(_trial("p2", symbol=symbol))
+    (run,) = mlflow.search_runs(output_format="list")
+    assert run.data.metrics[escape_name(f"trial/{symbol}/session_sharpe")] == 0.1
+    known = _known(_trial("p1", symbol=symbol))
     assert known is not None
     assert [trial.policy_hash for trial in known] == ["p1", "p2"]
 

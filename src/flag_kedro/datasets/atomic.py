@@ -38,6 +38,8 @@ class JSONFile(WholeSave, JSONDataset):
 class OptionalJSONFile(JSONFile):
     """A JSON file that need not be there: then it loads as None."""
 
+    may_be_absent = True
+
     def load(self) -> Any:
         """The content, or None."""
         return super().load() if self._exists() else None

@@ -56,6 +56,8 @@ class Folder(AbstractDataset[WritesFolder, Path]):
 class OptionalFolder(Folder):
     """A folder that need not be there: then it loads as None."""
 
+    may_be_absent = True
+
     def load(self) -> Path | None:  # type: ignore[override]
         """Path of the folder, its files checked, or None."""
         recover_folder(Path(self._filepath))
@@ -64,6 +66,8 @@ class OptionalFolder(Folder):
 
 class GrowingFolder(Folder):
     """A folder of files that are each whole: saving adds what is missing, so that an interrupted one goes on."""
+
+    may_be_absent = True
 
     def load(self) -> Path:
         """Path of the folder, made if absent."""
@@ -122,6 +126,8 @@ class SymbolTables(AbstractDataset[dict[str, pl.DataFrame] | StatesUpdate, dict[
 
 class SymbolRecords(AbstractDataset[None, dict[str, Record]]):
     """The notes that `SymbolTables` keeps in the same folder; a table that is not as it was saved has none."""
+
+    may_be_absent = True
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = PurePosixPath(filepath)

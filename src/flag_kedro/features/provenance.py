@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import SimulatedConfig
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, MadeOtherwiseError
 from flag_kedro.features.config import FeaturesConfig
 
 MarketFacts = dict[str, dict[str, Any]]
@@ -54,19 +54,21 @@ def check_market(recorded: MarketFacts, expected: MarketFacts) -> None:
     """Refuse tables on disk that other parameters made.
 
     Raises:
-        DataError: naming each parameter, what made the data and what is asked for now.
+        MadeOtherwiseError: naming each parameter, what made the data and what is asked for now.
     """
-    lines = [
-        f"{group}.{name}: made with {recorded.get(group, {}).get(name)!r}, now {value!r}"
+    made = {f"{group}.{name}": value for group, values in recorded.items() for name, value in values.items()}
+    lines = {
+        f"{group}.{name}": f"made with {made.get(f'{group}.{name}')!r}, now {value!r}"
         for group, values in expected.items()
         for name, value in values.items()
-        if recorded.get(group, {}).get(name) != value
-    ]
+        if made.get(f"{group}.{name}") != value
+    }
     if lines:
-        listed = "\n  ".join(lines)
-        raise DataError(
+        listed = "\n  ".join(f"{name}: {difference}" for name, difference in lines.items())
+        raise MadeOtherwiseError(
             f"the data on disk were made with other parameters:\n  {listed}\n"
-            "Make them anew (kedro run, or --pipeline=ingest and --pipeline=features), or give the same parameters"
+            "Make them anew (kedro run, or --pipelines=ingest and --pipelines=features), or give the same parameters",
+            {name: made[name] for name in lines} if lines.keys() <= made.keys() else None,
         )
 
 

@@ -72,7 +72,7 @@ class PrintSummary:
         summaries = summaries_of(made)
         for printer, reads in summaries:
             printer(*(catalog[name].load() for name in reads), self._shown_folder)
-        if not summaries:
+        if not summaries and pipeline.outputs():
             print_made(sorted(pipeline.outputs()), self._shown_folder)
         if "certificate" in made and not catalog["certificate"].load()["passed"]:
             raise VerdictError(f"the certificate failed; {self._shown_folder / '08_reporting' / 'certificate.json'}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+from flag_kedro.hooks.command import run_command
 from flag_kedro.hooks.data_folder import DataFolder, data_folder
 from flag_kedro.hooks.user_errors import root_cause
 from flag_kedro.policy.manifest import folder_hash
@@ -19,6 +20,7 @@ class TagRun:
         self._folder = DataFolder(Path(), Path("data"))
         self._catalog: Any = None
         self._is_tagged = True
+        self._command = ""
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -26,17 +28,21 @@ class TagRun:
         self._folder = data_folder(context)
 
     @hook_impl
-    def before_pipeline_run(self, catalog: Any) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: Any) -> None:
         """Expect a new run."""
+        self._command = run_command(run_params)
         self._catalog = catalog
         self._is_tagged = False
 
     @hook_impl(trylast=True)
     def before_dataset_loaded(self) -> None:
-        """Tag the run once: kedro-mlflow has opened it by now, and an error here ends it."""
+        """Tag the run once: kedro-mlflow has opened it by now, and an error here ends it.
+
+        The command takes the place of kedro-mlflow's, which has no parameters.
+        """
         if not self._is_tagged:
             self._is_tagged = True
-            set_tags({"git_commit": _git_commit(self._folder.project)})
+            set_tags({"git_commit": _git_commit(self._folder.project), "kedro_command": self._command})
             sweep_dead_runs(self._folder.path)
 
     @hook_impl

@@ -7,7 +7,8 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
 
-from flag_kedro.errors import FlagError
+from flag_kedro.errors import FlagError, MadeOtherwiseError
+from flag_kedro.hooks.command import run_command
 
 
 class ShowUserErrors:
@@ -18,12 +19,20 @@ class ShowUserErrors:
         """Let every error that is raised from here on be shown so."""
         sys.excepthook = show_error
 
+    @hook_impl(tryfirst=True)
+    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any]) -> None:
+        """Add the command that reads what is on disk as it was made."""
+        cause = root_cause(error)
+        if isinstance(cause, MadeOtherwiseError) and cause.params:
+            cause.add_note(f"With the parameters it was made with:\n  {run_command(run_params, params=cause.params)}")
+
 
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print what a user can mend as a message; anything else with its traceback."""
     cause = root_cause(error)
     if isinstance(cause, FlagError):
-        print(f"\n{type(cause).__name__}: {cause}", file=sys.stderr)  # noqa: T201
+        text = "\n".join([str(cause), *getattr(cause, "__notes__", [])])
+        print(f"\n{type(cause).__name__}: {text}", file=sys.stderr)  # noqa: T201
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -16,7 +16,7 @@ import polars as pl
 from flag_kedro.backtest.trials import ScoredTrial, score_trial
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import Row, RunSettings, ScoredRun, fold_evaluation
-from flag_kedro.names import BENCHMARK, BEST_VALIDATION_LOG_RETURN, POLICY
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, BEST_VALIDATION_LOG_RETURN, POLICY
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.history import OnUpdate
 from flag_kedro.tracking.log import log_metrics
@@ -60,8 +60,10 @@ def as_trial(
 def log_scored(row: Row) -> None:
     """Log scores and trial to the active run."""
     chosen = {} if (best := row["validation_log_return"]) is None else {BEST_VALIDATION_LOG_RETURN: best}
-    log_metrics(flatten_scores(row["scores"]) | chosen, 0, int(time.time() * 1000))
-    record_trial(ScoredTrial.from_json(row["trial"]), " ".join(row["windows"]["test"]))
+    trial = ScoredTrial.from_json(row["trial"])
+    together = {f"{ALL_SYMBOLS}/{POLICY}/{metric}": value for metric, value in trial.scores[ALL_SYMBOLS].items()}
+    log_metrics(flatten_scores(row["scores"]) | chosen | together, 0, int(time.time() * 1000))
+    record_trial(trial, " ".join(row["windows"]["test"]))
     logger.info("fold %s, seed %d: %s", row["fold"], row["seed"], _summarise(row))
 
 

@@ -45,7 +45,9 @@ class QueuedTraining:
     """One training to be done."""
 
     name: str
-    """Unique in its experiment; also the name of its run and of its row's file."""
+    """Unique in its experiment; also the name of its row's file."""
+    run_name: str
+    """What its run is called in MLflow."""
     params: Mapping[str, object]
     """For its run."""
     num_updates: int
@@ -67,8 +69,8 @@ def train_all(title: str, trainings: Sequence[QueuedTraining], finished: "Finish
             on_update = partial(_follow, advance, training.num_updates)
             earlier = finished.get(training.name)
             state = "" if earlier is None else " (known already)"
-            logger.info("%s %d of %d: %s%s", title, at, len(trainings), training.name, state)
-            with child_run(training.name, training.params, {} if earlier is None else {"trained": "earlier"}):
+            logger.info("%s %d of %d: %s%s", title, at, len(trainings), training.run_name, state)
+            with child_run(training.run_name, training.params, {} if earlier is None else {"trained": "earlier"}):
                 if earlier is None:
                     row = finished.put(training.name, training.work(on_update))
                 else:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from flag_kedro.env.account import ACTION_NAMES
 from flag_kedro.env.prompt import PROMPT_VERSION
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, MadeOtherwiseError
 from flag_kedro.names import SMOLLM2, TINY
 from flag_kedro.policy.actor_critic import ActorCritic, assemble_actor_critic
 from flag_kedro.policy.backbone import backbone_hash, load_backbone
@@ -127,15 +128,31 @@ def check_facts(
         train: the pipeline that makes it.
 
     Raises:
-        DataError: naming each difference, trained and found.
+        MadeOtherwiseError: naming each difference, trained and found.
     """
     differing = [name for name in facts if description.get(name) != facts[name]]
     if differing:
         lines = "\n".join(f"  {name}: trained on {description.get(name)}, found {facts[name]}" for name in differing)
-        raise DataError(
+        raise MadeOtherwiseError(
             f"the policy in {location} does not match what is read now:\n{lines}\n"
-            f"Train again (kedro run --pipeline={train}), or give the parameters and data it was trained with"
+            f"Train again (kedro run --pipelines={train}), or give the parameters and data it was trained with",
+            _params_of({name: (description.get(name), facts[name]) for name in differing}),
         )
+
+
+def _params_of(differing: Mapping[str, tuple[Any, Any]]) -> dict[str, Any] | None:
+    """Parameters that a bundle was trained with where facts differ, each trained and found; None for other facts."""
+    params: dict[str, Any] = {}
+    for name, (trained, found) in differing.items():
+        if name == "seed":
+            params["seed"] = trained
+        elif name == "windows" and trained:
+            params |= {f"data.windows.{window}": span for window, span in trained.items() if span != found.get(window)}
+        elif name in ("env", "policy", "ppo") and trained:
+            params |= {f"{name}.{key}": value for key, value in trained.items() if value != found.get(key)}
+        else:
+            return None
+    return params
 
 
 def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: TrunkCache | None = None) -> ActorCritic:

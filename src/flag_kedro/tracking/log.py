@@ -1,26 +1,26 @@
 """Logging to the MLflow run that kedro-mlflow opened; without one (tracking disabled) nothing happens.
 
-A store that stops answering costs the point, with a warning, and never the run.
+What a store that stops answering misses is kept (`link`); a question it does not answer costs a warning, never the run.
 """
 
+import json
 import logging
 import socket
-import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from flag_kedro.errors import RunInterrupted
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # takes long to import, and what only lists pipelines does without
     import mlflow
 
 logger = logging.getLogger(__name__)
-BATCH = 1000
-"""Metrics that MLflow takes in one request."""
+INHERITED = ("flag.host", "flag.data_dir", "git_commit")
+"""Tags that children take from their parent; by the first two, those of a killed process are found and ended."""
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
+_inherited: dict[str, dict[str, str]] = {}
 
 
 @contextmanager
@@ -42,30 +42,13 @@ def active_run() -> "mlflow.ActiveRun | None":
 
 @contextmanager
 def store_may_fail(what: str) -> Iterator[None]:
-    """Turn a tracking store that does not answer into a warning, and leave the block: it must not stop a training.
+    """Turn a tracking store that does not answer into a warning, and leave the block: it must not stop a training."""
+    from flag_kedro.tracking.link import LOSSES
 
-    Raises:
-        RunInterrupted: when a signal came while the store was writing, which MLflow takes for its own failure.
-    """
-    from mlflow.exceptions import MlflowException
-
-    handled = _chain(sys.exception())  # a signal that is being handled already is no news
     try:
         yield
-    except MlflowException as error:
-        for cause in _chain(error):
-            if isinstance(cause, RunInterrupted) and cause not in handled:
-                raise cause from None
+    except LOSSES as error:
         logger.warning("%s; MLflow said: %s", what, error)
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error and what led to it."""
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain
 
 
 def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
@@ -74,18 +57,49 @@ def log_metrics(metrics: Mapping[str, float], step: int, time_ms: int) -> None:
     from mlflow.tracking import MlflowClient
 
     run = active_run()
-    if run is None:
-        return
-    batch = [Metric(name, value, time_ms, step) for name, value in metrics.items()]
-    with store_may_fail(f"metrics of step {step} not logged"):
-        for start in range(0, len(batch), BATCH):
-            MlflowClient().log_batch(run.info.run_id, metrics=batch[start : start + BATCH])
+    if run is not None:
+        batch = [Metric(name, value, time_ms, step) for name, value in metrics.items()]
+        MlflowClient().log_batch(run.info.run_id, metrics=batch)
+
+
+def log_artifact(path: Path, folder: str | None = None) -> None:
+    """Copy a file, or a folder with all that is in it, into `folder` of the active run's artifacts."""
+    from flag_kedro.tracking.keeping_store import store_in_use
+
+    run = active_run()
+    if run is not None:
+        store_in_use().log_artifact(run.info.run_id, path, folder)
+
+
+def log_json(content: Mapping[str, Any], name: str) -> None:
+    """Write `content` as a JSON file of this name among the active run's artifacts."""
+    if active_run() is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_text(json.dumps(content))
+            log_artifact(path)
 
 
 def run_id() -> str | None:
     """Id of the active run."""
     run = active_run()
     return None if run is None else str(run.info.run_id)
+
+
+def set_tags(tags: Mapping[str, str]) -> None:
+    """Tag the active run."""
+    import mlflow
+
+    run = active_run()
+    if run is not None:
+        kept = {name: value for name, value in tags.items() if name in INHERITED}
+        _inherited[run.info.run_id] = _inherited.get(run.info.run_id, {}) | kept
+        mlflow.set_tags(dict(tags))
+
+
+def inherited_tags(run_id: str) -> dict[str, str]:
+    """Tags that runs below this one have too."""
+    return _inherited.get(run_id, {})
 
 
 def sweep_dead_runs(data_dir: Path) -> None:
@@ -110,16 +124,7 @@ def sweep_dead_runs(data_dir: Path) -> None:
                 "run %s was killed while it trained or judged; it is marked as KILLED now", dead.info.run_name
             )
             MlflowClient().set_terminated(dead.info.run_id, "KILLED")
-        mlflow.set_tags(tags)
-
-
-def set_tags(tags: Mapping[str, str]) -> None:
-    """Tag the active run."""
-    import mlflow
-
-    if active_run() is not None:
-        with store_may_fail(f"tags {', '.join(tags)} not logged"):
-            mlflow.set_tags(dict(tags))
+    set_tags(tags)
 
 
 def tag_training_run(policy_hash: str) -> None:
@@ -129,6 +134,7 @@ def tag_training_run(policy_hash: str) -> None:
     run = mlflow.active_run()
     if run is None:
         return
+    set_tags({"policy_hash": policy_hash})
     with store_may_fail("tag train_run_id not logged"):
         trained = mlflow.search_runs(
             experiment_ids=[run.info.experiment_id],
@@ -136,5 +142,5 @@ def tag_training_run(policy_hash: str) -> None:
             max_results=1,
             output_format="list",
         )
-        training_tag = {"train_run_id": trained[0].info.run_id} if trained else {}
-        mlflow.set_tags({"policy_hash": policy_hash, **training_tag})
+        if trained:
+            set_tags({"train_run_id": trained[0].info.run_id})

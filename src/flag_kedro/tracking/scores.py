@@ -1,7 +1,11 @@
-"""Names of scores in MLflow."""
+"""Names of scores in MLflow: all of them, and the few by which runs are compared at a glance."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
+
+GLANCE = ("sharpe_ratio", "cumulative_return", "max_drawdown")
 
 
 def flatten_scores(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
@@ -18,3 +22,43 @@ def flatten_scores(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> di
                 elif isinstance(value, (int, float)):
                     flat[f"{prefix}/{metric}"] = value
     return {name: float(value) for name, value in flat.items() if value is not None}
+
+
+def glance_at_scores(pooled: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """`all/STRATEGY/METRIC` of policy and benchmark on the account of all symbols, to compare runs by.
+
+    Args:
+        pooled: scores of that account by strategy.
+    """
+    found = {
+        f"{ALL_SYMBOLS}/{name}/{metric}": pooled[name][metric] for name in (POLICY, BENCHMARK) for metric in GLANCE
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def glance_at_difference(difference: Mapping[str, Any]) -> dict[str, float]:
+    """The same of the policy's Sharpe ratio less the benchmark's, with its p-value."""
+    name = f"{ALL_SYMBOLS}/{POLICY}/sharpe_difference"
+    found = {name: difference["value"], f"{name}_p_value": difference["p_value"]}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def flatten_contamination(report: Mapping[str, Any]) -> dict[str, float]:
+    """`contamination/*`: what the backbone may have read, what it recalls, and what the policy earns without parts."""
+    flat: dict[str, Any] = {}
+    for window, row in report["knowledge"]["windows"].items():
+        flat[f"{window}/share_seen"] = row["share_seen"]
+    for window, row in report["memorisation"]["windows"].items():
+        flat[f"{window}/recall_percentile"] = row["closes"] and row["closes"]["mean_percentile"]
+        flat[f"{window}/recall_p_value"] = row["closes"] and row["closes"]["p_value"]
+    for kind, row in report["modalities"]["ablations"].items():
+        flat |= {f"{kind}/log_return": row["log_return"], f"{kind}/agreement": row["agreement"]}
+    return {f"contamination/{name}": float(value) for name, value in flat.items() if value is not None}
+
+
+def flatten_robustness(report: Mapping[str, Any]) -> dict[str, float]:
+    """`robustness/*`: what hostile headlines did beside harmless ones, and how many were more than news."""
+    kinds = ("hostile", "harmless")
+    flat = {f"{kind}/{name}": value for kind in kinds for name, value in report["all"][kind].items()}
+    flat |= {"violations": len(report["violations"]), "passed": report["passed"]}
+    return {f"robustness/{name}": float(value) for name, value in flat.items()}

@@ -7,13 +7,15 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
 import polars as pl
 
 from flag_kedro.backtest.trials import ReturnPath, ScoredTrial, ValidatedTrial, paths_before, same_markets
 from flag_kedro.names import ALL_SYMBOLS
-from flag_kedro.tracking.log import active_run, store_may_fail
+from flag_kedro.tracking.deadline import within
+from flag_kedro.tracking.log import active_run, log_json, store_may_fail
 
 logger = logging.getLogger(__name__)
 PREFIX = "trial/"
@@ -48,11 +50,9 @@ def record_trial(trial: ScoredTrial, window: str) -> None:
         "seed": str(trial.seed),
         "scored": "true",
     }
-    with store_may_fail("later backtests will not count this trial"):
-        mlflow.log_dict(asdict(trial), TRIAL)
-        mlflow.set_tags(tags)
-    with store_may_fail("the trial's scores are not shown"):
-        mlflow.log_metrics(flattened)
+    log_json(asdict(trial), TRIAL)
+    mlflow.set_tags(tags)
+    mlflow.log_metrics(flattened)
 
 
 def known_trials(trial: ScoredTrial, window: str) -> list[ScoredTrial] | None:
@@ -118,11 +118,9 @@ def record_attempt(attempt: ValidatedTrial, window: str) -> None:
 
     if active_run() is None:
         return
-    with store_may_fail("later backtests will not count this attempt"):
-        mlflow.log_dict(asdict(attempt), ATTEMPT)
-        mlflow.set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt})
-    with store_may_fail("the attempt's scores are not shown"):
-        mlflow.log_metrics({f"{TRIED}{symbol}": value for symbol, value in attempt.sharpes.items()})
+    log_json(asdict(attempt), ATTEMPT)
+    mlflow.set_tags({"tried": "true", "test_window": window, "attempt": attempt.attempt})
+    mlflow.log_metrics({f"{TRIED}{symbol}": value for symbol, value in attempt.sharpes.items()})
 
 
 def known_attempts(paths: Mapping[str, ReturnPath], window: str, scored: set[str]) -> list[ValidatedTrial]:
@@ -155,6 +153,8 @@ def _recorded(tag: str, window: str, load: Callable[[str], Recorded]) -> list[Re
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    from flag_kedro.tracking.link import seconds_per_call
+
     run, runs = mlflow.active_run(), None
     if run is None:
         return None
@@ -172,7 +172,10 @@ def _recorded(tag: str, window: str, load: Callable[[str], Recorded]) -> list[Re
         if other.info.run_id == run.info.run_id or not _overlap(window, other.data.tags["test_window"]):
             continue
         try:
-            recorded.append(load(other.info.run_id))
+            recorded.append(within(seconds_per_call(), partial(load, other.info.run_id)))
+        except TimeoutError:
+            logger.warning("earlier trials cannot be read: MLflow's artifacts do not answer")
+            return None
         except (MlflowException, OSError, KeyError, TypeError, ValueError):
             unread += 1
     if unread:

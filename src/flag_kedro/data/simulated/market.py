@@ -23,7 +23,7 @@ from flag_kedro.data.streams import stream
 from flag_kedro.errors import ParameterError
 
 CALENDAR = "XNYS"
-NUM_DEFAULT_SYMBOLS = 6
+DEFAULT_SYMBOLS = tuple(COMPANIES)[:6]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def simulate_market(symbols: tuple[str, ...] | None, config: SimulatedConfig, se
         ParameterError: for a symbol the simulation does not know.
         DataError: when the exchange's calendar does not reach over the simulated span.
     """
-    symbols = symbols or tuple(COMPANIES)[:NUM_DEFAULT_SYMBOLS]
+    symbols = symbols or DEFAULT_SYMBOLS
     unknown = [symbol for symbol in symbols if symbol not in COMPANIES]
     if unknown:
         raise ParameterError(

@@ -31,7 +31,7 @@ from flag_kedro.names import ALL_SYMBOLS, POLICY
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
-from flag_kedro.tracking.scores import flatten_scores
+from flag_kedro.tracking.scores import flatten_scores, glance_at_difference, glance_at_scores
 from flag_kedro.tracking.trials import count_trials, count_validated, record_trial
 
 CONVENTIONS: tuple[Convention, ...] = ("account", "investorbench")
@@ -85,7 +85,8 @@ def score_backtest(
     other = "investorbench" if backtest.convention == "account" else "account"
     results = scored[backtest.convention]["results"]
     yardstick = measure_yardstick(equity, split, data, news, simulated)
-    log_metrics(flatten_scores({**results, ALL_SYMBOLS: pooled}) | _shares(yardstick), 0, int(time.time() * 1000))
+    scores = flatten_scores({**results, ALL_SYMBOLS: pooled}) | glance_at_scores(pooled) | _shares(yardstick)
+    log_metrics(scores, 0, int(time.time() * 1000))
     return {
         "market": split.market,
         **scored[backtest.convention],
@@ -140,7 +141,8 @@ def compare_backtest(
     inference = asdict(comparison)
     judged = {ALL_SYMBOLS: inference["pooled"], **inference["symbols"]}
     tests = {symbol: {POLICY: rows[POLICY]} for symbol, rows in judged.items()}
-    log_metrics(flatten_scores(tests), 0, int(time.time() * 1000))
+    difference = glance_at_difference(inference["pooled"][POLICY]["sharpe_difference"])
+    log_metrics(flatten_scores(tests) | difference, 0, int(time.time() * 1000))
     num_trials = None if trials is None else len(trials) + len(validated)
     spread = spread_over_seeds(trial, counted, evaluation.calendars)
     seeds = {symbol: {name: asdict(summary) for name, summary in rows.items()} for symbol, rows in spread.items()}

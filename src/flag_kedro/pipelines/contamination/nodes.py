@@ -1,6 +1,7 @@
 """Nodes of the contamination pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import logging
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from flag_kedro.names import POLICY, TINY
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.origin import origin_of
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.log import log_metrics
+from flag_kedro.tracking.scores import flatten_contamination
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +119,9 @@ def report_contamination(
     knowledge: dict[str, Any], memorisation: dict[str, Any], modalities: dict[str, Any]
 ) -> dict[str, Any]:
     """All three results in one report."""
-    return {"knowledge": knowledge, "memorisation": memorisation, "modalities": modalities}
+    report = {"knowledge": knowledge, "memorisation": memorisation, "modalities": modalities}
+    log_metrics(flatten_contamination(report), 0, int(time.time() * 1000))
+    return report
 
 
 def _spans(split: MarketSplit) -> list[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Nodes of the robustness pipeline."""
 
+import time
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -17,6 +18,8 @@ from flag_kedro.features.market_state import data_hash
 from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.names import POLICY
 from flag_kedro.pipelines.progress import progress_bar
+from flag_kedro.tracking.log import log_metrics
+from flag_kedro.tracking.scores import flatten_robustness
 
 
 def try_headlines(
@@ -58,7 +61,9 @@ def try_headlines(
         for probes in rounds:
             rows += ask_round(probes, probed, seed)
             advance(len(probes))
-    return asdict(summarise_probes(rows))
+    report = asdict(summarise_probes(rows))
+    log_metrics(flatten_robustness(report), 0, int(time.time() * 1000))
+    return report
 
 
 def refuse_forgeries(robustness: dict[str, Any]) -> None:

@@ -58,6 +58,7 @@ def sweep(
         trainings += [
             QueuedTraining(
                 name=f"{combination.name}-{chosen_seed}",
+                run_name=f"{combination.as_params} seed {chosen_seed}",
                 params={**combination.values, "seed": chosen_seed},
                 num_updates=combination.ppo.num_updates(len(states)),
                 work=partial(_validate, states, fold, chosen_seed, settings, shared, facts),

@@ -56,7 +56,7 @@ def run_seeds(
     }
     num_updates = settings.ppo.num_updates(len(split.states))
     trainings = [
-        QueuedTraining(f"{fold.name}-{seed}", {"seed": seed}, num_updates, work, log_scored)
+        QueuedTraining(f"{fold.name}-{seed}", f"train seed {seed}", {"seed": seed}, num_updates, work, log_scored)
         for seed, work in works.items()
     ]
     rows = train_all("seeds", trainings, finished)

@@ -48,6 +48,7 @@ def walk_forward(
     trainings = [
         QueuedTraining(
             name=f"{fold.name}-{chosen}",
+            run_name=f"fold {fold.name} seed {chosen}",
             params=_params(fold, chosen),
             num_updates=settings.ppo.num_updates(len(split.states)),
             work=partial(train_and_score, split.states, fold, chosen, settings, shared, facts),

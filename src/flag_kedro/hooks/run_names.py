@@ -1,0 +1,50 @@
+"""What a run is called in MLflow."""
+
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+
+from flag_kedro.data.simulated import DEFAULT_SYMBOLS
+from flag_kedro.hooks.parameters import Settings, check_parameters
+
+SHOWN = {"__default__": "run", "training": "train"}
+"""Pipelines that are called otherwise; a whole one may be the name of what it does."""
+WITHOUT_SYMBOLS = ("certify", "reproduce")
+"""Pipelines that read neither `data.symbols` nor `seed`."""
+
+
+class NameRun:
+    """Names the run by what is done to what."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Note where the parameters are; kedro-mlflow puts its own settings beside them."""
+        self._context = context
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Tell kedro-mlflow the name, unless its settings have one."""
+        tracking = self._context.mlflow.tracking
+        if tracking.run.name is None:
+            settings = check_parameters(self._context.config_loader["parameters"])
+            tracking.run.name = run_name(run_params.get("pipeline_names") or ["__default__"], settings)
+
+
+def run_name(pipelines: list[str], settings: Settings) -> str:
+    """Such as `train ALDR+5 seed 0`."""
+    words = "+".join(SHOWN.get(name, name) for name in pipelines)
+    if set(pipelines) <= set(WITHOUT_SYMBOLS):
+        return words
+    seeds = settings.seeds or (settings.seed,)
+    return f"{words} {name_symbols(settings)} {'seed' if len(seeds) == 1 else 'seeds'} {' '.join(map(str, seeds))}"
+
+
+def name_symbols(settings: Settings) -> str:
+    """The first symbol and how many more there are; the source where it knows which itself."""
+    symbols = settings.data.symbols or (DEFAULT_SYMBOLS if settings.data.source == "simulated" else ())
+    if not symbols:
+        return settings.data.source
+    return symbols[0] if len(symbols) == 1 else f"{symbols[0]}+{len(symbols) - 1}"

@@ -1,0 +1,77 @@
+"""Where MLflow's store is, said so that it means one place, or refused by name."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow.store.db.db_types import DATABASE_ENGINES
+
+from flag_kedro.errors import TrackingError
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+FILE = "mlflow.db"
+SQLITE = "sqlite:///"
+SERVERS = ("http", "https", "databricks")
+_chosen: set[str] = set()
+"""Addresses that were chosen here: MLflow writes the one in use into the variable, where another project finds it."""
+
+
+def store_address(configured: str | None, project: Path) -> str:
+    """What `mlflow.yml` says, else the variable MLFLOW_TRACKING_URI, else `mlflow.db` below the project.
+
+    Raises:
+        TrackingError: naming an address that MLflow has no store for.
+    """
+    given = os.environ.get(VARIABLE, "").strip()
+    address = (configured or "").strip() or ("" if given in _chosen else given)
+    if address:
+        return _checked(address, project)
+    chosen = f"{SQLITE}{(project / FILE).resolve()}"
+    _chosen.add(chosen)
+    return chosen
+
+
+def is_local(address: str) -> bool:
+    """Whether the store is files of this machine, which choose where artifacts go by what they are told here."""
+    return urlsplit(address).scheme not in SERVERS and address != "databricks"
+
+
+def database_file(address: str) -> Path | None:
+    """The file of an SQLite store; None for another kind."""
+    return Path(address.removeprefix(SQLITE).partition("?")[0]) if address.startswith(SQLITE) else None
+
+
+def _checked(address: str, project: Path) -> str:
+    scheme = urlsplit(address).scheme.lower()
+    if address == "databricks" or scheme in SERVERS:
+        if address != "databricks" and not urlsplit(address).netloc:
+            raise TrackingError(f"{VARIABLE} is {address!r}, which names no server; {_expected(project)}")
+        return address
+    if scheme in ("", "file") and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() == "true":
+        return address
+    if scheme in ("", "file"):
+        folder = address.removeprefix("file://")
+        raise TrackingError(
+            f"{VARIABLE} is {address!r}, a folder, and MLflow writes into folders no more; {_expected(project)}. "
+            "Runs that are in the folder come along with\n"
+            f"  mlflow migrate-filestore --source {folder} --target {SQLITE}{(project / FILE).resolve()}"
+        )
+    file = database_file(address)
+    if scheme == "sqlite" and (file is None or str(file) in (".", ":memory:")):
+        raise TrackingError(
+            f"{VARIABLE} is {address!r}, which names no file (a store in memory is gone with the run, and a path comes "
+            f"behind three slashes); {_expected(project)}"
+        )
+    if file is not None:
+        return f"{SQLITE}{(project / file).resolve()}{address[len(SQLITE) + len(str(file)) :]}"
+    if scheme.partition("+")[0] not in DATABASE_ENGINES:
+        raise TrackingError(f"{VARIABLE} is {address!r}, and MLflow knows no {scheme!r}; {_expected(project)}")
+    return address
+
+
+def _expected(project: Path) -> str:
+    engines = ", ".join(f"{engine}://" for engine in DATABASE_ENGINES if engine != "sqlite")
+    return (
+        f"give a file as {SQLITE}/path/to/{FILE}, a server as http://HOST:PORT or https://HOST, a database ({engines}) "
+        f"or nothing for {project / FILE}"
+    )
