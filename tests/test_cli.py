@@ -36,12 +36,12 @@ def test_unknown_runner_is_named():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--pipelines=trein"], "--pipelines=trein: there is no such pipeline; did you mean train?"),
+        (["--pipelines=trainn"], "--pipelines=trainn: there is no such pipeline; did you mean train?"),
         (["--pipeline=xyz"], "known are __default__, audit, backtest"),
         (["--tags=slow"], "--tags=slow: no node has such a tag; nodes of this project have no tags"),
         (["--nodes=train"], "--nodes=train: "),
-        (["--from-nodes=train_poliy"], "train_policy"),
-        (["--pipelines=training", "--to-outputs=poliy"], "--to-outputs=poliy: "),
+        (["--from-nodes=train_polizy"], "train_policy"),
+        (["--pipelines=training", "--to-outputs=polizy"], "--to-outputs=polizy: "),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(arguments: list[str], said: str):

@@ -45,7 +45,7 @@ def outcome(data_dir: Path) -> tuple[str, list[dict[str, float]]]:
 def bare_metrics(run: mlflow.entities.Run) -> dict[str, float]:
     """All metrics without times; of a run that was judged too, those of its training."""
     learned = {name: value for name, value in run.data.metrics.items() if "second" not in name}
-    return {name: value for name, value in learned.items() if not name.startswith(("backtest/", "trial/"))}
+    return {name: value for name, value in learned.items() if not name.startswith(("all/", "backtest/", "trial/"))}
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
