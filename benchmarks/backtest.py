@@ -1,6 +1,6 @@
 """Seconds of a whole backtest besides the language model: replays, scores, tests, audit, plots and report.
 
-A rule that reads nothing stands in for the policy; everything else is what `kedro run --pipeline=backtest` does,
+A rule that reads nothing stands in for the policy; everything else is what `kedro run --pipelines=backtest` does,
 without Kedro, MLflow and the untrained model. The easy market, windows 60/20/20 of its sessions.
 
     python benchmarks/backtest.py

@@ -303,5 +303,5 @@ def copied_run(copy_run: Callable[..., Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def untrained_run(copy_run: Callable[..., Path], tmp_path: Path) -> Path:
-    """A copy of the finished run's data and market states: what `--pipeline=training` begins with."""
+    """A copy of the finished run's data and market states: what `--pipelines=training` begins with."""
     return copy_run(tmp_path / "copy", trained=False)

@@ -104,7 +104,7 @@ def test_corrupt_input_is_named_and_loses_nothing(
 
 def refused_by_the_command(kedro: Kedro, parameters: str, data_dir: Path, case: Case) -> None:
     before = content(data_dir)
-    done = kedro("run", "--pipeline=ingest", data_dir=data_dir, params=parameters, check=False)
+    done = kedro("run", "--pipelines=ingest", data_dir=data_dir, params=parameters, check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr + done.stdout
     assert [part for part in case.named if part not in done.stderr] == [], done.stderr
@@ -116,7 +116,7 @@ def test_command_says_it_in_words_and_fails(kedro: Kedro, tmp_path: Path):
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     (tmp_path / "source").mkdir()
-    done = kedro("run", "--pipeline=ingest", data_dir=data_dir, params=bench(tmp_path / "source", days()))
+    done = kedro("run", "--pipelines=ingest", data_dir=data_dir, params=bench(tmp_path / "source", days()))
     assert "Data let in" in done.stdout
     refused_by_the_command(kedro, case.write(tmp_path / "source"), data_dir, case)
 

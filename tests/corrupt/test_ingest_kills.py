@@ -15,7 +15,7 @@ from kedro_server import StartedCommand
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 StartKedro = Callable[..., AbstractContextManager[StartedCommand]]
-INGEST = "run", "--pipeline=ingest"
+INGEST = "run", "--pipelines=ingest"
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

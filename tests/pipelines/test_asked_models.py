@@ -33,7 +33,7 @@ def test_endpoint_is_scored_beside_the_others_and_replays_without_server(
         )
         params = endpoint.format(small_run)
         key = ",backtest.endpoint.api_key_env=SOME_KEY"
-        done = kedro("run", "--pipeline=backtest", data_dir=copied_run, params=params + key)
+        done = kedro("run", "--pipelines=backtest", data_dir=copied_run, params=params + key)
         num_asked = len(chat.requests)
     assert "endpoint_lm asked gpt-x at 127.0.0.1" in " ".join(done.stdout.split())  # type: ignore[attr-defined]
     first = equity_of(copied_run, ENDPOINT_LM)
@@ -47,7 +47,7 @@ def test_endpoint_is_scored_beside_the_others_and_replays_without_server(
     assert KEY not in page + json.dumps(described)
 
     monkeypatch.delenv("SOME_KEY")
-    kedro("run", "--pipeline=backtest", data_dir=copied_run, params=params)
+    kedro("run", "--pipelines=backtest", data_dir=copied_run, params=params)
     assert equity_of(copied_run, ENDPOINT_LM).equals(first)
 
 

@@ -50,6 +50,6 @@ def test_sb3_baseline_is_trained_beside_a_finished_run(
     from flag_kedro.experiments.sb3_agent import load_sb3
 
     for pipeline in ("ingest", "features", "sb3_baseline"):
-        kedro("run", f"--pipeline={pipeline}", data_dir=tmp_path, params=small_run)
+        kedro("run", f"--pipelines={pipeline}", data_dir=tmp_path, params=small_run)
     agent = load_sb3(tmp_path / "06_models" / "sb3_baseline")
     assert agent.facts["symbols"] == ["ALDR", "BRIX"]

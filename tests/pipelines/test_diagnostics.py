@@ -13,7 +13,7 @@ Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_contamination_reports_knowledge_recall_and_every_ablation(copied_run: Path, small_run: str, kedro: Kedro):
-    done = kedro("run", "--pipeline=contamination", data_dir=copied_run, params=small_run)
+    done = kedro("run", "--pipelines=contamination", data_dir=copied_run, params=small_run)
     report = json.loads((copied_run / "08_reporting" / "contamination.json").read_text())
     windows = report["knowledge"]["windows"]
     assert {name: row["verdict"] for name, row in windows.items()} == dict.fromkeys(
@@ -34,14 +34,14 @@ def test_contamination_reports_knowledge_recall_and_every_ablation(copied_run: P
 def test_robustness_tries_every_headline_and_the_second_run_gives_the_same_bytes(
     copied_run: Path, small_run: str, kedro: Kedro
 ):
-    done = kedro("run", "--pipeline=robustness", data_dir=copied_run, params=small_run)
+    done = kedro("run", "--pipelines=robustness", data_dir=copied_run, params=small_run)
     path = copied_run / "08_reporting" / "robustness.json"
     before = path.read_bytes()
     report = json.loads(before)
     assert report["num_headlines"] == 200
     assert report["passed"]
     assert "homoglyphs" in done.stdout
-    kedro("run", "--pipeline=robustness", data_dir=copied_run, params=small_run)
+    kedro("run", "--pipelines=robustness", data_dir=copied_run, params=small_run)
     assert path.read_bytes() == before
 
 
@@ -49,7 +49,7 @@ def test_robustness_tries_every_headline_and_the_second_run_gives_the_same_bytes
 @pytest.mark.parametrize("pipeline", ["contamination", "robustness"])
 def test_policy_trained_on_something_else_is_refused(copied_run: Path, small_run: str, kedro: Kedro, pipeline: str):
     params = f"{small_run},env.cost_bps=0"
-    done = kedro("run", f"--pipeline={pipeline}", data_dir=copied_run, params=params, check=False)
+    done = kedro("run", f"--pipelines={pipeline}", data_dir=copied_run, params=params, check=False)
     assert done.returncode != 0
     assert "env: trained on" in done.stderr
     assert not (copied_run / "08_reporting" / f"{pipeline}.json").exists()
@@ -61,10 +61,10 @@ def test_policy_trains_and_is_judged_on_ablated_states(tmp_path: Path, small_run
     params = f"{small_run},features.ablation={kind}"
     kedro("run", data_dir=tmp_path, params=params)
     assert json.loads((tmp_path / "08_reporting" / "causality_audit.json").read_text())["passed"]
-    kedro("run", "--pipeline=contamination", data_dir=tmp_path, params=params)
+    kedro("run", "--pipelines=contamination", data_dir=tmp_path, params=params)
     modalities = json.loads((tmp_path / "08_reporting" / "contamination.json").read_text())["modalities"]
     assert modalities["reference"] == kind
     assert modalities["ablations"][kind]["agreement"] == 1.0
     if kind in ("no_news", "shuffle_news"):
-        done = kedro("run", "--pipeline=robustness", data_dir=tmp_path, params=params, check=False)
+        done = kedro("run", "--pipelines=robustness", data_dir=tmp_path, params=params, check=False)
         assert "does not read headlines" in done.stderr

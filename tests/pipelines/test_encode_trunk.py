@@ -51,7 +51,7 @@ def test_another_run_finds_all_rows_in_the_shared_folder(
 ):
     before = {path: path.stat().st_mtime_ns for path in (read_ahead / "rows").rglob("*.safetensors")}
     shared = f"policy.trunk_cache=disk,trunk_cache_dir={read_ahead}/rows"
-    done = kedro("run", "--pipeline=train", data_dir=tmp_path, params=f"{small_run},{shared},ppo.learning_rate=2e-3")
+    done = kedro("run", "--pipelines=train", data_dir=tmp_path, params=f"{small_run},{shared},ppo.learning_rate=2e-3")
     num = num_prompts(tmp_path)
     assert f"{num} of {num} prompts are in" in " ".join((done.stdout + done.stderr).split())
     assert {path: path.stat().st_mtime_ns for path in (read_ahead / "rows").rglob("*.safetensors")} == before
@@ -59,7 +59,7 @@ def test_another_run_finds_all_rows_in_the_shared_folder(
 
 def test_endless_account_texts_stop_the_run_before_training(kedro: Kedro, small_run: str, untrained_run: Path):
     params = f"{small_run},policy.trunk_cache=disk,env.account_view=paper"
-    done = kedro("run", "--pipeline=training", data_dir=untrained_run, params=params, check=False)
+    done = kedro("run", "--pipelines=training", data_dir=untrained_run, params=params, check=False)
     assert done.returncode != 0
     assert "env.account_view=paper they are endless" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -25,7 +25,7 @@ def test_a_training_outlives_its_server_and_one_command_tells_it_all(
     with serving() as server:
         server.turn(mode, after="runs/log-batch", times=100)
         lost = kedro(
-            "run", "--pipeline=training", data_dir=untrained_run, params=small_run, environment=tracking(server)
+            "run", "--pipelines=training", data_dir=untrained_run, params=small_run, environment=tracking(server)
         )
         assert "MLflow does not answer" in lost.stdout
         command = f"kedro run --pipelines=upload --params=data_dir={untrained_run}"
@@ -51,7 +51,7 @@ def test_ctrl_c_ends_a_training_within_seconds_while_the_server_hangs(
     params = f"{small_run},ppo.total_timesteps=1000000"
     with serving() as server:
         server.turn("hang", after="runs/log-batch", times=150)
-        arguments = ("run", "--pipeline=training")
+        arguments = ("run", "--pipelines=training")
         with start_kedro(*arguments, data_dir=untrained_run, params=params, environment=tracking(server)) as training:
             training.wait_until(lambda: server.mode == "hang")
             training.send_signal(signal.SIGINT)
@@ -72,7 +72,7 @@ def test_a_server_that_is_down_at_the_start_is_a_message(small_run: str, kedro: 
 
 @pytest.mark.parametrize("pipeline", ["training", "backtest"])
 def test_an_empty_folder_is_told_to_train_first(kedro: Kedro, tmp_path: Path, pipeline: str):
-    done = kedro("run", f"--pipeline={pipeline}", data_dir=tmp_path, params="seed=3", check=False)
+    done = kedro("run", f"--pipelines={pipeline}", data_dir=tmp_path, params="seed=3", check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert f"Run train first:\n  kedro run --pipelines=train --params=data_dir={tmp_path},seed=3" in done.stderr
@@ -83,7 +83,7 @@ def test_the_command_that_an_error_shows_gets_further(
     small_run: str, kedro: Kedro, kedro_server: KedroServer, copied_run: Path, pipeline: str, change: str
 ):
     params = f"{small_run},{change}"
-    done = kedro("run", f"--pipeline={pipeline}", data_dir=copied_run, params=params, check=False)
+    done = kedro("run", f"--pipelines={pipeline}", data_dir=copied_run, params=params, check=False)
     assert done.returncode != 0
     command = done.stderr.partition("With the parameters it was made with:\n  ")[2].splitlines()[0]
     assert command.startswith(f"kedro run --pipelines={pipeline}")

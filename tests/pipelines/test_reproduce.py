@@ -1,4 +1,4 @@
-"""`kedro run --pipeline=reproduce`, as a user makes it."""
+"""`kedro run --pipelines=reproduce`, as a user makes it."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def msft_alone(investorbench: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def reproduced(kedro: Kedro, msft_alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data folder of a finished run with base parameters, whose source is the simulated market."""
     data_dir = tmp_path_factory.mktemp("reproduced")
-    done = kedro("run", "--pipeline=reproduce", data_dir=data_dir, params=f"data.path={msft_alone}")
+    done = kedro("run", "--pipelines=reproduce", data_dir=data_dir, params=f"data.path={msft_alone}")
     (data_dir / "output.txt").write_text(done.stdout + done.stderr)
     return data_dir
 
@@ -80,9 +80,9 @@ def test_run_is_logged_with_metrics_and_reports(reproduced: Path):
 
 
 def test_without_a_folder_the_run_says_how_to_give_one(kedro: Kedro, tmp_path: Path):
-    done = kedro("run", "--pipeline=reproduce", data_dir=tmp_path, check=False)
+    done = kedro("run", "--pipelines=reproduce", data_dir=tmp_path, check=False)
     assert done.returncode != 0
-    assert 'kedro run --pipeline=reproduce --params="data.path=DIR"' in done.stderr
+    assert 'kedro run --pipelines=reproduce --params="data.path=DIR"' in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "08_reporting").exists()
 

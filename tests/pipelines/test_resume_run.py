@@ -51,7 +51,7 @@ def bare_metrics(run: mlflow.entities.Run) -> dict[str, float]:
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
     start_kedro: StartKedro, kedro: Kedro, small_run: str, finished_run: Path, untrained_run: Path
 ):
-    training = "run", "--pipeline=training"
+    training = "run", "--pipelines=training"
     with start_kedro(*training, data_dir=untrained_run, params=small_run) as first:
         first.wait_until(lambda: newest_update(untrained_run) >= 2)
         first.send_signal(signal.SIGKILL)
@@ -79,7 +79,7 @@ def test_a_stopped_run_leaves_a_last_checkpoint_and_says_so(
 ):
     seldom = small_run.replace("checkpoint_interval=1", "checkpoint_interval=1000")
     assert seldom != small_run
-    with start_kedro("run", "--pipeline=training", data_dir=untrained_run, params=seldom) as first:
+    with start_kedro("run", "--pipelines=training", data_dir=untrained_run, params=seldom) as first:
         first.wait_until(lambda: "update 2 of 4" in first.output())
         first.send_signal(number)
         assert first.wait(60) != 0
@@ -87,7 +87,7 @@ def test_a_stopped_run_leaves_a_last_checkpoint_and_says_so(
     assert newest_update(untrained_run) >= 2, output
     assert "the same command goes on there" in " ".join(output.split())
     assert runs(untrained_run)[0].info.status == "FAILED"
-    kedro("run", "--pipeline=training", data_dir=untrained_run, params=seldom)
+    kedro("run", "--pipelines=training", data_dir=untrained_run, params=seldom)
     assert outcome(untrained_run)[1] == outcome(finished_run)[1]
     assert runs(untrained_run)[1].data.tags["resumed_from"] == runs(untrained_run)[0].info.run_id
 
@@ -107,8 +107,8 @@ def test_a_stopped_walk_forward_goes_on_and_ends_with_the_same_results(
     """Two folds x two seeds, stopped in the second training; its parent and the child in progress end as told."""
     params = f"{small_run},{ROLL},seeds=1 2"
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    kedro("run", "--pipeline=walk_forward", data_dir=whole, params=params)
-    with start_kedro("run", "--pipeline=walk_forward", data_dir=stopped, params=params) as command:
+    kedro("run", "--pipelines=walk_forward", data_dir=whole, params=params)
+    with start_kedro("run", "--pipelines=walk_forward", data_dir=stopped, params=params) as command:
         firsts: set[str] = set()
 
         def second_has_begun() -> bool:
@@ -120,7 +120,7 @@ def test_a_stopped_walk_forward_goes_on_and_ends_with_the_same_results(
         command.wait_until(second_has_begun)
         command.send_signal(number)
         command.wait()
-    again = kedro("run", "--pipeline=walk_forward", data_dir=stopped, params=params)
+    again = kedro("run", "--pipelines=walk_forward", data_dir=stopped, params=params)
     output = " ".join((again.stdout + again.stderr).split())
     assert "fold 1 seed 1 (known already)" in output
     assert "going on after update" in output
@@ -141,7 +141,7 @@ def test_a_stopped_walk_forward_goes_on_and_ends_with_the_same_results(
 @pytest.mark.slow
 def test_seeds_and_a_sweep_are_counted_by_the_backtest(kedro: Kedro, small_run: str, tmp_path: Path):
     """A sweep of 2 x 2, then two seeds of one of its configurations: 2 scored, 2 more tried."""
-    kedro("run", "--pipeline=sweep", data_dir=tmp_path, params=f"{small_run},seeds=1 2,sweep.grid.ppo.gamma=0.5 0.9")
+    kedro("run", "--pipelines=sweep", data_dir=tmp_path, params=f"{small_run},seeds=1 2,sweep.grid.ppo.gamma=0.5 0.9")
     done = kedro("run", data_dir=tmp_path, params=f"{small_run},seeds=1 2")
     inference = json.loads((tmp_path / "08_reporting" / "backtest_inference.json").read_text())
     assert inference["num_trials"] == 4
@@ -159,11 +159,11 @@ def test_seeds_and_a_sweep_are_counted_by_the_backtest(kedro: Kedro, small_run: 
 @pytest.mark.slow
 def test_chaos(small_run: str, finished_run: Path, tmp_path: Path, kedro: Kedro, start_kedro: StartKedro):
     """A hundred kills at random moments, also inside a save; the last start finishes with the uninterrupted bits."""
-    kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=small_run)
-    kedro("run", "--pipeline=features", data_dir=tmp_path, params=small_run)
+    kedro("run", "--pipelines=ingest", data_dir=tmp_path, params=small_run)
+    kedro("run", "--pipelines=features", data_dir=tmp_path, params=small_run)
     rng, kills, finished = random.Random(0), 0, 0
     while kills < CHAOS_KILLS:
-        with start_kedro("run", "--pipeline=training", data_dir=tmp_path, params=small_run) as training:
+        with start_kedro("run", "--pipelines=training", data_dir=tmp_path, params=small_run) as training:
             if rng.random() < 0.75:  # else at any moment from the start on
                 training.wait_until(lambda: "weights learn" in training.output() or training.poll() is not None)
             end = time.monotonic() + rng.uniform(0.0, 5.0)
@@ -176,7 +176,7 @@ def test_chaos(small_run: str, finished_run: Path, tmp_path: Path, kedro: Kedro,
             assert training.returncode == 0, training.output()
             finished += 1
             assert outcome(tmp_path) == outcome(finished_run)
-    kedro("run", "--pipeline=training", data_dir=tmp_path, params=small_run)
+    kedro("run", "--pipelines=training", data_dir=tmp_path, params=small_run)
     assert outcome(tmp_path) == outcome(finished_run)
     assert finished >= 3
     assert all(run.info.status in ("KILLED", "FINISHED") for run in runs(tmp_path))

@@ -275,7 +275,7 @@ def test_backtest_refuses_a_policy_trained_on_something_else(
 ):
     before = (copied_run / "08_reporting" / "backtest_metrics.json").read_bytes()
     params = f"{small_run},{change}"
-    done = kedro("run", "--pipeline=backtest", data_dir=copied_run, params=params, check=False)
+    done = kedro("run", "--pipelines=backtest", data_dir=copied_run, params=params, check=False)
     assert done.returncode != 0
     assert named in done.stderr
     assert "Traceback" not in done.stderr
@@ -285,7 +285,7 @@ def test_backtest_refuses_a_policy_trained_on_something_else(
 
 def test_second_run_in_a_busy_folder_is_refused(small_run: str, kedro: Kedro, tmp_path: Path):
     with FileLock(tmp_path / ".run.lock"):
-        done = kedro("run", "--pipeline=ingest", data_dir=tmp_path, params=small_run, check=False)
+        done = kedro("run", "--pipelines=ingest", data_dir=tmp_path, params=small_run, check=False)
     assert done.returncode != 0
     assert "another run is using" in done.stderr
     assert runs(tmp_path) == []
@@ -296,7 +296,7 @@ def test_interrupted_training_ends_failed_and_leaves_nothing_half_written(
     small_run: str, start_kedro: StartKedro, untrained_run: Path, number: signal.Signals
 ):
     params = f"{small_run},ppo.total_timesteps=1000000"
-    with start_kedro("run", "--pipeline=training", data_dir=untrained_run, params=params) as training:
+    with start_kedro("run", "--pipelines=training", data_dir=untrained_run, params=params) as training:
         training.wait_until(lambda: any((untrained_run / "06_models").glob("checkpoints/*/update-*")))
         training.send_signal(number)
         assert training.wait(60) != 0
@@ -339,7 +339,7 @@ def test_unknown_parameter_stops_before_mlflow_opens_a_run(kedro: Kedro, tmp_pat
 def test_stage_alone_refuses_data_made_with_other_parameters(
     small_run: str, kedro: Kedro, copied_run: Path, pipeline: str, change: str, named: str
 ):
-    done = kedro("run", f"--pipeline={pipeline}", data_dir=copied_run, params=f"{small_run},{change}", check=False)
+    done = kedro("run", f"--pipelines={pipeline}", data_dir=copied_run, params=f"{small_run},{change}", check=False)
     assert done.returncode != 0
     assert named in done.stderr
 
@@ -350,5 +350,5 @@ def test_interrupted_retraining_leaves_the_old_policy_usable(small_run: str, ked
     before = (copied_run / "07_model_output" / "decisions.parquet").read_bytes()
     other = f"{small_run},seed=5"
     kedro("run", "--nodes=prepare_backbone", data_dir=copied_run, params=other)
-    kedro("run", "--pipeline=backtest", data_dir=copied_run, params=small_run)
+    kedro("run", "--pipelines=backtest", data_dir=copied_run, params=small_run)
     assert (copied_run / "07_model_output" / "decisions.parquet").read_bytes() == before

@@ -27,7 +27,7 @@ def interrupt(data_dir: Path, params: str) -> str:
         "MLFLOW_ARTIFACT_LOCATION": str(data_dir / "mlartifacts"),
         "TMPDIR": str(data_dir),  # the job's folder is there
     }
-    command = [sys.executable, "-m", "kedro", "run", "--pipeline=train", f"--params=data_dir={data_dir},{params}"]
+    command = [sys.executable, "-m", "kedro", "run", "--pipelines=train", f"--params=data_dir={data_dir},{params}"]
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while len([row for path in data_dir.glob("*/metrics.jsonl") for row in path.read_text().splitlines()]) < 2:
@@ -49,13 +49,13 @@ def test_stopped_by_a_signal_two_processes_save_their_state_and_go_on_to_the_sam
     small_run: str, kedro, tmp_path: Path
 ):
     params = f"{small_run},{TWO}"
-    kedro("run", "--pipeline=train", data_dir=tmp_path / "whole", params=params)
+    kedro("run", "--pipelines=train", data_dir=tmp_path / "whole", params=params)
     (tmp_path / "stopped").mkdir()
     errors = interrupt(tmp_path / "stopped", params)
     assert "stopped by SIGTERM" in errors
     (saved,) = checkpoints(tmp_path / "stopped")  # none was due: it was written when the run was stopped
     assert "update-00000002" <= saved < f"update-{NUM_UPDATES:08d}"
-    kedro("run", "--pipeline=training", data_dir=tmp_path / "stopped", params=params)
+    kedro("run", "--pipelines=training", data_dir=tmp_path / "stopped", params=params)
     folders = [tmp_path / name for name in ("whole", "stopped")]
     histories = [json.loads((folder / "08_reporting" / "training_history.json").read_text()) for folder in folders]
     assert len(histories[0]) == NUM_UPDATES

@@ -63,7 +63,7 @@ def test_each_window_trades_who_was_a_member_when_it_began(kedro: Kedro, source:
 def test_symbols_named_by_hand_are_warned_of_to_the_end(kedro: Kedro, source: str, tmp_path: Path):
     data_dir = tmp_path / "data"
     data_dir.mkdir()
-    done = kedro("run", "--pipeline=ingest", data_dir=data_dir, params=f"{source},data.symbols=ALDR CORV")
+    done = kedro("run", "--pipelines=ingest", data_dir=data_dir, params=f"{source},data.symbols=ALDR CORV")
     assert "chosen with knowledge" in " ".join((done.stdout + done.stderr).split())
     (warning,) = json.loads((data_dir / "08_reporting" / "data_report.json").read_text())["warnings"]
     assert "after 2023-10-02" in warning

@@ -123,7 +123,7 @@ class Endpoint:
             raise DataError(
                 f"endpoint_lm: {self.config.host} gave no usable answer in {self.config.attempts} tries "
                 f"(backtest.endpoint.attempts); the last was: {error}. Answers so far are kept: run again later "
-                "(kedro run --pipeline=backtest), or set backtest.endpoint to null"
+                "(kedro run --pipelines=backtest), or set backtest.endpoint to null"
             ) from error
 
     def _ask_once(self, question: dict[str, Any]) -> ChatAnswer:

@@ -154,7 +154,7 @@ def load_sb3(folder: Path) -> Sb3Agent:
     if description["indicators"] != list(INDICATORS):
         raise DataError(
             f"{folder} reads {', '.join(description['indicators'])}, this version {', '.join(INDICATORS)}; "
-            "train again with kedro run --pipeline=sb3_baseline"
+            "train again with kedro run --pipelines=sb3_baseline"
         )
     policy = sb3.common.policies.ActorCriticPolicy(
         observation_space(len(INDICATORS)), action_space(), lambda _: 0.0, net_arch=description["net_arch"]

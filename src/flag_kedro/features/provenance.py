@@ -46,7 +46,7 @@ def check_tables(recorded: MarketFacts, tables: str) -> None:
     if recorded.get("tables", {}).get("sha256") != tables:
         raise DataError(
             "02_intermediate: prices, news, universe and company names are not what one run of ingest saved last: "
-            "it was cut short, or one was changed by hand. Run it again: kedro run, or kedro run --pipeline=ingest"
+            "it was cut short, or one was changed by hand. Run it again: kedro run, or kedro run --pipelines=ingest"
         )
 
 

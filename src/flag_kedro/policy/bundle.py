@@ -111,7 +111,7 @@ def read_description(bundle: Path) -> dict[str, Any]:
     if description["format"] != FORMAT or description["prompt_version"] != PROMPT_VERSION:
         raise DataError(
             f"{bundle} has format {description['format']} and prompt version {description['prompt_version']}, "
-            f"this version reads {FORMAT} and {PROMPT_VERSION}; train again with kedro run --pipeline=train"
+            f"this version reads {FORMAT} and {PROMPT_VERSION}; train again with kedro run --pipelines=train"
         )
     return description
 
@@ -175,7 +175,7 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
     if backbone_hash(backbone) != description["backbone_hash"]:
         raise DataError(
             f"{backbone} is not the backbone that {bundle} was trained on ({description['policy']['backbone']}); "
-            "train again with kedro run --pipeline=train"
+            "train again with kedro run --pipelines=train"
         )
     config = PolicyConfig(**description["policy"])
     base = load_backbone(backbone, device, config.num_layers).requires_grad_(False)

@@ -9,8 +9,8 @@ from rich.table import Table
 FULL_AUDIT = {
     "passed": "Full audit passed (the source cut, everything trained anew) on these data and this code.",
     "failed": "[bold red]Full audit FAILED[/bold red] on these data and this code: see 08_reporting/full_audit.json.",
-    "outdated": "Full audit: last run on other data or code; kedro run --pipeline=audit trains anew on a cut source.",
-    "not run": "Full audit: not run; kedro run --pipeline=audit trains anew on a source without the future.",
+    "outdated": "Full audit: last run on other data or code; kedro run --pipelines=audit trains anew on a cut source.",
+    "not run": "Full audit: not run; kedro run --pipelines=audit trains anew on a source without the future.",
 }
 """By what `pipelines.backtest.audit_nodes.state_of` says."""
 

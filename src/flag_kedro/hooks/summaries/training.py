@@ -9,5 +9,5 @@ def print_trained(data_dir: Path) -> None:
     """Say where the policy is and what to do with it."""
     console = Console()
     console.print(f"[bold]Trained.[/bold] The policy is in {data_dir / '06_models' / 'policy'}.")
-    console.print("  judge it         .venv/bin/kedro run --pipeline=backtest")
+    console.print("  judge it         .venv/bin/kedro run --pipelines=backtest")
     console.print("  learning curves  make ui         (kedro mlflow ui)")

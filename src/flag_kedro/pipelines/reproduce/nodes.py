@@ -28,7 +28,7 @@ def read_published_prices(data: DataConfig) -> tuple[dict[str, pl.DataFrame], di
     if data.path is None:
         raise ParameterError(
             "data.path: reproduce reads InvestorBench's JSON files, and no folder was given; "
-            'kedro run --pipeline=reproduce --params="data.path=DIR"'
+            'kedro run --pipelines=reproduce --params="data.path=DIR"'
         )
     prices, absent = read_available(existing_folder(data.path), choose_symbols(data.symbols))
     skipped = {symbol: why_skipped(symbol) for symbol in absent}

@@ -93,7 +93,7 @@ def _fold(split: MarketSplit) -> Fold:
 def _combinations(config: SweepConfig, env: EnvConfig, policy: PolicyConfig, ppo: PPOConfig) -> list[Combination]:
     if not config.grid:
         raise ParameterError(
-            "sweep.grid is empty: name what to try, such as kedro run --pipeline=sweep "
+            "sweep.grid is empty: name what to try, such as kedro run --pipelines=sweep "
             '--params="sweep.grid.ppo.learning_rate=0.001 0.003,sweep.grid.policy.lora_rank=8 16"'
         )
     return combinations(config.grid, env, policy, ppo)
