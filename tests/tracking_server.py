@@ -1,4 +1,4 @@
-"""A small MLflow tracking server that answers, hangs, or refuses from some call on, and remembers what it was told."""
+"""A small MLflow tracking server that from some call on hangs, refuses or drops the line, and keeps what it heard."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ class TrackingServer(ThreadingHTTPServer):
         self._let_go = threading.Event()
 
     def turn(self, mode: str, *, after: str, times: int) -> None:
-        """Begin to `hang` or `refuse` with the call that follows `times` of this one."""
+        """Begin to `hang`, `refuse` or `drop` with the call that follows `times` of this one."""
         self._turn = (after, times, mode)
 
     def answer(self) -> None:
@@ -84,6 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
         mode = self.server.mode_for(call)
         if mode == "hang":
             self.server.hang()
+            return
+        if mode == "drop":
+            self.close_connection = True
             return
         if mode == "refuse":
             self._say(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "away"})

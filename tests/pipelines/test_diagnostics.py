@@ -5,11 +5,17 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from flag_kedro.features.ablation import ABLATIONS
 
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def newest_run(data_dir: Path) -> mlflow.entities.Run:
+    client = mlflow.MlflowClient(f"sqlite:///{data_dir / 'mlflow.db'}")
+    return client.search_runs([client.get_experiment_by_name("flag_kedro").experiment_id])[0]
 
 
 def test_contamination_reports_knowledge_recall_and_every_ablation(copied_run: Path, small_run: str, kedro: Kedro):
@@ -28,6 +34,10 @@ def test_contamination_reports_knowledge_recall_and_every_ablation(copied_run: P
     assert ablations["none"]["agreement"] == 1.0
     for name in (*ABLATIONS, "not applicable", "simulated"):
         assert name in done.stdout
+    logged = newest_run(copied_run)
+    assert logged.info.run_name == "contamination ALDR+1 seed 0"
+    assert logged.data.metrics["contamination/none/log_return"] == pytest.approx(earned, abs=1e-12)
+    assert {f"contamination/{name}/agreement" for name in ABLATIONS} <= logged.data.metrics.keys()
 
 
 @pytest.mark.slow
@@ -41,6 +51,9 @@ def test_robustness_tries_every_headline_and_the_second_run_gives_the_same_bytes
     assert report["num_headlines"] == 200
     assert report["passed"]
     assert "homoglyphs" in done.stdout
+    metrics = newest_run(copied_run).data.metrics
+    assert (metrics["robustness/passed"], metrics["robustness/violations"]) == (1.0, 0.0)
+    assert metrics["robustness/hostile/flip_rate"] == report["all"]["hostile"]["flip_rate"]
     kedro("run", "--pipelines=robustness", data_dir=copied_run, params=small_run)
     assert path.read_bytes() == before
 

@@ -186,6 +186,11 @@ def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_r
     names = ["backtest_metrics.json", "backtest_inference.json", "causality_audit.json", "backtest_report.html"]
     assert {f"reports/{name}" for name in names} <= reports
     assert run.data.metrics["backtest/ALDR/flag_trader/num_trials"] == 1.0
+    assert run.info.run_name == "run ALDR+1 seed 0"
+    together = {name for name in run.data.metrics if name.startswith("all/")}
+    assert {"all/flag_trader/cumulative_return", "all/buy_and_hold/sharpe_ratio"} <= together
+    assert len(together) <= 8
+    assert "data.symbols=ALDR BRIX" in run.data.tags["kedro_command"]
     assert {"config_hash", "test_window", "scored"} <= run.data.tags.keys()
 
 

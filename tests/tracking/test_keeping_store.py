@@ -68,7 +68,7 @@ def test_a_server_that_answers_is_told_everything_at_once(server: TrackingServer
     assert num_kept() == 0
 
 
-@pytest.mark.parametrize("mode", ["hang", "refuse"])
+@pytest.mark.parametrize("mode", ["hang", "refuse", "drop"])
 @pytest.mark.parametrize("times", [0, 5])
 def test_a_lost_server_costs_seconds_and_is_told_everything_later(
     server: TrackingServer, tmp_path: Path, mode: str, times: int, caplog: pytest.LogCaptureFixture

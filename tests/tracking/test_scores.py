@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.backtest.verdict import Correction, Rivals
-from flag_kedro.tracking.scores import flatten_scores
+from flag_kedro.tracking.scores import flatten_scores, glance_at_difference, glance_at_scores
 
 
 def test_numbers_tests_and_corrections_have_names_and_what_is_undefined_has_none():
@@ -23,4 +23,20 @@ def test_numbers_tests_and_corrections_have_names_and_what_is_undefined_has_none
         "backtest/ALDR/flag_trader/sharpe_difference_p_value": 0.02,
         "backtest/ALDR/flag_trader/lead_p_value": 0.02,
         "backtest/ALDR/flag_trader/lead_p_value_holm": 0.06,
+    }
+
+
+def test_a_few_scores_on_the_account_of_all_symbols_are_the_ones_to_compare_by():
+    scores = {"sharpe_ratio": 1.5, "cumulative_return": 0.2, "max_drawdown": 0.1, "turnover": 9.0}
+    flat = scores | {"sharpe_ratio": None}
+    found = glance_at_scores({"flag_trader": scores, "buy_and_hold": flat, "flat": scores})
+    assert found == {
+        "all/flag_trader/sharpe_ratio": 1.5,
+        "all/flag_trader/cumulative_return": 0.2,
+        "all/flag_trader/max_drawdown": 0.1,
+        "all/buy_and_hold/cumulative_return": 0.2,
+        "all/buy_and_hold/max_drawdown": 0.1,
+    }
+    assert glance_at_difference({"value": 0.3, "ci95": None, "p_value": None}) == {
+        "all/flag_trader/sharpe_difference": 0.3
     }
