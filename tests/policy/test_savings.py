@@ -24,7 +24,7 @@ from flag_kedro.policy.trunk import open_trunk_cache
 from flag_kedro.ppo import losses
 
 TOLERANCE = 1e-5
-ROUNDING = 1.2e-7
+ROUNDING = 3e-7
 """Of a float32 sum whose terms are of order one, however small what is left of them."""
 LINEAR = "(_proj|query_key_value|dense|dense_h_to_4h|dense_4h_to_h)"
 COMBINATIONS = [
