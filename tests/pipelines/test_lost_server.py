@@ -18,7 +18,8 @@ Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 StartKedro = Callable[..., AbstractContextManager[StartedCommand]]
 
 
-@pytest.mark.parametrize("mode", ["hang", pytest.param("refuse", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["hang", "refuse"])
 def test_a_training_outlives_its_server_and_one_command_tells_it_all(
     small_run: str, kedro: Kedro, untrained_run: Path, mode: str
 ):
