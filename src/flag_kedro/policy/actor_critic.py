@@ -216,7 +216,7 @@ class ActorCritic(nn.Module):
     def _last_tokens(self, prompts: Sequence[Prompt]) -> Tensor:
         """Last tokens after the final norm, which heads read, [N, H]."""
         row_ids, row_of_prompt = group_by_prefix(prompts)
-        top = Top(self.trunk.base, self.config.frozen_layers, [nn.Identity()])
+        top = Top(self.trunk.base, self.config.frozen_layers, [])
         return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype, top)
 
     def _read(self, prompts: Sequence[Prompt]) -> Tensor:

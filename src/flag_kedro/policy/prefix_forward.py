@@ -120,12 +120,16 @@ class LayerStack:
 
 
 class Top(LayerStack):
-    """The layers that learn, the final norm and the heads, which read each suffix's last token in float32."""
+    """The layers that learn, the final norm and the heads, which read each suffix's last token in float32.
+
+    The heads are one matrix product: of one with three outputs MKL adds the rows of a batch differently on some CPUs
+    (an Intel Xeon with AMX), and bits would depend on a row's place; with four it does not.
+    """
 
     keys_bucket = TOP_KEYS_BUCKET
 
     def __init__(
-        self, base: PreTrainedModel, first: int, heads: Sequence[nn.Module], standard: Standardisation | None = None
+        self, base: PreTrainedModel, first: int, heads: Sequence[nn.Linear], standard: Standardisation | None = None
     ) -> None:
         super().__init__(base, first, len(base.layers))
         self.standard = standard
@@ -148,7 +152,7 @@ class Top(LayerStack):
     ) -> Tensor:
         """Outputs of the heads on each suffix's last token, side by side, [B, outputs]; see `LayerStack.extend`.
 
-        With `beside`, [B, H], heads read the standardised last token and that.
+        With `beside`, [B, H], heads read the standardised last token and that. Without heads: what they would read.
         """
         positions = self._positions(hidden, prefix_tokens)
         mask = suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1])
@@ -161,7 +165,10 @@ class Top(LayerStack):
             read = self.norm(outputs[:, 0].float())
             if self.standard is not None and beside is not None:
                 read = torch.cat([self.standard.last(read), beside], dim=1)
-            return torch.cat([head(read) for head in self.heads], dim=1)
+            if not self.heads:
+                return read
+            weight, bias = (torch.cat([getattr(head, part) for head in self.heads]) for part in ("weight", "bias"))
+            return nn.functional.linear(read, weight, bias)
 
     def _last_keys_values(self, hidden: Tensor, positions: Tensor) -> KVCache:
         """Keys and values of the last layer, from its inputs; in known builds without its query and output maps."""
