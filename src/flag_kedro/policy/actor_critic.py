@@ -77,17 +77,17 @@ class ActorCritic(nn.Module):
         self.max_tokens = min(config.max_tokens, longest_prompt(base.config))
         hidden = int(base.config.hidden_size)
         width = hidden if config.readout == "last" else 2 * hidden
-        self.heads = nn.ModuleDict({"policy": nn.Linear(width, NUM_ACTIONS), "value": nn.Linear(width, 1)})
+        policy, value = nn.Linear(width, NUM_ACTIONS), nn.Linear(width, 1)
+        self.heads = nn.ModuleDict({"policy": policy, "value": value})
         generator = torch.Generator().manual_seed(derived_seed(seed, "heads"))
-        for head in self.heads.values():
-            assert isinstance(head, nn.Linear)
+        for head in (policy, value):
             drawn = nn.init.normal_(torch.empty(head.out_features, hidden), std=HEAD_STD, generator=generator)
             nn.init.zeros_(head.weight)
             head.weight.data[:, :hidden] = drawn
             nn.init.zeros_(head.bias)
         self.standard = Standardisation(hidden) if config.readout == "lines" else None
         self.trunk = Trunk(base, config, cache)
-        self.top = Top(base, config.frozen_layers, [self.heads["policy"], self.heads["value"]], self.standard)
+        self.top = Top(base, config.frozen_layers, [policy, value], self.standard)
         self.tokens_read = 0
         # functions that do not hold this object, or nothing would free it and all that it keeps
         remember = lru_cache(REMEMBERED_TEXTS)

@@ -162,7 +162,7 @@ class Top(LayerStack):
         step = LastTokenStep(past_and_suffixes, mask[rows, :, last][:, :, None])
         outputs = self._run(self.layers[-1:], hidden[rows, last][:, None], positions[rows, last][:, None], step)
         with torch.autocast(hidden.device.type, enabled=False):
-            read = self.norm(outputs[:, 0].float())
+            read: Tensor = self.norm(outputs[:, 0].float())
             if self.standard is not None and beside is not None:
                 read = torch.cat([self.standard.last(read), beside], dim=1)
             if not self.heads:
