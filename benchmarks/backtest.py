@@ -39,7 +39,7 @@ from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.names import POLICY
 from flag_kedro.pipelines.backtest.audit_nodes import audit_backtest
 from flag_kedro.pipelines.backtest.nodes import score_backtest, sensitivity_of_backtest
-from flag_kedro.pipelines.backtest.report_nodes import draw_plots
+from flag_kedro.pipelines.backtest.report_nodes import draw_plots, explain_trades
 from flag_kedro.tracking.log import active_run
 
 SEED = 0
@@ -116,6 +116,7 @@ def run(backtest: Backtest, timed: Timed) -> None:
     )
     if not audit["passed"]:
         raise SystemExit("the audit failed; its time means nothing")
+    influence = timed("headlines left out", lambda: explain_trades(decisions, equity, split, strategies))
     timed("plots", lambda: draw_plots(decisions, equity, metrics, inference, sensitivity, states))
     timed(
         "report",
@@ -127,6 +128,7 @@ def run(backtest: Backtest, timed: Timed) -> None:
             sensitivity=sensitivity,
             audit=audit,
             market_states=states,
+            influence=influence,
             facts={"market": split.market},
             hashes={},
             strength=describe_yardstick(metrics["yardstick"], POLICY),

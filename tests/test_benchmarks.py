@@ -23,6 +23,7 @@ STEPS = [
     "tests and time shifts",
     "costs, lag, capacity",
     "causality audit",
+    "headlines left out",
     "plots",
     "report",
 ]

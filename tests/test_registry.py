@@ -6,6 +6,8 @@ import sys
 import typing
 from pathlib import Path
 
+import pytest
+
 from flag_kedro.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +47,7 @@ def test_train_is_ingest_features_and_training():
 
 
 def test_seeds_are_scored_before_trials_are_counted():
-    names = [node.name for node in register_pipelines()["__default__"].nodes]
+    names = [node.name.rpartition(".")[2] for node in register_pipelines()["__default__"].nodes]
     assert names.index("run_seeds") < names.index("compare_backtest")
 
 
@@ -53,6 +55,19 @@ def test_experiments_begin_with_the_market():
     pipelines = register_pipelines()
     for name in ("walk_forward", "sweep"):
         assert set(pipelines["ingest"].nodes) | set(pipelines["features"].nodes) < set(pipelines[name].nodes)
+
+
+@pytest.mark.filterwarnings("error")  # Kedro warns of a box that others interrupt
+def test_a_person_sees_a_few_boxes_first():
+    pipelines = register_pipelines()
+    boxes = {node.namespace for node in pipelines["__default__"].nodes}
+    assert boxes == {"ingest", "features", "setup", "training", "strategies", "backtest"}
+    assert all(node.namespace for pipeline in pipelines.values() for node in pipeline.nodes)
+
+
+def test_node_is_known_without_its_box():
+    names = {node.name for pipeline in register_pipelines().values() for node in pipeline.nodes}
+    assert len({name.rpartition(".")[2] for name in names}) == len(names)
 
 
 def test_no_node_has_more_than_nine_inputs():

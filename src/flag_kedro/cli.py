@@ -13,6 +13,7 @@ from kedro.runner import SequentialRunner
 from kedro.utils import load_obj
 
 SELECTING = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs")
+BY_NODE = ("from_nodes", "to_nodes", "node_names")
 IN_ORDER = (
     "nodes run one after the other in one thread, since MLflow's run, the data folder's lock and Ctrl-C belong to it. "
     "Leave the option out; a training is spread over processes by ppo.num_processes"
@@ -60,8 +61,10 @@ def check_runner(runner: str | None, *, is_async: bool, runner_params: dict[str,
         raise click.UsageError(f"--runner={runner}: {IN_ORDER}")
 
 
-def check_selection(names: list[str], chosen: dict[str, Any]) -> None:
-    """Refuse pipelines, nodes, datasets and tags that are not there.
+def select(names: list[str], chosen: dict[str, Any]) -> dict[str, Any]:
+    """What was chosen, each node by its whole name; refuse pipelines, nodes, datasets and tags that are not there.
+
+    A node may be named without its namespace: names differ without it, too.
 
     Raises:
         click.UsageError: naming them, with those that are meant or known.
@@ -73,12 +76,18 @@ def check_selection(names: list[str], chosen: dict[str, Any]) -> None:
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(pipelines))}"
             raise click.UsageError(f"--pipelines={name}: there is no such pipeline; {hint}")
         whole += pipelines[name]
+    whole_names = {node.name.rpartition(".")[2]: node.name for node in whole.nodes}
+    chosen = {
+        option: [whole_names.get(value, value) for value in values] if option in BY_NODE else values
+        for option, values in chosen.items()
+    }
     for option, values in chosen.items():
         try:
             whole.filter(**{option: values})
         except ValueError as error:
             shown = f"--{option.replace('node_names', 'nodes').replace('_', '-')}={','.join(values)}"
             raise click.UsageError(f"{shown}: {_missing(whole, option, error)}") from error
+    return chosen
 
 
 def _missing(whole: Pipeline, option: str, error: ValueError) -> str:
@@ -103,8 +112,8 @@ def _run(**options: Any) -> Any:
     """Run the pipeline."""
     check_runner(options["runner"], is_async=options["is_async"], runner_params=options["runner_params"])
     names = [options["pipeline"]] if options["pipeline"] else options["pipelines"]
-    check_selection(names, {name: options[name] for name in SELECTING if options[name]})
-    return _kedros_callback(**options)
+    chosen = select(names, {name: options[name] for name in SELECTING if options[name]})
+    return _kedros_callback(**options | chosen)
 
 
 _params = copy.copy(_option("params"))

@@ -7,8 +7,11 @@ from flag_kedro.pipelines import (
     backtest,
     certify,
     contamination,
+    decide,
     features,
+    follow,
     ingest,
+    publish,
     reproduce,
     robustness,
     sb3_baseline,
@@ -20,23 +23,27 @@ from flag_kedro.pipelines import (
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """All pipelines; `__default__` is what `kedro run` does."""
-    ingesting, building = ingest.create_pipeline(), features.create_pipeline()
-    learning, judging = training.create_pipeline(), backtest.create_pipeline()
-    return {
-        "ingest": ingesting,
-        "features": building,
-        "training": learning,
-        "train": ingesting + building + learning,
-        "backtest": judging,
-        "audit": audit.create_pipeline(),
-        "certify": certify.create_pipeline(),
-        "contamination": contamination.create_pipeline(),
-        "robustness": robustness.create_pipeline(),
-        "reproduce": reproduce.create_pipeline(),
-        "sb3_baseline": sb3_baseline.create_pipeline(),
-        "upload": upload.create_pipeline(),
-        "sweep": ingesting + building + sweep.create_pipeline(),
-        "walk_forward": ingesting + building + walk_forward.create_pipeline(),
-        "__default__": ingesting + building + learning + judging,
+    """All pipelines; `__default__` is what `kedro run` does. Each is a namespace, a box of the graph that is drawn."""
+    parts = {
+        module.__name__.rpartition(".")[2]: module.create_pipeline()
+        for module in (
+            ingest, features, training, backtest, audit, certify, contamination, robustness, reproduce, sb3_baseline,
+            upload, publish, decide, follow, sweep, walk_forward,
+        )
+    }  # fmt: skip
+    boxes = {name: _in_namespace(name, part) for name, part in parts.items()}
+    ingesting, building = boxes["ingest"], boxes["features"]
+    train = ingesting + building + boxes["training"]
+    return boxes | {
+        "train": train,
+        "sweep": ingesting + building + boxes["sweep"],
+        "walk_forward": ingesting + building + boxes["walk_forward"],
+        "__default__": train + boxes["backtest"],
     }
+
+
+def _in_namespace(name: str, pipeline: Pipeline) -> Pipeline:
+    """The pipeline with its own nodes in a namespace; datasets, and nodes that several pipelines share, stay."""
+    own = [node for node in pipeline.nodes if node.namespace is None]
+    shared = [node for node in pipeline.nodes if node.namespace is not None]
+    return Pipeline(own, namespace=name, prefix_datasets_with_namespace=False) + Pipeline(shared)

@@ -15,6 +15,7 @@ from flag_kedro.backtest.report import largest_decisions, write_report
 from flag_kedro.backtest.report_figures import share_sessions
 from flag_kedro.backtest.trades import list_trades
 from flag_kedro.errors import DataError
+from flag_kedro.experiments.influence import INFLUENCE
 
 SixSessions = tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]
 VERDICT = "flag_trader's Sharpe ratio cannot be told from buy & hold's: 9,000 sessions would be needed."
@@ -69,6 +70,15 @@ def ordinary(six_sessions: SixSessions, account_convention: dict[str, Any]) -> d
         "decisions": decisions,
         "equity": equity,
         "market_states": states,
+        "influence": pl.DataFrame(
+            [
+                ("A", date(2024, 1, 3), "sell", "first", 0.9, 0.88),
+                ("A", date(2024, 1, 3), "sell", "second", 0.9, 0.25),
+                ("B", date(2024, 1, 3), "sell", "of another", 0.9, 0.1),
+            ],
+            schema=INFLUENCE,
+            orient="row",
+        ),
         "backtest_metrics": {
             "market": "files",
             "convention": account_convention,
@@ -341,23 +351,31 @@ def test_dates_become_their_number_only_where_they_are_the_first_sessions() -> N
     assert [trace["x"] for trace in figure["data"]] == [2, ["d2"], 3, [0, 5]]
 
 
-def test_largest_decisions_are_the_most_probable_trades_with_what_they_read(six_sessions: SixSessions) -> None:
-    states = six_sessions[2]
-    largest = largest_decisions(list_trades(*six_sessions, "next_open").filter(symbol="A"), states["A"], num=2)
-    assert [(row.decided, row.probability, row.headlines) for row in largest] == [
-        (date(2024, 1, 3), 0.9, ["first", "second"]),
-        (date(2024, 1, 1), 0.7, ["quiet"]),
-    ]
+def test_largest_decisions_are_the_most_probable_trades(six_sessions: SixSessions) -> None:
+    largest = largest_decisions(list_trades(*six_sessions, "next_open"), num=2).filter(symbol="A")
+    assert largest.select("decided", "probability").rows() == [(date(2024, 1, 3), 0.9), (date(2024, 1, 1), 0.7)]
 
 
 def test_headlines_stand_beside_their_trade(page: str) -> None:
-    assert rows_of(page, "2024-01-03")[0] == [
+    assert [" ".join(cell.split()) for cell in rows_of(page, "2024-01-03")[0]] == [
         "2024-01-03",
         "sell, to short",
         "0.900",
         "-80.00",
-        "first second",
+        "+0.65 second +0.02 first",
     ]
+    assert rows_of(page, "2024-01-01")[0][-1] == "quiet"  # not asked about
+
+
+def test_calibration_and_the_markets_part_have_a_table(inputs: dict[str, Any]) -> None:
+    bins = [{"probability": 0.25, "rose": 0.5, "num": 7}]
+    said = {"brier": 0.24, "skill": 0.04, "expected_error": 0.125, "bins": bins}
+    market = {"alpha": 0.1, "alpha_ci95": [-0.05, 0.25], "beta": 0.5, "beta_ci95": [0.4, 0.6], "r_squared": 0.3}
+    inputs["inference"] |= {"calibration": {"flag_trader": said}, "market_exposure": {"flag_trader": market}}
+    rows = Texts(write_report(**inputs)).rows
+    assert ["0.250", "0.500", "7"] in rows
+    (row,) = ([" ".join(cell.split()) for cell in row] for row in rows if row[:2] == ["flag_trader", "0.240"])
+    assert row[2:] == ["4.00", "0.125", "10.00 [-5.00, 25.00]", "0.50 [0.40, 0.60]", "30.00"]
 
 
 def test_policy_that_never_traded_is_named(inputs: dict[str, Any]) -> None:

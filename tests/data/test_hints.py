@@ -1,5 +1,6 @@
 """Whatever an error suggests to set, set as printed, leads further; the table below has every suggestion there is."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -37,6 +38,9 @@ def dated(written: str) -> str:
 
 PLAIN = table("session,close,adj_close", "{day},{n},{n}")
 MICROSECONDS = tuple(str(int(datetime.fromisoformat(f"{day}T00:00Z").timestamp() * 1e6)) for day in WEEK)
+MIDNIGHTS = {day: int(datetime.fromisoformat(f"{day}T05:00Z").timestamp()) * 10**9 for day in DAYS}
+"""Midnight in New York in nanoseconds, as Polygon's flat files have it."""
+OPENS = tuple(str(int(datetime.fromisoformat(f"{day}T14:30Z").timestamp())) for day in DAYS)
 STORIES = "\n".join(f"{day}T15:00Z,Story {day},{{}}" for day in DAYS)
 
 
@@ -81,6 +85,59 @@ PRICES = {
     "a session that the source lacks": {
         "ACME.csv": table("session,close,adj_close", "{day},{n},{n}", DAYS[:2] + DAYS[3:])
     },
+    "Stooq": {
+        "acme.us.csv": table(
+            "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>",
+            "ACME.US,D,{day},000000,{n},{n},{n},{n},100,0",
+            tuple(day.replace("-", "") for day in DAYS),
+        )
+    },
+    "Nasdaq": {
+        "ACME.csv": table(
+            "Date,Close/Last,Volume,Open,High,Low",
+            "{day},${n}.50,1000,${n}.50,${n}.50,${n}.50",
+            tuple(datetime.fromisoformat(day).strftime("%m/%d/%Y") for day in reversed(DAYS)),
+        )
+    },
+    "Investing.com": {
+        "ACME Historical Data.csv": "\ufeff"
+        + table(
+            '"Date","Price","Open","High","Low","Vol.","Change %"',
+            '"{day}","1,0{n}.5","1,0{n}.5","1,0{n}.5","1,0{n}.5","1.20M","-0.36%"',
+            tuple(datetime.fromisoformat(day).strftime("%m/%d/%Y") for day in reversed(DAYS)),
+        )
+    },
+    "MetaTrader 5": {
+        "ACME.csv": table(
+            "<DATE>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>",
+            "{day}\t{n}\t{n}\t{n}\t{n}\t100\t0\t2",
+            tuple(day.replace("-", ".") for day in DAYS),
+        )
+    },
+    "TradingView": {"ACME.csv": table("time,open,high,low,close,Volume", "{day},{n},{n},{n},{n},100", OPENS)},
+    "Polygon": {
+        f"{day}.csv": "ticker,volume,open,close,high,low,window_start,transactions\n"
+        f"ACME,9,10,10,10,10,{stamp},3\nBRK.B,9,20,20,20,20,{stamp},3\n"
+        for day, stamp in MIDNIGHTS.items()
+    },
+    "Bloomberg": {
+        "ACME.csv": "Security,ACME US Equity,,\nStart Date,11/23/2020,,\n,,,\n"
+        + table("Dates,PX_LAST,PX_VOLUME,PX_OPEN", "{day},{n},100,{n}")
+    },
+    "an index of pandas without a name": {"ACME.csv": table(",Open,Close", "{day},{n},{n}")},
+    "symbols in a column that nobody named, one behind the other": {
+        "all.csv": "date,close,volume,Name\n"
+        + "".join(f"{day},{price},100,{name}\n" for name, price in (("ACME", 10), ("BRIX", 20)) for day in DAYS)
+    },
+    "symbols in a column that nobody named, day by day": {
+        "all.csv": "date,close,volume,Name\n"
+        + "".join(f"{day},{price},100,{name}\n" for day in DAYS for name, price in (("ACME", 10), ("BRIX", 20)))
+    },
+    "an array of JSON": {
+        "ACME.json": json.dumps(
+            [{"date": f"{day}T00:00:00.000Z", "close": 10.5, "adjClose": 5.25, "volume": 9} for day in DAYS], indent=1
+        )
+    },
     "a fall that happened": {"ACME.csv": PLAIN + "2020-12-02,0.0001,0.0001\n2020-12-03,0.0001,0.0001\n"},
     "a row told again": {"ACME.csv": PLAIN + "2020-12-01,11,11\n"},
     "a row that breaks a rule": {"ACME.csv": PLAIN + "2020-12-02,-1,-1\n"},
@@ -96,6 +153,22 @@ NEWS = {
     "times without a zone": {"news.csv": "published_at,headline,symbol\n2020-11-25 16:40,a,ACME\n"},
     "names of columns of news": {"news.csv": "Date,Title,ticker\n2020-11-25,a,ACME\n"},
     "semicolons in news": {"news.csv": "published_at;headline;symbol\n2020-11-25;a;ACME\n"},
+    "Finnhub": {
+        "news.json": json.dumps([{"datetime": 1606312808, "headline": "a", "related": "ACME", "source": "CNBC"}])
+    },
+    "GDELT": {"ACME.csv": "URL,MobileURL,Date,Title\nhttp://a,,20201125T164008Z,a\n"},
+    "GDELT's events": {"ACME.csv": "DATEADDED,headline\n20201125164008,a\n"},
+    "RavenPack": {
+        "news.csv": "TIMESTAMP_UTC,RP_ENTITY_ID,ENTITY_NAME,HEADLINE,TICKER\n"
+        "2020-11-25 16:40:08.123,4A6F00,Acme,a,ACME\n"
+    },
+    "EODHD": {
+        "news.json": json.dumps(
+            [{"date": "2020-11-25T16:40:08+00:00", "title": "a", "symbols": ["ACME.US", "BRK-B.US"], "tags": []}]
+        )
+    },
+    "Reddit": {"ACME.csv": "headline,created_utc\na,1606312808.0\n"},
+    "symbols called stock": {"ACME.csv": ",title,date,stock\n0,a,2020-11-25 11:40:08-04:00,ACME\n"},
     "a remark before news": {"news.csv": "by example.com\n" + news("ACME")},
 }
 SEEN: set[str] = set()

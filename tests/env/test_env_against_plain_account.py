@@ -77,7 +77,7 @@ def test_every_number_is_that_of_a_plain_account(
                 assert env.accounts.shares[s] == pytest.approx(step.shares, rel=1e-12, abs=1e-12)
 
 
-@given(seed=SEEDS, fields=CONFIGS, view=st.sampled_from(["compact", "paper"]))
+@given(seed=SEEDS, fields=CONFIGS, view=st.sampled_from(["position", "compact", "paper"]))
 def test_accounts_go_together_bit_for_bit_as_each_goes_alone(
     seed: int, fields: dict[str, Any], view: str, random_window: MakeWindow, make_config: MakeConfig
 ) -> None:

@@ -23,7 +23,7 @@ CONFIGURATIONS = [
         ("next_open", "next_close", "same_close"),
         ("long_flat", "long_short"),
         ("log_return", "sharpe_increment", "differential_sharpe"),
-        ("compact", "paper"),
+        ("position", "compact", "paper"),
     )
 ]
 LONG = ([7, 8, 10, 12, 16, 20], [10, 9, 12, 11, 15, 25], [None, 60, 90, 0, 80, 100])

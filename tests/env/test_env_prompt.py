@@ -1,14 +1,21 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flag_kedro.env.account import BUY, HOLD, SELL
+from flag_kedro.env.config import EnvConfig, Positions
 from flag_kedro.env.prompt import (
+    account_texts,
     compact_account_codes,
     compact_account_texts,
     paper_account_text,
     write_prefix,
 )
+from flag_kedro.env.trading import TradingVectorEnv
+from flag_kedro.env.window import TradingWindow
 
 
 def _text(sessions_held: int, unrealised_return: float) -> str:
@@ -80,6 +87,34 @@ def test_every_account_has_one_of_the_31_texts_and_it_names_its_position(
     )
     assert 0 <= codes[0] < 31
     assert ("long" in compact_account_texts()[codes[0]]) == is_long
+
+
+@pytest.mark.parametrize(
+    ("positions", "texts"),
+    [
+        ("long_flat", {0: " flat. Decision:", 1: " long. Decision:"}),
+        ("long_short", {0: " flat. Decision:", 1: " long. Decision:", -1: " short. Decision:"}),
+    ],
+)
+def test_view_position_tells_the_position_alone(
+    positions: Positions, texts: dict[int, str], make_window: Callable[..., TradingWindow]
+) -> None:
+    assert sorted(account_texts("position", positions) or []) == sorted(texts.values())
+    window = make_window("next_open", positions=positions, A=([10] * 9, [10, 12, 9, 11, 10, 12, 9, 11, 10]))
+    env, seen = TradingVectorEnv(window, EnvConfig(account_view="position", positions=positions)), set()
+    env.reset()
+    for action in (BUY, HOLD, SELL, HOLD, BUY):
+        legal = bool(env.states().action_mask[0, action])
+        env.step(np.array([action if legal else HOLD]))
+        held = int(env.accounts.position[0])
+        assert env.states().account == [texts[held]]
+        seen.add(held)
+    assert seen == set(texts) - ({0} if positions == "long_short" else set())
+
+
+def test_only_the_papers_account_texts_are_endless() -> None:
+    assert account_texts("paper", "long_flat") is None
+    assert account_texts("compact", "long_flat") == compact_account_texts()
 
 
 def test_prefix_tells_task_actions_market_and_news_in_this_order() -> None:

@@ -243,7 +243,7 @@ def test_masked_action_is_refused_and_leaves_everything_as_it_was(
     seed=SEEDS,
     fields=CONFIGS,
     reward=st.sampled_from(["log_return", "sharpe_increment", "differential_sharpe"]),
-    view=st.sampled_from(["compact", "paper"]),
+    view=st.sampled_from(["position", "compact", "paper"]),
     num_steps=st.integers(0, 6),
 )
 def test_reset_gives_a_new_environment_however_often_and_whenever_it_comes(
@@ -330,7 +330,7 @@ def test_padding_and_the_first_sessions_fill_are_never_read(
     assert _played(TradingVectorEnv(spoilt, env.config, 2), NUM_STEPS, seed) == _played(env, NUM_STEPS, seed)
 
 
-@given(seed=SEEDS, fields=CONFIGS, when=st.integers(1, 5), view=st.sampled_from(["compact", "paper"]))
+@given(seed=SEEDS, fields=CONFIGS, when=st.integers(1, 5), view=st.sampled_from(["position", "compact", "paper"]))
 def test_what_comes_after_a_session_changes_nothing_up_to_it(
     seed: int,
     fields: dict[str, Any],

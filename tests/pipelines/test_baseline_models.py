@@ -27,7 +27,7 @@ def test_text_baseline_opens_and_has_learned(finished_run: Path) -> None:
 
 def test_sb3_baseline_is_a_pipeline_of_its_own_whose_annotations_resolve() -> None:
     pipelines = register_pipelines()
-    (node,) = (node for node in pipelines["sb3_baseline"].nodes if node.name == "train_sb3_baseline")
+    (node,) = (node for node in pipelines["sb3_baseline"].nodes if node.name == "sb3_baseline.train_sb3_baseline")
     assert typing.get_type_hints(node.func)
     assert node not in pipelines["__default__"].nodes
 

@@ -13,12 +13,13 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.errors import ParameterError
 from flag_kedro.experiments import language_run
 from flag_kedro.experiments.certificate_run import CertificateSettings
+from flag_kedro.experiments.language_certificate import LanguageCertificate
 from flag_kedro.experiments.language_run import ENCODER_RIDGE, READERS
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.hooks.summaries.certificate import print_certificate
 from flag_kedro.pipelines.certify import language
 from flag_kedro.pipelines.certify.language import issue_language_certificate
-from flag_kedro.pipelines.certify.nodes import draw_certificate
+from flag_kedro.pipelines.certify.nodes import draw_certificate, keep_language_certificate
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
@@ -85,6 +86,17 @@ def test_table_and_picture_tell_the_same_numbers(
         assert f"{each['median_share']:.2f}" in printed
     bars = draw_certificate(certificate).data[0]
     assert sorted(bars.y) == sorted(each["median_share"] for each in certificate["readers"])
+
+
+def test_shares_of_all_readers_are_kept_beside_later_certificates_of_other_kinds(certificate: dict[str, Any]):
+    kept = keep_language_certificate(certificate, None)
+    for each in certificate["readers"]:
+        assert kept["shares"][each["reader"]] == {"median": each["median_share"], "per_seed": [each["shares"]["10"]]}
+        assert kept["levels"][each["reader"]] == each["by_level"]
+    assert kept["passed"] is False
+    assert LanguageCertificate.from_json(certificate).runs
+    assert keep_language_certificate({"kind": "easy"}, kept) == kept
+    assert keep_language_certificate({"kind": "easy"}, None) == {}
 
 
 def test_a_market_that_says_nothing_is_left_out(settings: CertificateSettings, tmp_path: Path):

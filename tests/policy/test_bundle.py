@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModel
 
@@ -15,6 +17,9 @@ from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.bundle import TrainedPolicy, check_facts, load_policy, read_description
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.manifest import write_manifest
+from flag_kedro.policy.model_card import write_model_card
+from flag_kedro.policy.origin import BUILT_HERE, BackboneOrigin
+from flag_kedro.policy.smollm2 import HUB_ID
 from flag_kedro.policy.trunk import open_trunk_cache
 
 FACTS = {
@@ -79,6 +84,48 @@ def test_peft_opens_the_bundle_with_the_trained_adapter(tiny_backbone: Path, tmp
         expected = model.backbone(input_ids=ids).last_hidden_state
         reopened = opened(input_ids=ids).last_hidden_state
     assert torch.equal(expected, reopened)
+
+
+def test_the_cards_lines_open_a_bundle_from_any_folder(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = build_actor_critic(tiny_backbone, PolicyConfig(frozen_layers=1), 0, torch.device("cpu"))
+    disturb(model)
+    bundle = write(model, tiny_backbone, tmp_path / "policy")
+    card = (bundle / "README.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, PeftModel] = {}
+    exec(card.partition("```python\n")[2].partition("```")[0].replace('"."', repr(str(bundle))), names)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.equal(
+            names["model"].eval()(input_ids=ids).last_hidden_state, model.backbone(ids).last_hidden_state
+        )
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        (BUILT_HERE, {"license": "apache-2.0", "base_model": None}),
+        (
+            BackboneOrigin(name="SmolLM2", source="package", model=HUB_ID, version="0.1.2"),
+            {"license": "apache-2.0", "base_model": HUB_ID},
+        ),
+        (
+            BackboneOrigin(name="mine", source="folder"),
+            {"license": "other", "license_name": "that-of-its-backbone", "base_model": None},
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, BackboneOrigin) else "",
+)
+def test_the_card_says_licence_and_base_model_as_the_hub_reads_them(
+    origin: BackboneOrigin, expected: dict[str, str | None], tmp_path: Path
+):
+    policy = asdict(PolicyConfig(backbone="tiny" if origin is BUILT_HERE else "own"))
+    windows = {"train": ["2024-01-01", "2024-02-01"], "test": ["2024-03-01", "2024-04-01"]}
+    write_model_card({"policy": policy, "windows": windows, "symbols": ["A"], "backbone_hash": "0"}, origin, tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert {name: getattr(card.data, name, None) for name in expected} == expected
 
 
 def test_bundle_carries_no_path_of_this_machine(trained: ActorCritic, tiny_backbone: Path, tmp_path: Path):

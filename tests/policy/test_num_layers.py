@@ -64,7 +64,9 @@ def test_the_cards_lines_open_a_cut_policy(llama_backbone: Path, build: Callable
     (tmp_path / "policy").mkdir()
     TrainedPolicy(model, llama_backbone, FACTS).write(tmp_path / "policy")
     code = (tmp_path / "policy" / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
-    code = code.replace("'../backbone'", repr(str(llama_backbone))).replace('"."', repr(str(tmp_path / "policy")))
+    code = code.replace('f"{bundle}/../backbone"', repr(str(llama_backbone))).replace(
+        '"."', repr(str(tmp_path / "policy"))
+    )
     names: dict[str, PeftModel] = {}
     exec(code, names)
     ids = torch.tensor([[5, 6, 7, 8, 9]])

@@ -19,6 +19,7 @@ from flag_kedro.policy.backbone import load_backbone, load_tokenizer
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.origin import read_origin
 from flag_kedro.policy.source import find_backbone
+from flag_kedro.policy.write_backbone import main as write_backbone_command
 from gguf_files import BEGIN, TOKENS, draw_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -135,3 +136,19 @@ def test_neither_hub_nor_package_says_both_ways_out(monkeypatch: pytest.MonkeyPa
 def test_a_revision_of_smollm2_is_refused():
     with pytest.raises(ValueError, match=r"policy\.revision names a version of a hub id, and smollm2 is none"):
         PolicyConfig(backbone="smollm2", revision="main")
+
+
+@pytest.mark.smollm2
+def test_a_command_writes_the_model_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_backbone_command(["smollm2", str(tmp_path / "model")])
+    assert f"--params=policy.backbone={tmp_path / 'model'}" in capsys.readouterr().out
+    assert find_backbone(PolicyConfig(backbone=str(tmp_path / "model"))).kind == "folder"
+    assert read_origin(tmp_path / "model") == package.PACKAGED
+
+
+def test_a_model_that_cannot_be_had_leaves_the_folder_as_it_was(tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("kept")
+    with pytest.raises(ParameterError, match="neither a folder here nor a hub id"):
+        write_backbone_command(["nowhere", str(tmp_path / "model")])
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "mine.txt"]

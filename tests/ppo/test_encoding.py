@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic
@@ -118,6 +121,38 @@ def test_rows_that_were_not_encoded_are_written_by_training(
     _, cold = trained(backbone, small_window, DISK, tmp_path)
     assert len(files(tmp_path)) > 0
     assert torch.equal(from_ram, cold)
+
+
+@pytest.mark.parametrize("readout", ["last", "lines"])
+def test_prompts_are_read_with_every_position_at_once(
+    backbone: Path, small_window: TradingWindow, readout: Literal["last", "lines"], tmp_path: Path
+):
+    env, ram = EnvConfig(account_view="position"), replace(RAM, readout=readout)
+    model, weights = trained(backbone, small_window, ram, tmp_path, env)
+    cache = model.trunk.cache
+    assert cache is not None
+    assert len(cache.keys_values) == 0
+    misses = cache.misses
+    states = States(
+        [prefix for prefix in dict.fromkeys(read_prefixes(model, small_window)) for _ in range(2)],
+        [" flat. Decision:", " long. Decision:"] * (len(set(read_prefixes(model, small_window)))),
+        np.ones((2 * len(set(read_prefixes(model, small_window))), 3), dtype=bool),
+    )
+    model.evaluate(states)
+    assert cache.misses == misses  # whatever was read is there behind each account
+    never, same = trained(backbone, small_window, replace(NEVER, readout=readout), tmp_path, env)
+    assert torch.equal(weights, same)
+    model.read_ahead(prefixes(small_window))
+    read = cache.misses
+    assert torch.equal(model.evaluate(states).log_probs, never.evaluate(states).log_probs)
+    assert cache.misses == read
+
+
+def read_prefixes(model: ActorCritic, window: TradingWindow) -> list[str]:
+    """Prefixes of a window that the model's cache has."""
+    cache = model.trunk.cache
+    assert cache is not None
+    return [text for text in prefixes(window) if cache.find(model.tokenise(text, "").prefix) is not None]
 
 
 def test_endless_account_texts_are_refused(backbone: Path, small_window: TradingWindow, tmp_path: Path):

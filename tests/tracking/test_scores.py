@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from flag_kedro.backtest.intervals import Difference
 from flag_kedro.backtest.verdict import Correction, Rivals
-from flag_kedro.tracking.scores import flatten_scores, glance_at_difference, glance_at_scores
+from flag_kedro.tracking.scores import flatten_scores, glance_at_calibration, glance_at_difference, glance_at_scores
 
 
 def test_numbers_tests_and_corrections_have_names_and_what_is_undefined_has_none():
@@ -40,3 +40,16 @@ def test_a_few_scores_on_the_account_of_all_symbols_are_the_ones_to_compare_by()
     assert glance_at_difference({"value": 0.3, "ci95": None, "p_value": None}) == {
         "all/flag_trader/sharpe_difference": 0.3
     }
+
+
+def test_calibration_and_exposure_of_the_policy_are_glanced_at() -> None:
+    said = {"brier": 0.2, "skill": 0.1, "expected_error": 0.05}
+    found = {
+        "calibration": {"flag_trader": said, "other": said},
+        "market_exposure": {"other": {"alpha": 1.0, "beta": 2.0}},
+    }
+    assert glance_at_calibration(found) == {
+        "all/flag_trader/brier_skill": 0.1,
+        "all/flag_trader/calibration_error": 0.05,
+    }
+    assert glance_at_calibration({"calibration": {}, "market_exposure": {}}) == {}

@@ -30,7 +30,9 @@ class LargeDecision:
     after: int
     earned: float
     still_open: bool
-    headlines: list[str]
+    headlines: list[tuple[str, float | None]]
+    """Each with the change of the action's probability that it made: with it less without it, all others staying; None
+    where that was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ def write_report(
     sensitivity: Mapping[str, Any],
     audit: Mapping[str, Any],
     market_states: Mapping[str, pl.DataFrame],
+    influence: pl.DataFrame,
     facts: Mapping[str, Any],
     hashes: Mapping[str, str],
     strength: str | None = None,
@@ -72,6 +75,8 @@ def write_report(
         sensitivity: cost curves, lagged scores and capacity of each symbol and strategy.
         audit: checks of causality and how many differences each found.
         market_states: columns of `features.market_state.MARKET_STATE` for each symbol.
+        influence: columns `symbol`, `session`, `headline`, `probability` and `probability_without` of the headlines of
+            trades.
         facts: printed in the header as they are: market, windows, costs, seed.
         hashes: of the data and the policy, printed at the end.
         strength: of a simulated market, in words; None for any other.
@@ -88,7 +93,7 @@ def write_report(
     sections = []
     for symbol, scores in results.items():
         one = {**sensitivity, "symbols": {symbol: sensitivity["symbols"][symbol]}}
-        tables = _of(decisions, symbol), _of(equity, symbol), market_states
+        tables = _of(decisions, symbol), _of(equity, symbol), market_states, _of(influence, symbol)
         sections.append(_section(symbol, in_order(list(scores)), *tables, one, account["convention"]))
     return _template().render(
         policy=POLICY,
@@ -120,6 +125,7 @@ def _section(
     decisions: pl.DataFrame,
     equity: pl.DataFrame,
     market_states: Mapping[str, pl.DataFrame],
+    influence: pl.DataFrame,
     sensitivity: Mapping[str, Any],
     convention: Mapping[str, Any],
 ) -> Section:
@@ -129,7 +135,7 @@ def _section(
     for drawn in figures.values():
         share_sessions(drawn.figure, sessions)
     trades = list_trades(decisions, equity, market_states, convention["fill"])
-    largest = largest_decisions(trades, market_states[symbol])
+    largest = [_shown(row, market_states[symbol], influence) for row in largest_decisions(trades).iter_rows(named=True)]
     return Section(symbol=symbol, strategies=strategies, sessions=sessions, figures=figures, largest=largest)
 
 
@@ -139,25 +145,29 @@ def account_scores_of(backtest_metrics: Mapping[str, Any]) -> Mapping[str, Any]:
     return backtest_metrics if asked_for else backtest_metrics["other_convention"]
 
 
-def largest_decisions(trades: pl.DataFrame, states: pl.DataFrame, num: int = SHOWN_DECISIONS) -> list[LargeDecision]:
-    """The `num` trades whose action was most probable, and the headlines their decisions read.
+def largest_decisions(trades: pl.DataFrame, num: int = SHOWN_DECISIONS) -> pl.DataFrame:
+    """The `num` trades of each symbol whose action was most probable, the earliest first of those that are equal.
 
     Args:
-        trades: columns of `trades.TRADES`, of one symbol.
-        states: the symbol's market states.
-        num: rows at most.
-
-    Returns:
-        The most probable trade first, the earliest first of those that are equal.
+        trades: columns of `trades.TRADES`.
+        num: rows of a symbol at most.
     """
-    largest = trades.sort("probability", "decided", descending=[True, False], nulls_last=True).head(num)
-    texts = states.select(decided="session", news_text="news_text")
-    rows = largest.join(texts, on="decided", how="left", maintain_order="left")
+    order = trades.sort("probability", "decided", descending=[True, False], nulls_last=True, maintain_order=True)
+    return order.group_by("symbol", maintain_order=True).head(num)
+
+
+def _shown(trade: Mapping[str, Any], states: pl.DataFrame, influence: pl.DataFrame) -> LargeDecision:
+    """A trade of `list_trades` as the page shows it, the headline that moved it most first."""
     columns = ("decided", "action", "probability", "after", "earned", "still_open")
-    return [
-        LargeDecision(headlines=_headlines(row["news_text"]), **{name: row[name] for name in columns})
-        for row in rows.iter_rows(named=True)
-    ]
+    decided = trade["decided"]
+    change = pl.col("probability") - pl.col("probability_without")
+    moved = influence.filter(pl.col("session") == decided).select("headline", change=change)
+    headlines = moved.sort(pl.col("change").abs(), descending=True, maintain_order=True).rows()
+    if not headlines:
+        headlines = [
+            (text, None) for text in _headlines(states.filter(pl.col("session") == decided)["news_text"].item())
+        ]
+    return LargeDecision(headlines=headlines, **{name: trade[name] for name in columns})
 
 
 def _of(table: pl.DataFrame, symbol: str) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Training, validation and test windows: from `data.windows`, or the source's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -40,6 +40,12 @@ class Windows:
         """ISO dates, for JSON."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: [day.isoformat() for day in window] if window else None for name, window in named.items()}
+
+    @classmethod
+    def from_text(cls, text: Mapping[str, Sequence[str] | None]) -> "Windows":
+        """What `as_text` wrote."""
+        spans = {name: tuple(map(date.fromisoformat, days)) if days else None for name, days in text.items()}
+        return cls(**spans)  # type: ignore[arg-type]  # two days each
 
 
 def takes_part(states: pl.DataFrame, window: tuple[date, date]) -> bool:

@@ -88,6 +88,10 @@ class KeptFolder(GrowingFolder):
         return Path(self._filepath)
 
 
+class KeptFile(KeptFolder):
+    """A file that its user appends to and reads, which need not be there; loaded as its path."""
+
+
 class SymbolTables(AbstractDataset[dict[str, pl.DataFrame] | StatesUpdate, dict[str, pl.DataFrame]]):
     """One Parquet file per symbol in a folder that is saved whole, with notes on what each was made of."""
 

@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 Fill = Literal["next_open", "next_close", "same_close"]
 Positions = Literal["long_flat", "long_short"]
+AccountView = Literal["position", "compact", "paper"]
 BPS = 10_000.0
 
 
@@ -36,8 +37,9 @@ class EnvConfig:
     """Log return of equity, the paper's change of the Sharpe ratio so far, or Moody and Saffell's."""
     differential_sharpe_eta: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Weight of the newest return in the moving moments of `differential_sharpe`."""
-    account_view: Literal["compact", "paper"] = "compact"
-    """How a prompt describes the account: one of at most 31 texts, or the paper's numbers and histories."""
+    account_view: AccountView = "compact"
+    """How a prompt describes the account: its position alone, one of 31 texts that also say how long it is held and
+    what it gained, or the paper's numbers and histories. With `position` accounts share most prompts."""
     initial_cash: float = Field(default=100_000.0, gt=0.0)
     """Cash at the start of an episode; the paper's account view shows it and `max_participation` weighs it."""
     max_episode_steps: int | None = Field(default=None, ge=1)

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flag_kedro.env.account import Floats, Ints
-from flag_kedro.env.config import Positions
+from flag_kedro.env.config import AccountView, Positions
+from flag_kedro.features.ablation import NOT_SHOWN
+from flag_kedro.features.digest import BULLET, NO_NEWS
 
 PROMPT_VERSION = 2
 HELD_STARTS = (1, 2, 3, 6, 21)
@@ -24,6 +26,7 @@ RETURN_NAMES = ("big loss", "loss", "small loss", "small gain", "gain", "big gai
 COARSE_EDGES = (-0.01, 0.01)
 COARSE_NAMES = ("loss", "even", "gain")
 """Return buckets with short positions: two sides share the 31 texts."""
+MARKET = "Market: "
 ACCOUNT = "Account:"
 """End of a prefix: what every account text would begin with is read once."""
 ACTIONS_LINE: dict[Positions, str] = {
@@ -36,14 +39,38 @@ HISTORY = 10
 
 def write_prefix(market_text: str, news_text: str, positions: Positions = "long_flat") -> str:
     """The part of a prompt that does not depend on the account."""
-    news = news_text if news_text == "none" else f"\n{news_text}"
+    news = news_text if news_text == NO_NEWS else f"\n{news_text}"
     return (
         "Task: trade one stock for long-run return at low risk and cost.\n"
         f"{ACTIONS_LINE[positions]}\n"
-        f"Market: {market_text}\n"
+        f"{MARKET}{market_text}\n"
         f"News: {news}\n"
         f"{ACCOUNT}"
     )
+
+
+def leave_headlines_out(prefix: str) -> list[tuple[str, str]]:
+    """Each headline of a prefix, in their order, and the prefix without it."""
+    lines = prefix.split("\n")
+    pairs = []
+    for index, line in enumerate(lines):
+        if line.startswith(BULLET):
+            rest = "\n".join(lines[:index] + lines[index + 1 :])
+            rest = rest.replace(f"News: \n{ACCOUNT}", f"News: {NO_NEWS}\n{ACCOUNT}")
+            pairs.append((line.removeprefix(BULLET), rest))
+    return pairs
+
+
+def leave_market_out(prefix: str) -> str:
+    """A prefix that does not tell prices and indicators."""
+    lines = [f"{MARKET}{NOT_SHOWN}" if line.startswith(MARKET) else line for line in prefix.split("\n")]
+    return "\n".join(lines)
+
+
+def split_prompt(prompt: str) -> tuple[str, str]:
+    """Prefix and account text of a prompt."""
+    end = prompt.rindex(f"\n{ACCOUNT}") + len(ACCOUNT) + 1
+    return prompt[:end], prompt[end:]
 
 
 def compact_account_texts(positions: Positions = "long_flat") -> list[str]:
@@ -51,6 +78,19 @@ def compact_account_texts(positions: Positions = "long_flat") -> list[str]:
     sides, gains = (("long",), RETURN_NAMES) if positions == "long_flat" else (("long", "short"), COARSE_NAMES)
     held_texts = [f" {side} {held} {gain}. Decision:" for side in sides for held in HELD_NAMES for gain in gains]
     return [" flat. Decision:", *held_texts]
+
+
+def position_account_texts(positions: Positions = "long_flat") -> list[str]:
+    """The closed vocabulary of the view `position`: flat, long, and short where accounts may be."""
+    names = ("flat", "long") if positions == "long_flat" else ("flat", "long", "short")
+    return [f" {name}. Decision:" for name in names]
+
+
+def account_texts(view: AccountView, positions: Positions) -> list[str] | None:
+    """All texts that accounts can have; None where these are endless, with the paper's view."""
+    if view == "paper":
+        return None
+    return position_account_texts(positions) if view == "position" else compact_account_texts(positions)
 
 
 def tokenizer_texts(prefixes: Sequence[Sequence[str]], positions: Positions) -> list[str]:

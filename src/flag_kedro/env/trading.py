@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from flag_kedro.env.account import ACTION_NAMES, DUST, HOLD, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import HISTORY, compact_account_codes, compact_account_texts, paper_account_text
+from flag_kedro.env.prompt import (
+    HISTORY,
+    account_texts,
+    compact_account_codes,
+    compact_account_texts,
+    paper_account_text,
+)
 from flag_kedro.env.rewards import make_reward
 from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
@@ -98,7 +104,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self.single_observation_space = _observation_space(num_symbols, longest)
         self.single_action_space = spaces.Discrete(3)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._account_texts = compact_account_texts(config.positions)
+        self._account_texts = account_texts(config.account_view, config.positions)
         self._accrues = config.cash_rate > 0.0 or config.positions == "long_short"
         self._row = self.symbol * longest
         self._fills, self._marks = window.fill_prices.ravel(), window.mark_prices.ravel()
@@ -195,7 +201,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         prefixes = self.window.prefixes
         return States(
             prefix=[prefixes[s][t] for s, t in zip(self.symbol.tolist(), self.session.tolist(), strict=True)],
-            account=self._paper_texts() if self.config.account_view == "paper" else self._compact_texts(),
+            account=self._texts(),
             action_mask=self.accounts.action_mask(),
         )
 
@@ -327,12 +333,17 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             past.append((float(reward), float(value), ACTION_NAMES[action]))
             del past[:-HISTORY]
 
-    def _compact_texts(self) -> list[str]:
-        accounts = self.accounts
+    def _texts(self) -> list[str]:
+        """The text of each account, [N]."""
+        accounts, texts = self.accounts, self._account_texts
+        if texts is None:
+            return self._paper_texts()
+        if self.config.account_view == "position":
+            return [texts[code] for code in accounts.position.tolist()]  # the last text is that of -1, short
         codes = compact_account_codes(
             accounts.position, accounts.sessions_held, self._unrealised(), self.config.positions
         )
-        return [self._account_texts[code] for code in codes]
+        return [texts[code] for code in codes]
 
     def _paper_texts(self) -> list[str]:
         accounts = self.accounts

@@ -14,9 +14,8 @@ SYMBOLS = ("ALDR", "BRIX", "CORV", "DUNE")
 NUM_LAYERS, FROZEN_LAYERS = 20, 19
 """Of SmolLM2's thirty: two thirds of the depth read wordings best (docs/experiments.md), and with one layer that learns
 an update costs next to nothing."""
-PREFIX_KV_MB = 6144
-"""For the keys and values of most prompts of training and validation."""
-NUM_ENVS, TOTAL_TIMESTEPS, UPDATE_EPOCHS, VALIDATION_INTERVAL = 4, 16_384, 4, 8
+NUM_ENVS, NUM_STEPS, MINIBATCH_SIZE, UPDATE_EPOCHS = 16, 128, 256, 4
+TOTAL_TIMESTEPS, VALIDATION_INTERVAL = 65_536, 2
 LEARNING_RATE, HEAD_LEARNING_RATE, ENT_COEF = 1e-4, 1e-3, 0.1
 """Chosen on the validation windows of two markets that no certificate uses (docs/experiments.md)."""
 
@@ -40,11 +39,12 @@ def language_profile(settings: "CertificateSettings") -> "CertificateSettings":
         readout="lines",
         dtype="bfloat16",
         trunk_cache="ram",
-        prefix_kv_mb=PREFIX_KV_MB,
     )
     ppo = replace(
         settings.ppo,
         num_envs=NUM_ENVS,
+        num_steps=NUM_STEPS,
+        minibatch_size=MINIBATCH_SIZE,
         total_timesteps=TOTAL_TIMESTEPS,
         update_epochs=UPDATE_EPOCHS,
         learning_rate=LEARNING_RATE,
@@ -52,5 +52,6 @@ def language_profile(settings: "CertificateSettings") -> "CertificateSettings":
         ent_coef=ENT_COEF,
         validation_interval=VALIDATION_INTERVAL,
     )
+    env = replace(settings.env, account_view="position")
     symbols = SYMBOLS if settings.symbols == tuple(COMPANIES) else settings.symbols
-    return replace(settings, policy=policy, ppo=ppo, symbols=symbols)
+    return replace(settings, env=env, policy=policy, ppo=ppo, symbols=symbols)

@@ -121,16 +121,16 @@ class _LanguageModels:
         return self.policy / "backbone" if (self.policy / "backbone").is_dir() else self.backbone
 
     @cached_property
-    def rows_are_complete(self) -> bool:
-        """Whether prompts were read ahead, each with all account texts."""
-        if self.config.trunk_cache != "disk":
-            return False
-        if any(self.trunk_rows.iterdir()):
-            return True
+    def account_texts(self) -> list[str]:
+        """Account texts behind which each prompt is read at once; with rows on disk none, unless there are rows."""
+        from flag_kedro.ppo.encoding import texts_read_with_prompts
+
+        if self.config.trunk_cache != "disk" or any(self.trunk_rows.iterdir()):
+            return texts_read_with_prompts(self.split.env, self.config)
         logger.warning(
             "no prompt was read ahead into %s: give the training's trunk_cache_dir to save time", self.trunk_rows
         )
-        return False
+        return []
 
     @cached_property
     def trunk_cache(self) -> "TrunkCache | None":
@@ -170,11 +170,8 @@ class _LanguageModels:
         return calibrated(self.labels, measure_means(self.labels, self.split, self.seed))
 
     def _with_rows(self, model: "ActorCritic") -> "ActorCritic":
-        """Read every prompt with all account texts, where rows were kept so."""
-        from flag_kedro.ppo.encoding import closed_account_texts
-
-        if self.rows_are_complete:
-            model.complete_rows(closed_account_texts(self.split.env))
+        """Let it read prompts as the training did, together with account texts."""
+        model.complete_rows(self.account_texts)
         return model
 
 

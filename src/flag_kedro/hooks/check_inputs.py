@@ -31,7 +31,10 @@ class CheckInputs:
             return
         held = [name for name in missing if name not in catalog]
         if held:
-            begin = {"from_nodes": sorted({producer(name).name for name in held}), "node_names": None}
+            begin = {
+                "from_nodes": sorted({producer(name).name.rpartition(".")[2] for name in held}),
+                "node_names": None,
+            }
             raise DataError(
                 f"{', '.join(held)}: in memory only, made by nodes before those that were chosen. Begin there:\n"
                 f"  {run_command(run_params | begin)}"

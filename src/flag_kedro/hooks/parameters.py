@@ -29,9 +29,10 @@ from flag_kedro.experiments.config import (
 )
 from flag_kedro.experiments.sweep import combinations
 from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.config import PolicyConfig, PublishConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.serving.config import DecideConfig
 
 
 class Settings(BaseModel):
@@ -55,6 +56,8 @@ class Settings(BaseModel):
     sweep: SweepConfig
     contamination: ContaminationConfig
     robustness: RobustnessConfig
+    decide: DecideConfig
+    publish: PublishConfig
     runtime: RuntimeConfig
     seed: int = Field(ge=0)
     seeds: Seeds | None = None

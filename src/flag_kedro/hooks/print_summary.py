@@ -12,6 +12,7 @@ from flag_kedro.hooks.summaries.audit import print_full_audit
 from flag_kedro.hooks.summaries.backtest import print_backtest, print_next
 from flag_kedro.hooks.summaries.certificate import print_certificate
 from flag_kedro.hooks.summaries.data import print_data, print_made
+from flag_kedro.hooks.summaries.decision import print_decision, print_forward_test
 from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
 from flag_kedro.hooks.summaries.experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.hooks.summaries.published import print_reproduced
@@ -37,6 +38,8 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("sweep_results",): Summary(print_sweep, ("sweep_results",)),
     ("contamination",): Summary(print_contamination, ("contamination",)),
     ("robustness",): Summary(print_robustness, ("robustness",)),
+    ("decision",): Summary(print_decision, ("decision",)),
+    ("forward_test",): Summary(print_forward_test, ("forward_test",)),
     ("policy",): Summary(print_trained, ()),
     ("published_rows", "published_audit"): Summary(print_reproduced, ("published_rows", "published_audit")),
     ("data_report",): Summary(print_data, ("data_report",)),

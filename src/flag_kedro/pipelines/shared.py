@@ -32,6 +32,10 @@ from flag_kedro.tracking.log import set_tags
 logger = logging.getLogger(__name__)
 
 
+FEATURES, SETUP, STRATEGY = "features", "setup", "strategies"
+"""Namespaces: boxes of the graph that kedro-viz draws; datasets keep their names."""
+
+
 def params(*groups: str) -> list[str]:
     """Kedro's names of parameter groups."""
     return [f"params:{group}" for group in groups]
@@ -105,24 +109,28 @@ MARKET_TABLES = Node(
     inputs=["prices", "news", "company_names", "universe", "params:features"],
     outputs="market_tables",
     name="gather_market_tables",
+    namespace=FEATURES,
 )
 MARKET_SPLIT = Node(
     split_market,
     inputs=["market_states", "market_facts", *params("data", "news", "simulated", "features", "env")],
     outputs="market_split",
     name="split_market",
+    namespace=SETUP,
 )
 TRAINING_SETTINGS = Node(
     choose_training_settings,
     inputs=["market_split", *params("policy", "ppo", "runtime")],
     outputs="training_settings",
     name="choose_training_settings",
+    namespace=SETUP,
 )
 ASKED_MODELS = Node(
     choose_asked_models,
     inputs=["endpoint_answers", "params:backtest"],
     outputs="asked_models",
     name="choose_asked_models",
+    namespace=STRATEGY,
 )
 STRATEGIES = Node(
     open_strategies,
@@ -132,7 +140,12 @@ STRATEGIES = Node(
     ],
     outputs="strategies",
     name="open_strategies",
+    namespace=STRATEGY,
 )
 SHARED_BACKBONE = Node(
-    prepare_shared_backbone, inputs="params:policy", outputs="shared_backbone", name="prepare_shared_backbone"
+    prepare_shared_backbone,
+    inputs="params:policy",
+    outputs="shared_backbone",
+    name="prepare_shared_backbone",
+    namespace=SETUP,
 )

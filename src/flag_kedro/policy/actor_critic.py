@@ -182,10 +182,11 @@ class ActorCritic(nn.Module):
         Raises:
             DataError: when a prompt is longer than `policy.max_tokens` or the backbone can read.
         """
-        if self.trunk.cache is None or not self.config.packing or self.trunk.complete:
+        cache = self.trunk.cache
+        if cache is None or not self.config.packing or (self.trunk.complete and cache.folder is not None):
             return
         rows = [RowIds(self._prompt(prefix, ()).prefix, ()) for prefix in dict.fromkeys(prefixes)]
-        unread = [row for row in rows if self.trunk.cache.find(row.prefix) is None]
+        unread = [row for row in rows if cache.find(row.prefix) is None]
         for start in range(0, len(unread), READ_TOGETHER):
             self.trunk.rows(unread[start : start + READ_TOGETHER])
 

@@ -18,9 +18,10 @@ from flag_kedro.names import SMOLLM2, TINY
 from flag_kedro.policy.actor_critic import ActorCritic, assemble_actor_critic
 from flag_kedro.policy.backbone import backbone_hash, load_backbone
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.policy.manifest import verify_manifest
+from flag_kedro.policy.manifest import hash_file, verify_manifest
 from flag_kedro.policy.model_card import write_model_card
 from flag_kedro.policy.origin import BUILT_HERE, BackboneOrigin, read_origin
+from flag_kedro.policy.pretrained import TOKENIZER
 from flag_kedro.policy.trainable import is_top
 from flag_kedro.policy.trunk_cache import TrunkCache
 
@@ -108,10 +109,14 @@ def read_description(bundle: Path) -> dict[str, Any]:
     """
     verify_manifest(bundle)
     description: dict[str, Any] = json.loads((bundle / DESCRIPTION).read_text())
-    if description["format"] != FORMAT or description["prompt_version"] != PROMPT_VERSION:
+    read = {"format": FORMAT, "prompt_version": PROMPT_VERSION, "action_order": list(ACTION_NAMES)}
+    others = [
+        f"{name} {description.get(name)}, not {value}" for name, value in read.items() if description.get(name) != value
+    ]
+    if others:
         raise DataError(
-            f"{bundle} has format {description['format']} and prompt version {description['prompt_version']}, "
-            f"this version reads {FORMAT} and {PROMPT_VERSION}; train again with kedro run --pipelines=train"
+            f"{bundle} is not for this version of flag_kedro: it has {' and '.join(others)}; train again with "
+            "kedro run --pipelines=train, or use the version that it was trained with"
         )
     return description
 
@@ -172,11 +177,7 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
     description = read_description(bundle)
     if (bundle / "backbone").is_dir():
         backbone = bundle / "backbone"
-    if backbone_hash(backbone) != description["backbone_hash"]:
-        raise DataError(
-            f"{backbone} is not the backbone that {bundle} was trained on ({description['policy']['backbone']}); "
-            "train again with kedro run --pipelines=train"
-        )
+    _check_backbone(bundle, backbone, description)
     config = PolicyConfig(**description["policy"])
     base = load_backbone(backbone, device, config.num_layers).requires_grad_(False)
     if config.trainable == "lora":
@@ -192,6 +193,22 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
         model.standard.load_state_dict({name.removeprefix(STANDARD): heads.pop(name) for name in own})
     model.heads.load_state_dict(heads)
     return model
+
+
+def _check_backbone(bundle: Path, backbone: Path, description: Mapping[str, Any]) -> None:
+    """Refuse another backbone than the bundle's.
+
+    Raises:
+        DataError: saying whether the tokenizer or the model is another.
+    """
+    if backbone_hash(backbone) == description["backbone_hash"]:
+        return
+    own = bundle / TOKENIZER
+    same = own.is_file() and hash_file(own) == hash_file(backbone / TOKENIZER)
+    raise DataError(
+        f"{backbone} is not the backbone that {bundle} was trained on ({description['policy']['backbone']}): its "
+        f"{'model' if same else 'tokenizer'} is another; train again with kedro run --pipelines=train"
+    )
 
 
 def portable_name(config: PolicyConfig) -> str:

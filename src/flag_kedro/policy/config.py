@@ -74,3 +74,13 @@ class PolicyConfig:
             raise ValueError(
                 "policy.trunk_cache=disk keeps what frozen layers say, but policy.frozen_layers is 0; set it to never"
             )
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class PublishConfig:
+    """Where the pipeline `publish` copies the policy."""
+
+    repo: str | None = None
+    """`USER/NAME` on the hub; null where nothing is published."""
+    private: bool = True
+    """Whether a repository that is made for it is seen by its owner alone."""

@@ -7,11 +7,17 @@ from pathlib import Path
 from flag_kedro.errors import DataError
 
 MANIFEST = "MANIFEST.json"
+OF_HUBS = (".gitattributes", ".git", ".cache")
+"""What a model hub, or a download from it, adds to a folder."""
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """sha256 of every file below `folder` except the manifest, by relative path in order."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    """sha256 of every file below `folder` by relative path in order; not of the manifest and what a hub puts there."""
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MANIFEST and path.relative_to(folder).parts[0] not in OF_HUBS
+    )
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from flag_kedro.names import TINY
 from flag_kedro.policy.origin import BackboneOrigin
+from flag_kedro.policy.smollm2 import HUB_ID
 
 READS = {
     "last": "alone",
@@ -11,6 +13,8 @@ READS = {
 }
 BESIDE = "../backbone"
 """Where a run leaves its backbone, seen from its policy."""
+LICENCES = {TINY: "apache-2.0", HUB_ID: "apache-2.0"}
+"""Of backbones, which what was trained on them shares: this project's own, and that of the hub's model card."""
 
 
 def write_model_card(description: dict[str, Any], origin: BackboneOrigin, folder: Path) -> None:
@@ -24,10 +28,17 @@ def write_model_card(description: dict[str, Any], origin: BackboneOrigin, folder
     policy, windows = description["policy"], description["windows"]
     lora = policy["trainable"] == "lora"
     layers = "" if policy["num_layers"] is None else f", the first {policy['num_layers']} layers of it"
+    licence = LICENCES.get(origin.model or policy["backbone"])
+    head = {
+        "license": licence or "other",
+        "license_name": None if licence else "that-of-its-backbone",
+        "base_model": origin.model,
+        "library_name": "peft" if lora else "transformers",
+        "tags": "[reinforcement-learning, trading, flag-trader]",
+    }
+    lines = "\n".join(f"{name}: {value}" for name, value in head.items() if value is not None)
     card = f"""---
-base_model: {origin.model or policy["backbone"]}
-library_name: {"peft" if lora else "transformers"}
-tags: [reinforcement-learning, trading, flag-trader]
+{lines}
 ---
 # A flag_kedro trading policy
 
@@ -49,19 +60,26 @@ This is research software, not investment advice.
 
 def _opening(policy: dict[str, Any], origin: BackboneOrigin) -> str:
     """How to open what was trained."""
-    base = f"AutoModel.from_pretrained({_place(origin)!r})"
+    place = _place(origin)
+    base = (
+        f"AutoModel.from_pretrained({place!r})"
+        if place == origin.hub_id
+        else f'AutoModel.from_pretrained(f"{{bundle}}/{place}")'
+    )
     if policy["trainable"] != "lora":
         return f"`top_layers.safetensors` replaces the layers from {policy['frozen_layers']} on of `{base}`."
-    beside = "" if _place(origin) != BESIDE else f"`{BESIDE}` is the backbone that the run left beside the policy.\n"
+    beside = "" if place != BESIDE else f"`{BESIDE}` is the backbone that the run left beside the policy.\n"
     cut = "" if policy["num_layers"] is None else f"base.layers = base.layers[:{policy['num_layers']}]\n"
     return f"""Open the adapter on `AutoModel`. On `AutoModelForCausalLM` its keys do not match and PEFT only warns.
 {beside}
 ```python
 from peft import PeftModel
 from transformers import AutoModel
+bundle = "."  # the folder of this file
 base = {base}
-{cut}model = PeftModel.from_pretrained(base, ".")
-```"""
+{cut}model = PeftModel.from_pretrained(base, bundle)
+```
+PEFT's `AutoPeftModel` would look for the backbone where Python was started, not here."""
 
 
 def _place(origin: BackboneOrigin) -> str:

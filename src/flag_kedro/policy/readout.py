@@ -7,7 +7,8 @@ wherever it stands. The last token would have to gather all of them through soft
 All headlines, and all last tokens, have most of their vector in common. Along that direction a step of Adam moves the
 logits of all prompts at once, so that a policy learns what trades cost, and stops trading, before it learns to read
 (docs/experiments.md). So what they have in common on the training window is taken off, and the rest scaled to unit
-deviation: headlines entry by entry, the last token, which changes while the top learns, as a whole.
+deviation: headlines entry by entry, the last token, which changes while the top learns, as a whole. The last token then
+counts a tenth: it tells the account, but also gathers all else that a prompt says, which a policy would learn by heart.
 
 Shape legend: P = tokens of a prompt's prefix, H = hidden size, N = prompts.
 """
@@ -19,15 +20,17 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-HEADLINE = "- "
-"""How a headline's line begins in a prompt (`features.digest`)."""
+from flag_kedro.features.digest import BULLET
+
+LAST_WEIGHT = 0.1
+"""Deviation of the last token's vector beside headlines of unit deviation (docs/experiments.md)."""
 
 
 def headline_ends(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     """Index of the token that holds the end of each headline's line, in a prefix without BOS."""
     lines = text.splitlines(keepends=True)
     ends = accumulate(map(len, lines))
-    wanted = [end - 1 for line, end in zip(lines, ends, strict=True) if line.startswith(HEADLINE)]
+    wanted = [end - 1 for line, end in zip(lines, ends, strict=True) if line.startswith(BULLET)]
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets if wanted else []
     return tuple(next(index for index, (first, last) in enumerate(offsets) if first <= end < last) for end in wanted)
 
@@ -78,7 +81,7 @@ class Standardisation(nn.Module):
             self.mean.copy_(sums.double().sum(dim=0) / num_headlines)
             self.scale.copy_(_factor((sums - counts[:, None] * self.mean).double().std(dim=0, correction=0)))
         self.last_mean.copy_(last.double().mean(dim=0))
-        self.last_scale.copy_(_factor((last - self.last_mean).double().std(correction=0)))
+        self.last_scale.copy_(LAST_WEIGHT * _factor((last - self.last_mean).double().std(correction=0)))
 
 
 def _factor(deviation: Tensor) -> Tensor:

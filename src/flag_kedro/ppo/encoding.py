@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.env.prompt import compact_account_texts
+from flag_kedro.env.prompt import account_texts
 from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import build_actor_critic
 from flag_kedro.policy.config import PolicyConfig
@@ -32,15 +32,30 @@ def start_encoding(
     return model.encode(list(dict.fromkeys(prefixes)))
 
 
+def texts_read_with_prompts(env: EnvConfig, policy: PolicyConfig) -> list[str]:
+    """Account texts behind which each prompt is read as soon as it is read at all, so that none is new later.
+
+    All where rows are kept on disk, and with the view `position`, which has two or three; none otherwise.
+
+    Raises:
+        ParameterError: when rows are kept on disk and account texts are endless.
+    """
+    if policy.trunk_cache == "disk":
+        return closed_account_texts(env)
+    few = policy.trunk_cache == "ram" and policy.packing and env.account_view == "position"
+    return closed_account_texts(env) if few else []
+
+
 def closed_account_texts(env: EnvConfig) -> list[str]:
     """All texts that accounts can have.
 
     Raises:
         ParameterError: when they are endless.
     """
-    if env.account_view != "compact":
+    texts = account_texts(env.account_view, env.positions)
+    if texts is None:
         raise ParameterError(
             f"policy.trunk_cache=disk keeps every prompt with all account texts, but with env.account_view="
             f"{env.account_view} they are endless; set env.account_view to compact, or policy.trunk_cache to ram"
         )
-    return compact_account_texts(env.positions)
+    return texts

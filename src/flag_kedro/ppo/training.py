@@ -15,7 +15,7 @@ from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.device import prepare_torch
 from flag_kedro.ppo.distributed.processes import train_in_processes
-from flag_kedro.ppo.encoding import closed_account_texts
+from flag_kedro.ppo.encoding import texts_read_with_prompts
 from flag_kedro.ppo.history import Metrics
 from flag_kedro.ppo.trainer import train
 from flag_kedro.ppo.training_spec import SavedAt, TrainingSpec
@@ -82,8 +82,7 @@ def build_model(
     """
     cache = opened_cache or open_trunk_cache(spec.backbone, spec.policy, device, spec.trunk_cache)
     model = build_actor_critic(spec.backbone, spec.policy, spec.seed, built_on or device, cache)
-    if spec.policy.trunk_cache == "disk":
-        model.complete_rows(closed_account_texts(spec.env))
+    model.complete_rows(texts_read_with_prompts(spec.env, spec.policy))
     model.fit_readout([prefix for prefixes in spec.window.prefixes for prefix in prefixes])
     return model
 

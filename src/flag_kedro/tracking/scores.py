@@ -8,12 +8,12 @@ from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
 GLANCE = ("sharpe_ratio", "cumulative_return", "max_drawdown")
 
 
-def flatten_scores(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
-    """`backtest/SYMBOL/STRATEGY/METRIC` of every number, and of the values and p-values of tests."""
+def flatten_scores(results: Mapping[str, Mapping[str, Mapping[str, Any]]], kind: str = "backtest") -> dict[str, float]:
+    """`KIND/SYMBOL/STRATEGY/METRIC` of every number, and of the values and p-values of tests."""
     flat: dict[str, float] = {}
     for symbol, strategies in results.items():
         for strategy, scores in strategies.items():
-            prefix = f"backtest/{symbol}/{strategy}"
+            prefix = f"{kind}/{symbol}/{strategy}"
             for metric, value in scores.items():
                 if isinstance(value, dict) and {"value", "p_value"} <= value.keys():
                     flat |= {f"{prefix}/{metric}": value["value"], f"{prefix}/{metric}_p_value": value["p_value"]}
@@ -62,3 +62,19 @@ def flatten_robustness(report: Mapping[str, Any]) -> dict[str, float]:
     flat = {f"{kind}/{name}": value for kind in kinds for name, value in report["all"][kind].items()}
     flat |= {"violations": len(report["violations"]), "passed": report["passed"]}
     return {f"robustness/{name}": float(value) for name, value in flat.items()}
+
+
+def glance_at_calibration(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+    """`all/flag_trader/METRIC` of calibration and of what the market leaves, to compare runs by.
+
+    Args:
+        found: `calibration` and `market_exposure`, by strategy.
+    """
+    calibration, market = (found[kind].get(POLICY, {}) for kind in ("calibration", "market_exposure"))
+    named = {
+        "brier_skill": calibration.get("skill"),
+        "calibration_error": calibration.get("expected_error"),
+        "alpha": market.get("alpha"),
+        "beta": market.get("beta"),
+    }
+    return {f"{ALL_SYMBOLS}/{POLICY}/{name}": float(value) for name, value in named.items() if value is not None}

@@ -11,13 +11,14 @@ from flag_kedro.data.files.delimited import ROW
 from flag_kedro.data.files.parsing import our_columns, read_texts
 from flag_kedro.data.files.problems import Problem, broken_values, quarantine_rows, unreadable_values
 from flag_kedro.data.files.tables import compact, refuse
-from flag_kedro.data.files.times import read_times, time_hint
+from flag_kedro.data.files.times import read_times, time_hint, zone_in_name
 from flag_kedro.data.form import TableForm
 from flag_kedro.data.schema import NEWS, UTC, Schema
 from flag_kedro.errors import DataError
 
 KEY = "news.columns"
-TEXTS = ("headline", "body", "source", "url")
+OPTIONAL_TEXTS = ("body", "source", "url")
+TEXTS = ("headline", *OPTIONAL_TEXTS)
 FNSPID = {
     "published_at": "Date",
     "headline": "Article_title",
@@ -83,7 +84,7 @@ def article_columns(news: NewsConfig, table_columns: Sequence[str], table_name: 
         {name: theirs for name, theirs in FNSPID.items() if theirs in table_columns} if is_fnspid else news.columns
     )
     return our_columns(
-        mapping, table_columns, ("headline", "published_at"), ("symbol", "body", "source", "url"), table_name, KEY
+        mapping, table_columns, ("headline", "published_at"), ("symbol", *OPTIONAL_TEXTS), table_name, KEY
     )
 
 
@@ -147,7 +148,8 @@ def parse_articles(
         table_name, raw, rows, times["wall"], lambda values: f"{PUBLISHED}; {time_hint(values, form)}"
     )
     if timezone is None:
-        rule = "a time without its zone; say in which it was written: news.timezone=America/New_York, or which it is"
+        zone = zone_in_name(raw.name) or "America/New_York"
+        rule = f"a time without its zone; say in which it was written: news.timezone={zone}, or which it is"
         problems += broken_values(table_name, raw, rows, naive, rule, single=False)
     else:
         local = pl.col("wall").dt.replace_time_zone(timezone, ambiguous="latest", non_existent="null")

@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,8 +63,10 @@ def read_header(path: Path, form: TableForm) -> Header:
         return Header(tuple(f"column_{number}" for number in range(1, len(first) + 1)), 0)
     if len(others) >= 2 and (yfinance := _yfinance_header(path, first, *others[:2])):
         return Header(yfinance.columns, num_blank + yfinance.num_rows, yfinance.symbol)
+    _refuse_remarks(path, rows, form)
     _refuse_no_header(path, first, others, form)
-    return Header(tuple(first), num_blank + 1)
+    names = tuple(name or f"column_{number}" for number, name in enumerate(first, start=1))
+    return Header(names, num_blank + 1)
 
 
 def _yfinance_header(path: Path, first: list[str], second: list[str], third: list[str]) -> Header | None:
@@ -91,14 +93,36 @@ def _refuse_other_separator(path: Path, header: list[str], form: TableForm) -> N
         )
 
 
+def _refuse_remarks(path: Path, rows: Sequence[Sequence[str]], form: TableForm) -> None:
+    """Refuse lines before the header: too short, or blank at their end where a line below has a name in each field."""
+    filled = [(number, row) for number, row in enumerate(rows) if any(row)]
+    if not filled:
+        return
+    width = Counter(len(row) for _, row in filled).most_common(1)[0][0]
+    (begin, first), *_ = filled
+    named = next((number for number, row in filled if len(row) == width and all(map(_is_name, row))), begin)
+    if named == begin and len(first) == 1 < width:
+        named = next(number for number, row in filled if len(row) == width)
+    if named > begin and (len(first) < width or not first[-1].strip()):
+        raise DataError(
+            f"{path} begins with {first[0].strip()[:60]!r}, which has fewer fields than the rows below it ({width}); "
+            f"leave the lines before its header out: {form.KEY}.skip_rows={form.skip_rows + named}"
+        )
+
+
+def _is_name(text: str) -> bool:
+    """Whether a field of the first lines can be the name of a column: it begins with no digit, sign or currency."""
+    return re.match(r"\s*[^\W\d]|\s*<", text) is not None
+
+
 def _refuse_no_header(path: Path, header: list[str], others: list[list[str]], form: TableForm) -> None:
-    """Refuse a first row that cannot be the header, because it is a remark or already a row."""
+    """Refuse a first row that cannot be the header, because it is too short or already a row."""
     widths = [len(row) for row in others]
     if len(others) >= 2 and len(header) < widths[0] and widths[0] == widths[1]:
-        before = next((number for number, row in enumerate([header, *others]) if len(row) == widths[0]), 1)
         raise DataError(
-            f"{path} begins with {header[0][:60]!r}, which has fewer fields than the rows below it ({widths[0]}); "
-            f"leave the lines before its header out: {form.KEY}.skip_rows={form.skip_rows + before}"
+            f"{path} names {len(header)} column(s) ({', '.join(header)[:80]}), but its rows have {widths[0]} fields "
+            f"({MARKS[form.separator].join(others[0])[:80]}). If commas stand in numbers, write these in quotation "
+            "marks, or the file with semicolons; else name every column, also one that is always empty"
         )
     numbers = [name for name in header if NUMBER.fullmatch(name)]
     if len(numbers) > len(header) / 2:

@@ -11,6 +11,7 @@ from flag_kedro.data.config import NewsConfig
 from flag_kedro.data.files.articles import (
     ARTICLES,
     FNSPID,
+    OPTIONAL_TEXTS,
     TEXTS,
     Articles,
     article_columns,
@@ -28,7 +29,7 @@ from flag_kedro.data.files.symbols import (
     refuse_most_left_out,
     wanted_rows,
 )
-from flag_kedro.data.files.tables import find_tables, gather, open_table, pieces
+from flag_kedro.data.files.tables import Table, find_tables, gather, open_table, pieces
 from flag_kedro.data.files.times import check_zone
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.validation import REJECTED
@@ -96,10 +97,18 @@ def read_news(
     return ReadNews(table, rejected, facts, describe_left_out(tally, wanted, news))
 
 
+def _is_nested(table: Table, ours: str, theirs: str, news: NewsConfig, tally: Tally) -> bool:
+    """Whether nobody named this column of texts that an article may lack, and it holds lists or objects."""
+    is_nested = theirs in table.nested and ours in OPTIONAL_TEXTS and ours not in news.columns
+    tally.nested.update([theirs] * is_nested)
+    return is_nested
+
+
 def _read_table(path: Path, news: NewsConfig, wanted: list[str], tally: Tally, *, quarantine: bool) -> Articles:
     """The articles in one file that are about `wanted`."""
     table = open_table(path, news)
     columns = article_columns(news, table.columns, str(path))
+    columns = {ours: theirs for ours, theirs in columns.items() if not _is_nested(table, ours, theirs, news, tally)}
     parts, left_out = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)]
     symbol = columns.get("symbol")
     if symbol is None and table.symbol not in wanted:

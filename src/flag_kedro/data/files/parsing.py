@@ -1,5 +1,7 @@
 """Which column of a table is which of ours, and texts as they came."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import polars as pl
@@ -8,13 +10,27 @@ from flag_kedro.data.form import as_param
 from flag_kedro.errors import DataError
 
 OTHER_NAMES = {
-    "session": ("date", "day", "timestamp", "datetime", "time"),
-    "published_at": ("date", "published", "timestamp", "datetime", "time"),
-    "symbol": ("ticker", "tickers", "symbols", "stocksymbol"),
+    "session": (
+        *("date", "dates", "day", "timestamp", "datetime", "time", "windowstart"),
+        *("tradedate", "tradingdate", "datadate", "caldt", "dlycaldt", "index", "indexlevel", "column1"),
+    ),
+    "published_at": (
+        *("date", "published", "timestamp", "datetime", "time", "timepublished", "publishedutc", "timestamputc"),
+        *("seendate", "createdat", "createdutc", "pubdate", "dateadded"),
+    ),
+    "symbol": (
+        *("ticker", "tickers", "symbols", "stocksymbol", "tickersymbol"),
+        *("tic", "tscode", "stock", "ric", "related", "permno"),
+    ),
+    "open": ("pxopen",),
+    "high": ("pxhigh",),
+    "low": ("pxlow",),
+    "close": ("price", "last", "closelast", "pxlast", "prc", "dlyprc", "prccd"),
+    "volume": ("vol", "pxvolume"),
     "adj_close": ("adjustedclose", "closeadj"),
     "headline": ("title", "articletitle"),
 }
-"""What others call our columns; only hints come of it."""
+"""What others call our columns; only hints come of it. The index of pandas comes as column_1 where it has no name."""
 
 
 def our_columns(
@@ -48,17 +64,37 @@ def our_columns(
         absent = list(dict.fromkeys([*absent, "symbol"]))  # else the file's name would be the symbol of every row
     if absent:
         lacks = ", ".join(chosen[name] if chosen[name] == name else f"{chosen[name]} ({name})" for name in absent)
-        likely = [
-            as_param(f"{key}.{name}", theirs) for name in absent if (theirs := likely_column(name, table_columns))
-        ]
-        hint = f"Say which it is: {','.join(likely)}" if likely else f"Name it by {key}"
-        raise DataError(f"{table_name} has no column {lacks}; it has {', '.join(map(repr, table_columns))}. {hint}")
+        raise DataError(
+            f"{table_name} has no column {lacks}; it has {', '.join(map(repr, table_columns))}. "
+            + _naming_hint(absent, unread_columns(mapping, table_columns, optional), table_columns, key)
+        )
     return {name: theirs for name, theirs in chosen.items() if theirs in table_columns}
 
 
+def unread_columns(mapping: Mapping[str, str], table_columns: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
+    """Columns that are probably ours by another name, ours to theirs, and are not read since nobody said so."""
+    absent = [name for name in optional if name not in mapping and name not in table_columns]
+    likely = {name: likely_column(name, table_columns) for name in absent}
+    return {name: theirs for name, theirs in likely.items() if theirs is not None and theirs not in mapping.values()}
+
+
+def _naming_hint(absent: Sequence[str], unread: Mapping[str, str], table_columns: Sequence[str], key: str) -> str:
+    """How to name the absent columns, and the unread ones with them."""
+    likely = {name: likely_column(name, table_columns) for name in absent} | dict(unread)
+    said = ",".join(as_param(f"{key}.{name}", theirs) for name, theirs in likely.items() if theirs is not None)
+    unknown = " and ".join(f"{key}.{name}" for name, theirs in likely.items() if theirs is None)
+    if not said:
+        return f"Name the column by {unknown}"
+    return f"Say which it is: {said}" + (f"; name the column by {unknown}" if unknown else "")
+
+
 def likely_column(name: str, table_columns: Sequence[str]) -> str | None:
-    """The column that is probably ours, for a hint."""
-    alike = {"".join(filter(str.isalnum, theirs.lower())): theirs for theirs in table_columns}
+    """The column that is probably ours, for a hint; numbers before and behind its name do not count ("4. close")."""
+    exact = {re.sub(r"[\W_]", "", theirs.lower()): theirs for theirs in reversed(table_columns)}
+    if "column2" in exact:  # no column has a name
+        exact.pop("column1", None)
+    words = Counter(bare.strip("0123456789") for bare in exact)
+    alike = {word: theirs for bare, theirs in exact.items() if words[word := bare.strip("0123456789")] == 1} | exact
     names = (name.replace("_", ""), *OTHER_NAMES.get(name, ()))
     return next((alike[other] for other in names if other in alike), None)
 

@@ -1,7 +1,9 @@
 """Prices from a user's own tables: CSV, Parquet or JSON Lines."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +13,7 @@ from flag_kedro.data.config import DataConfig
 from flag_kedro.data.files.config import FilesConfig
 from flag_kedro.data.files.delimited import ROW, Ragged
 from flag_kedro.data.files.numbers import number_hint, read_numbers
-from flag_kedro.data.files.parsing import our_columns
+from flag_kedro.data.files.parsing import our_columns, unread_columns
 from flag_kedro.data.files.problems import Problem, broken_values, quarantine_rows, ragged_rows, unreadable_values
 from flag_kedro.data.files.repeats import FILE, one_row_a_session
 from flag_kedro.data.files.sessions import CalendarOf, read_sessions
@@ -25,7 +27,20 @@ from flag_kedro.data.validation import REJECTED
 from flag_kedro.errors import DataError
 
 NUMBERS = ("open", "high", "low", "close", "volume", "adj_close")
+OPTIONAL = ("symbol", "open", "high", "low", "volume")
 KEY = "files.columns"
+
+
+@dataclass(frozen=True)
+class TablePrices:
+    """Prices of one table."""
+
+    rows: pl.DataFrame
+    """Of wanted symbols, in the columns of `_no_rows` and the file's order."""
+    rejected: pl.DataFrame
+    """Columns of `validation.REJECTED`."""
+    unread: Mapping[str, str]
+    """Its columns that are probably ours and are not read, ours to theirs."""
 
 
 def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) -> Raw:
@@ -46,8 +61,8 @@ def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) ->
     assert data.path is not None  # DataConfig requires it for this source
     paths = find_tables(data.path, "data.path")
     tables = gather(paths, lambda path: _read_prices(path, data, files, calendar_of))
-    rejected = pl.concat(left_out for _, left_out in tables)
-    placed = [table.with_columns(pl.lit(number, pl.UInt32).alias(FILE)) for number, (table, _) in enumerate(tables)]
+    rejected = pl.concat(table.rejected for table in tables)
+    placed = [table.rows.with_columns(pl.lit(number, pl.UInt32).alias(FILE)) for number, table in enumerate(tables)]
     prices, repeats = one_row_a_session(pl.concat(placed), paths, files.duplicates)
     prices = prices.drop(FILE, ROW)
     if missing := sorted(set(data.symbols or ()) - set(prices["symbol"].unique())):
@@ -64,7 +79,12 @@ def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) ->
         "news": {"source": "own", "note": "tables of prices have no articles; news.source says where else to look"},
     }
     return Raw(
-        _with_closes(prices, calendar_of), pl.DataFrame(schema=NEWS), names, report, rejected, _warnings(repeats)
+        _with_closes(prices, calendar_of),
+        pl.DataFrame(schema=NEWS),
+        names,
+        report,
+        rejected,
+        _warnings(repeats) + _unread(table.unread for table in tables),
     )
 
 
@@ -74,6 +94,15 @@ def _warnings(repeats: dict[str, int]) -> list[str]:
         "differing_rows": "row(s) of prices are left out for others of their session, as files.duplicates says",
     }
     return [f"{repeats[name]} {what}" for name, what in said.items() if repeats[name]]
+
+
+def _unread(tables: Iterable[Mapping[str, str]]) -> list[str]:
+    """A line on columns that are probably ours and are not read."""
+    named = Counter(item for unread in tables for item in unread.items())
+    if not named:
+        return []
+    params = ",".join(as_param(f"{KEY}.{ours}", theirs) for ours, theirs in named)
+    return [f"columns of {max(named.values())} table(s) of prices are not read; to have them, set {params}"]
 
 
 def _lost_zeros(missing: Sequence[str], available: Sequence[str]) -> str:
@@ -107,19 +136,14 @@ def holds_other_symbol(table: Table, column: str | None, wanted: Sequence[str] |
 def _columns_of(table: Table, files: FilesConfig) -> dict[str, str]:
     needed = ("session", "close") if files.adjusted else ("session", "close", "adj_close")
     try:
-        return our_columns(
-            files.columns, table.columns, needed, ("symbol", "open", "high", "low", "volume"), str(table.path), KEY
-        )
+        return our_columns(files.columns, table.columns, needed, OPTIONAL, str(table.path), KEY)
     except DataError as error:
         if files.adjusted or files.columns.get("adj_close", "adj_close") in table.columns:
             raise
         raise DataError(f"{error}; or, if close is adjusted for splits and dividends, files.adjusted=true") from error
 
 
-def _read_prices(
-    path: Path, data: DataConfig, files: FilesConfig, calendar_of: CalendarOf
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of wanted symbols in the columns of `_no_rows`, in the file's order; and the rejected."""
+def _read_prices(path: Path, data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) -> TablePrices:
     table = open_table(path, files)
     columns = _columns_of(table, files)
     parts, left_out, problems = [_no_rows()], [pl.DataFrame(schema=REJECTED)], []
@@ -139,10 +163,13 @@ def _read_prices(
             problems += remaining
     refuse(problems)
     prices = pl.concat(parts)
+    if "symbol" not in columns and files.duplicates == "refuse":
+        refuse(_several_symbols(table, columns, prices))
     refuse(_mangled_order(table, prices))
     if files.adjusted:
         prices = prices.with_columns(adj_close="close")
-    return prices, pl.concat([*left_out, ragged_rows("prices", path, ragged or [])])
+    rejected = pl.concat([*left_out, ragged_rows("prices", path, ragged or [])])
+    return TablePrices(prices, rejected, unread_columns(files.columns, table.columns, OPTIONAL))
 
 
 def _no_rows() -> pl.DataFrame:
@@ -191,6 +218,37 @@ def _wild_symbols(table_name: str, symbols: pl.Series, rows: pl.Series) -> list[
         rule = f"where capitals, digits and .^=&_- make a symbol; say what to call it: {param}"
         problems += broken_values(table_name, symbols, rows, symbols == symbol, rule)
     return problems
+
+
+def _several_symbols(table: Table, columns: Mapping[str, str], prices: pl.DataFrame) -> list[str]:
+    """One line where sessions come again and a column, which nobody named as the symbol, tells of whom."""
+    distinct = prices.unique(pl.exclude(ROW), keep="first", maintain_order=True)
+    again = distinct.filter(~pl.col("session").is_first_distinct())
+    if again.is_empty():
+        return []
+    others = [name for name in table.columns if name and name not in columns.values() and name not in table.nested]
+    session = columns["session"]
+    piece = next(pieces(table, [session, *others], ragged=[]))
+    likely = [name for name in others if _tells_symbols(piece, name, session)]
+    if not likely:
+        return []
+    params = " or ".join(as_param(f"{KEY}.symbol", name) for name in likely)
+    row, day = again.select(ROW, "session").row(0)
+    return [
+        f"{table.path} row {row}: {day} comes again with other values, and without a column of symbols all rows are "
+        f"about {table.symbol}; if a column says which symbol a row is about, name it: {params}"
+    ]
+
+
+def _tells_symbols(piece: pl.DataFrame, name: str, session: str) -> bool:
+    """Whether a column holds few words, and each of them once a session."""
+    words = piece[name]
+    return (
+        (words.dtype == pl.String or isinstance(words.dtype, pl.Categorical | pl.Enum))
+        and bool(words.cast(pl.String).str.contains(r"^\s*[A-Za-z]").fill_null(False).all())
+        and 1 < words.n_unique() <= max(2, piece.height // 2)
+        and bool(pl.struct(piece[session], words, eager=True).is_unique().all())
+    )
 
 
 def _mangled_order(table: Table, prices: pl.DataFrame) -> list[str]:

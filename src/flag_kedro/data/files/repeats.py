@@ -51,7 +51,8 @@ def _differing(repeated: pl.DataFrame, paths: Sequence[Path]) -> list[str]:
         ]
         lines.append(
             f"{symbol} {session}: {' and '.join(told)}{f' and {len(more)} more' if more else ''} tell one session in "
-            "several ways. If these are several bars of a day, bring daily ones; if one is a correction, say which "
-            "counts: files.duplicates=last (or first)"
+            "several ways. If these are several bars of a day, bring daily ones; if they are of several symbols, name "
+            "the column that says of which by files.columns.symbol, or each file by its symbol; if one is a "
+            "correction, say which counts: files.duplicates=last (or first)"
         )
     return lines

@@ -9,7 +9,7 @@ import polars as pl
 from flag_kedro.data.calendar import exchange_sessions, exchange_zone
 from flag_kedro.data.files.config import FilesConfig
 from flag_kedro.data.files.problems import Problem, broken_values, unreadable_values
-from flag_kedro.data.files.times import read_times, time_hint
+from flag_kedro.data.files.times import read_times, time_hint, zone_in_name
 
 CalendarOf = Callable[[str], str]
 """Exchange calendar of a symbol."""
@@ -51,7 +51,7 @@ def read_sessions(
         local = pl.col("wall").dt.replace_time_zone(files.timezone, ambiguous="latest", non_existent="null")
         times = times.with_columns(instant=pl.when(naive).then(local.dt.convert_time_zone("UTC")).otherwise("instant"))
     elif naive.any():
-        zone = exchange_zone(calendar_of(str(symbols.filter(naive)[0])))
+        zone = zone_in_name(raw.name) or exchange_zone(calendar_of(str(symbols.filter(naive)[0])))
         rule = f"a time without its zone; say which it is: files.timezone={zone}"
         problems += broken_values(table_name, raw, rows, naive, rule, single=False)
     sessions = times.select(pl.when(pl.col("instant").is_null() & midnight).then(pl.col("wall").dt.date())).to_series()

@@ -29,6 +29,8 @@ class Tally:
     """Rows that name no symbol."""
     tables: list[str] = field(default_factory=list)
     """Symbols of tables that were not opened, since their name is another symbol."""
+    nested: Counter[str] = field(default_factory=Counter)
+    """Columns that hold lists or objects where texts belong, and in how many tables."""
 
     @property
     def left_out(self) -> int:
@@ -108,10 +110,22 @@ def spelling_hint(others: Mapping[str, int], wanted: Collection[str], form: Tabl
     for separator in SEPARATORS:
         if any(len(symbols := symbols_in(cell, form, separator)) > 1 and set(symbols) & set(wanted) for cell in others):
             return f"{form.KEY}.symbol_separator={separator}"
-    bare = {re.sub(r"\W|_", "", symbol): symbol for symbol in wanted}
-    alike = {cell.strip().upper(): bare.get(re.sub(r"\W|_", "", cell.upper())) for cell in others}
-    said = [as_param(f"{form.KEY}.symbols.{ours}", theirs) for theirs, ours in alike.items() if ours]
+    bare = {_bare(symbol): symbol for symbol in wanted}
+    names = dict.fromkeys(name for cell in others for name in symbols_in(cell, form, separator=None))
+    said = [as_param(f"{form.KEY}.symbols.{ours}", name) for name in names if (ours := _alike(name, bare))]
     return ",".join(said[:EXAMPLES]) or None
+
+
+def _alike(name: str, bare: Mapping[str, str]) -> str | None:
+    """The symbol that a name spells in another way, also with an exchange before or behind it (ACME.US, XNAS:ACME)."""
+    before, _, behind = name.rpartition(":")
+    spellings = (name, behind, behind.rpartition(".")[0], before)
+    return next((bare[spelling] for spelling in map(_bare, spellings) if spelling in bare), None)
+
+
+def _bare(name: str) -> str:
+    """Its letters and digits."""
+    return re.sub(r"[\W_]", "", name)
 
 
 def describe_left_out(tally: Tally, wanted: Collection[str], form: TableForm) -> list[str]:
@@ -131,6 +145,10 @@ def describe_left_out(tally: Tally, wanted: Collection[str], form: TableForm) ->
         lines.append(
             f"{form.KEY}: {len(tally.tables)} table(s) are left out, for no symbol that has prices: {examples}"
         )
+    lines += [
+        f"{form.KEY}: {name} of {num} table(s) is not read, for it holds lists or objects"
+        for name, num in tally.nested.items()
+    ]
     return lines
 
 
@@ -142,6 +160,8 @@ def refuse_most_left_out(tally: Tally, wanted: Collection[str], form: TableForm,
     """
     if tally.left_out > limit * tally.rows or (tally.tables and not tally.rows and limit < 1):
         lines = " ".join(describe_left_out(tally, wanted, form))
+        if tally.tables:
+            lines += f". A table's name is its symbol unless {form.KEY}.columns.symbol names a column"
         raise DataError(f"{lines}. If they may be left out, set data.max_left_out=1")
 
 

@@ -1,4 +1,4 @@
-"""Tables of a user, in pieces of raw columns: CSV, Parquet and JSON Lines, each read strictly."""
+"""Tables of a user, in pieces of raw columns: CSV, Parquet and JSON, each read strictly."""
 
 import csv
 import glob
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TypeVar, cast
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -22,13 +23,13 @@ from flag_kedro.data.files.delimited import (
     read_header,
     refuse_swallowed_rows,
 )
-from flag_kedro.data.files.json_lines import PIECE_ROWS, json_columns, json_pieces
+from flag_kedro.data.files.json_rows import PIECE_ROWS, json_columns, json_pieces
 from flag_kedro.data.form import TableForm
 from flag_kedro.data.schema import SHOWN
 from flag_kedro.errors import DataError, ParameterError
 
 CSV_KINDS = (".csv", ".csv.gz")
-KINDS = (*CSV_KINDS, ".parquet", ".jsonl", ".ndjson")
+KINDS = (*CSV_KINDS, ".parquet", ".jsonl", ".ndjson", ".json")
 Read = TypeVar("Read")
 WAYS_OUT = {
     "UTF8": "; save it as UTF-8",
@@ -45,14 +46,15 @@ class Table:
     columns: tuple[str, ...]
     form: TableForm
     nested: Mapping[str, int] = field(default_factory=dict)
-    """Columns of JSON Lines that hold a list or an object somewhere, and the first such line."""
+    """Columns of JSON that hold a list or an object somewhere, and the first such line, or object of an array."""
     header: Header | None = None
     """Of CSV."""
 
     @property
     def symbol(self) -> str:
-        """The symbol of all rows where no column says it, in capitals: the header's, or the file's name."""
+        """The symbol of all rows where no column says it, in capitals: of header, folder (symbol=ACME) or file."""
         named = self.header.symbol if self.header else None
+        named = named or _symbol_of_folder(self.path)
         theirs = (named or self.path.name[: -len(_kind(self.path) or "")]).strip().upper()
         return self.form.our_symbols.get(theirs, theirs)
 
@@ -75,7 +77,18 @@ def find_tables(path: str, key: str) -> tuple[Path, ...]:
             file for file in location.iterdir() if _kind(file) and file.is_file() and not file.name.startswith(".")
         ]
         if not files:
-            raise ParameterError(f"{key}: the folder {location.absolute()} holds no table ({', '.join(KINDS)})")
+            below = next((file for file in location.glob("*/*") if _kind(file)), None)
+            if below is not None:
+                pattern = location.absolute() / "*" / f"*{_kind(below)}"
+                raise ParameterError(
+                    f"{key}: {location.absolute()} holds tables in folders; say which: {key}={pattern}"
+                )
+            names = sorted(file.name for file in location.iterdir() if file.is_file())[:3]
+            raise ParameterError(
+                f"{key}: the folder {location.absolute()} holds no table, whose name ends in {', '.join(KINDS)}"
+                + (f"; it holds {', '.join(names)}" if names else "")
+                + "; unpack archives, rename text (.txt to .csv), save spreadsheets as CSV" * bool(names)
+            )
     else:
         files = [file for file in map(Path, glob.glob(str(location), recursive=True)) if file.is_file()]
         files = files or ([location] if location.is_file() else [])
@@ -85,7 +98,8 @@ def find_tables(path: str, key: str) -> tuple[Path, ...]:
             )
         if not_tables := [str(file) for file in files if not _kind(file)]:
             raise ParameterError(
-                f"{key}: {', '.join(not_tables[:SHOWN])} is no table; the name must end in {', '.join(KINDS)}"
+                f"{key}: {', '.join(not_tables[:SHOWN])} is no table; the name must end in {', '.join(KINDS)}; "
+                "unpack archives, rename text (.txt to .csv), save spreadsheets as CSV"
             )
     return tuple(sorted(files))
 
@@ -109,7 +123,7 @@ def open_table(path: Path, form: TableForm) -> Table:
         match kind:
             case ".parquet":
                 columns = _parquet_columns(path)
-            case ".jsonl" | ".ndjson":
+            case ".jsonl" | ".ndjson" | ".json":
                 columns, nested = json_columns(path)
             case _:
                 header = read_header(path, form)
@@ -147,7 +161,8 @@ def pieces(
     wanted = list(dict.fromkeys(names))
     if lines := {name: table.nested[name] for name in wanted if name in table.nested and name not in lists}:
         name, line = next(iter(lines.items()))
-        raise DataError(f"{table.path} line {line}: {name} is a list or an object, where one value belongs")
+        word = "row" if _kind(table.path) == ".json" else "line"
+        raise DataError(f"{table.path} {word} {line}: {name} is a list or an object, where one value belongs")
     num_rows = 0
     with _named_errors(table.path):
         for piece in _raw_pieces(table, wanted, ragged):
@@ -195,6 +210,12 @@ def refuse(problems: Sequence[str]) -> None:
     if problems:
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise DataError("\n".join([*problems[:SHOWN], *more]))
+
+
+def _symbol_of_folder(path: Path) -> str | None:
+    """The symbol that a folder is for, as tables divided by a column have it: symbol=ACME/part-0.parquet."""
+    divided = (folder.partition("=") for folder in reversed(path.parent.parts))
+    return next((unquote(value) for name, _, value in divided if value and name.lower() in ("symbol", "ticker")), None)
 
 
 def _kind(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """Dates and times from raw columns; what cannot be read is null, never guessed."""
 
+import re
 from datetime import datetime
 
 import polars as pl
@@ -14,9 +15,10 @@ WALL = pl.Datetime("us")
 ZONE = r"(Z|UTC|GMT|([+-])(\d{2}):?(\d{2})?)"
 TIME = (
     r"(?i)^(\d{4})([-/.]?)(\d{2})[-/.]?(\d{2})"
-    r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?\s*" + ZONE + r"?)?$"
+    r"(?:[T ](\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,9}))?)?\s*" + ZONE + r"?)?$"
 )
-"""ISO 8601 with the year first, a blank for the T, and the zone also as UTC or GMT."""
+"""ISO 8601 with the year first, a blank for the T, without dashes and colons (20240131T160500Z), and the zone also as
+UTC or GMT."""
 GROUPS = (
     "year",
     "dash",
@@ -38,6 +40,8 @@ FORMATS = (
     *("%b %d %Y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%Y/%m/%d %H:%M:%S", "%Y%m%d %H:%M:%S"),
     *("%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %I:%M %p"),
     *("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%b %d %Y %I:%M %p", "%a %d %b %Y %H:%M:%S %z", "%a %b %d %Y"),
+    "%a %d %b %Y %H:%M:%S",
+    "%Y%m%d%H%M%S",
 )
 """Formats that tools write, for hints."""
 
@@ -97,6 +101,11 @@ def check_zone(timezone: str | None, key: str) -> None:
         )
 
 
+def zone_in_name(column: str) -> str | None:
+    """The zone that a column's name says its times are in: UTC, or none."""
+    return "UTC" if re.search(r"(?i)(?:^|[^a-z])(?:utc|gmt)(?:$|[^a-z])", column.replace("_", " ")) else None
+
+
 def time_hint(values: pl.Series, form: TableForm) -> str:
     """What to set so that most values of a column are read, in every way that is possible.
 
@@ -104,12 +113,24 @@ def time_hint(values: pl.Series, form: TableForm) -> str:
         values: those that are not null, of which one at least cannot be read.
         form: how they are read now.
     """
+    if zone := next((name for text in values.cast(pl.String) if (name := _zone_by_name(text))), None):
+        return (
+            f"{zone} at its end is no offset: write it as one (-0500), or leave it out of the column and say by "
+            f"{form.KEY}.timezone where that is (such as America/New_York)"
+        )
     if form.epoch is not None or form.date_format is not None:
+        if form.epoch is not None and (other := _other_unit(values, form.epoch)):
+            return (
+                f"which counts in {other}, not in {form.epoch}: set {form.KEY}.epoch={other}; where files or rows "
+                "differ in it, write all in one unit (docs/data.md)"
+            )
         given = f"epoch={form.epoch}" if form.epoch else f"date_format={form.date_format}"
         return f"as {form.KEY}.{given} says; correct it, or set what is right"
-    first = str(values[0]).strip()
+    first = re.sub(r"\.\d*$", "", str(values[0]).strip())
     if first.isdigit() and (unit := DIGITS.get(len(first))):
         return f"if it counts since 1970, set {form.KEY}.epoch={unit}"
+    if first.isdigit() and len(first) == len("45322"):
+        return "if it is how a spreadsheet counts days, format its column as dates (yyyy-mm-dd) and save it again"
     counts = {how: _num_read(values, how) for how in FORMATS}
     most = max(counts.values())
     likely = [how for how, count in counts.items() if count == most and 2 * count > len(values)]
@@ -117,6 +138,19 @@ def time_hint(values: pl.Series, form: TableForm) -> str:
         return f"correct it, or say by {form.KEY}.date_format how all are written, in the codes of strptime"
     said = " or ".join(as_param(f"{form.KEY}.date_format", how) for how in likely)
     return "say how it is written: " + said + (", whichever is right" if len(likely) > 1 else "")
+
+
+def _zone_by_name(text: str) -> str | None:
+    """The letters behind a time of day that may stand for a zone, such as EST."""
+    found = re.search(r":\d\d(?: ?[AaPp][Mm])? ?([A-Z]{2,5})$", text.strip())
+    return found[1] if found and found[1] not in ("AM", "PM", "UTC", "GMT") else None
+
+
+def _other_unit(values: pl.Series, epoch: str) -> str | None:
+    """Another unit in which some of the values count since 1970, by their number of digits."""
+    texts = values.cast(pl.String).str.strip_chars()
+    units = (DIGITS.get(len(text)) for text in texts if text.isdigit())
+    return next((unit for unit in units if unit not in (None, epoch)), None)
 
 
 def _num_read(values: pl.Series, date_format: str) -> int:
@@ -174,14 +208,16 @@ def _with_zones(table: pl.DataFrame) -> pl.DataFrame:
 
 def _counted_times(times: pl.DataFrame, per_second: int) -> pl.DataFrame:
     """Times from counts of a unit since 1970; of one in a greater unit than that all would lie in that year."""
-    raw = pl.col("raw")
+    raw, micros = pl.col("raw"), pl.lit(0)
     if times.schema["raw"] == pl.String:
-        raw = raw.str.strip_chars().str.replace(r"\.0+$", "")
+        fractions = r"^(\d+)\.\d*$" if per_second == 1 else r"^(\d+)\.0*$"
+        micros = raw.str.extract(r"\.(\d+)\s*$").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).fill_null(0)
+        raw = raw.str.strip_chars().str.replace(fractions, "${1}")
     count = raw.cast(pl.Int64, strict=False)
     seconds = count.abs() // per_second
     plausible = (seconds > 366 * 86_400) & (seconds < (YEARS[1] - 1970) * 366 * 86_400)
     whole, parts = max(1, 1_000_000 // per_second), max(1, per_second // 1_000_000)
-    wall = (pl.when(plausible).then(count) * whole // parts).cast(WALL)
+    wall = (pl.when(plausible).then(count) * whole // parts + micros).cast(WALL)
     return times.select(
         wall=wall,
         timed=pl.when(wall.is_not_null()).then(True),

@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.backtest.benchmark import TrialSharpes, compare_to_benchmark
+from flag_kedro.backtest.calibration import calibrate
 from flag_kedro.backtest.config import BacktestConfig, Convention
 from flag_kedro.backtest.counterfactual import shift_in_time
+from flag_kedro.backtest.market_exposure import regress_on_market
 from flag_kedro.backtest.pooled import ReplayedStrategies
 from flag_kedro.backtest.scores import describe_convention
 from flag_kedro.backtest.sensitivity import sensitivity_of_targets
@@ -31,7 +33,7 @@ from flag_kedro.names import ALL_SYMBOLS, POLICY
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
-from flag_kedro.tracking.scores import flatten_scores, glance_at_difference, glance_at_scores
+from flag_kedro.tracking.scores import flatten_scores, glance_at_calibration, glance_at_difference, glance_at_scores
 from flag_kedro.tracking.trials import count_trials, count_validated, record_trial
 
 CONVENTIONS: tuple[Convention, ...] = ("account", "investorbench")
@@ -146,4 +148,16 @@ def compare_backtest(
     num_trials = None if trials is None else len(trials) + len(validated)
     spread = spread_over_seeds(trial, counted, evaluation.calendars)
     seeds = {symbol: {name: asdict(summary) for name, summary in rows.items()} for symbol, rows in spread.items()}
-    return inference | {"num_trials": num_trials, "seeds": seeds}
+    calibration = calibrate(decisions, evaluation.window, long_short=evaluation.long_short)
+    market = regress_on_market(equity, (replayed.pooled.cash_returns or {}).get(ALL_SYMBOLS), _calendar(replayed))
+    told = {
+        "calibration": {strategy: asdict(each) for strategy, each in calibration.items()},
+        "market_exposure": {strategy: asdict(each) for strategy, each in market.items()},
+    }
+    log_metrics(glance_at_calibration(told), 0, int(time.time() * 1000))
+    return inference | told | {"num_trials": num_trials, "seeds": seeds}
+
+
+def _calendar(replayed: ReplayedStrategies) -> str:
+    """Of the account of all symbols."""
+    return replayed.pooled.calendars[ALL_SYMBOLS]

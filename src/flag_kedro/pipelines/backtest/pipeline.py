@@ -75,8 +75,20 @@ def _showing() -> list[Node]:
             name="draw_plots",
         ),
         Node(
+            report_nodes.explain_trades,
+            inputs=[*REPLAYED, "market_split", "strategies"],
+            outputs="headline_influence",
+            name="explain_trades",
+        ),
+        Node(
+            report_nodes.gather_report_facts,
+            inputs=["backtest_metrics", "policy", "data_report"],
+            outputs="report_facts",
+            name="gather_report_facts",
+        ),
+        Node(
             report_nodes.write_backtest_report,
-            inputs=[*REPLAYED, *RESULTS, "causality_audit", "market_states", "policy", "data_report"],
+            inputs=[*REPLAYED, *RESULTS, "causality_audit", "market_states", "headline_influence", "report_facts"],
             outputs="backtest_report",
             name="write_backtest_report",
         ),

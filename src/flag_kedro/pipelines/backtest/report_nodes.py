@@ -10,13 +10,29 @@ import polars as pl
 from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_sharpe
 from flag_kedro.backtest.plots_scores import plot_cost_curve, plot_intervals
 from flag_kedro.backtest.plots_trades import plot_probabilities, plot_trades
-from flag_kedro.backtest.report import account_scores_of, write_report
+from flag_kedro.backtest.report import account_scores_of, largest_decisions, write_report
+from flag_kedro.backtest.trades import list_trades
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.experiments.influence import measure_influence
 from flag_kedro.experiments.language_models import sentences
+from flag_kedro.experiments.strategies import Strategies
 from flag_kedro.experiments.yardstick import describe_yardstick
 from flag_kedro.names import POLICY
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.policy.origin import origin_of
 from flag_kedro.tracking.log import run_id
+
+
+def explain_trades(
+    decisions: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit, strategies: Strategies
+) -> pl.DataFrame:
+    """Ask the policy for its most probable trades again, with each headline left out in turn."""
+    largest = largest_decisions(list_trades(decisions, equity, split.states, split.env.fill))
+    chosen = {
+        str(symbol): rows["decided"].unique(maintain_order=True).to_list()
+        for (symbol,), rows in largest.group_by("symbol")
+    }
+    return measure_influence(strategies.policy(POLICY).answer, decisions, split, dict(sorted(chosen.items())))
 
 
 def draw_plots(
@@ -48,24 +64,10 @@ def write_backtest_report(
     backtest_sensitivity: dict[str, Any],
     causality_audit: dict[str, Any],
     market_states: dict[str, pl.DataFrame],
-    policy: Path,
-    data_report: dict[str, Any],
+    headline_influence: pl.DataFrame,
+    report_facts: dict[str, Any],
 ) -> str:
     """Write everything on one page."""
-    description = json.loads((policy / "policy.json").read_text())
-    convention = account_scores_of(backtest_metrics)["convention"]
-    facts = {
-        "market": backtest_metrics["market"],
-        "symbols": " ".join(market_states),
-        "test window": convention["window"],
-        "fills and costs": f"{convention['fill']}, {convention['cost_bps'] + convention['slippage_bps']:g} bp a trade",
-        "trained on": description["windows"]["train"],
-        "chosen on": description["windows"]["validation"] or "nothing: the last weights",
-        "backbone": _describe_backbone(description),
-        "seed": description["seed"],
-        "MLflow run": run_id() or "none",
-    }
-    hashes = {"data": description["data_hash"], "policy": folder_hash(policy)}
     return write_report(
         decisions=decisions,
         equity=equity,
@@ -74,12 +76,33 @@ def write_backtest_report(
         sensitivity=backtest_sensitivity,
         audit=causality_audit,
         market_states=market_states,
-        facts=facts,
-        hashes=hashes,
-        strength=describe_yardstick(backtest_metrics["yardstick"], POLICY),
-        language_models=sentences(backtest_metrics["language_models"]),
-        data_warnings=data_report["warnings"],
+        influence=headline_influence,
+        **report_facts,
     )
+
+
+def gather_report_facts(backtest_metrics: dict[str, Any], policy: Path, data_report: dict[str, Any]) -> dict[str, Any]:
+    """What the report says of the run besides its results: `facts`, `hashes` and sentences."""
+    description = json.loads((policy / "policy.json").read_text())
+    convention = account_scores_of(backtest_metrics)["convention"]
+    facts = {
+        "market": backtest_metrics["market"],
+        "symbols": " ".join(backtest_metrics["results"]),
+        "test window": convention["window"],
+        "fills and costs": f"{convention['fill']}, {convention['cost_bps'] + convention['slippage_bps']:g} bp a trade",
+        "trained on": description["windows"]["train"],
+        "chosen on": description["windows"]["validation"] or "nothing: the last weights",
+        "backbone": _describe_backbone(description),
+        "seed": description["seed"],
+        "MLflow run": run_id() or "none",
+    }
+    return {
+        "facts": facts,
+        "hashes": {"data": description["data_hash"], "policy": folder_hash(policy)},
+        "strength": describe_yardstick(backtest_metrics["yardstick"], POLICY),
+        "language_models": sentences(backtest_metrics["language_models"]),
+        "data_warnings": data_report["warnings"],
+    }
 
 
 def _describe_backbone(description: dict[str, Any]) -> str:

@@ -111,6 +111,18 @@ def draw_certificate(certificate: dict[str, Any]) -> go.Figure:
     return plot_certificate(Certificate.from_json(certificate))
 
 
+def keep_language_certificate(certificate: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
+    """The last certificate that was one of language: what each reader took on every seed and level, then all of it."""
+    if certificate.get("kind") != "language":
+        return {} if earlier is None else earlier
+    readers = certificate["readers"]
+    shares = {
+        each["reader"]: {"median": each["median_share"], "per_seed": list(each["shares"].values())} for each in readers
+    }
+    levels = {each["reader"]: each["by_level"] for each in readers}
+    return {"passed": certificate["passed"], "shares": shares, "levels": levels, **certificate}
+
+
 def _said(row: CertificateRun) -> str:
     if not row.informative:
         oracle, held = row.oracle_t, row.buy_and_hold_share

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from flag_kedro.pipelines.certify.nodes import draw_certificate, issue_certificate
+from flag_kedro.pipelines.certify.nodes import draw_certificate, issue_certificate, keep_language_certificate
 
 GROUPS = ("certify", "simulated", "features", "env", "policy", "ppo", "runtime")
 
@@ -16,6 +16,12 @@ def create_pipeline() -> Pipeline:
                 inputs=[*(f"params:{group}" for group in GROUPS), "certificate_rows"],
                 outputs="certificate",
                 name="issue_certificate",
+            ),
+            Node(
+                keep_language_certificate,
+                inputs=["certificate", "earlier_language_certificate"],
+                outputs="language_certificate",
+                name="keep_language_certificate",
             ),
             Node(
                 draw_certificate,

@@ -8,6 +8,7 @@ from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.features.history import describe_history
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.pipelines.training.progress import follow_training
 from flag_kedro.policy.config import PolicyConfig
@@ -117,7 +118,8 @@ def train_policy(
         saved.close()
         if saved.resumed_from is not None:
             set_tags({"resumed_from": saved.resumed_from})
-    bundle = TrainedPolicy(model, backbone, facts | {"ppo": ppo.learning(), "market": split.market})
+    told = {"history": describe_history(split.states, split.windows)}
+    bundle = TrainedPolicy(model, backbone, facts | told | {"ppo": ppo.learning(), "market": split.market})
     return bundle, [wall_times(row) for row in history], [without_wall_times(row) for row in history]
 
 

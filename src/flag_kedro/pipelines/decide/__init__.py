@@ -1,0 +1,5 @@
+"""The decide pipeline."""
+
+from flag_kedro.pipelines.decide.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,1 @@
+"""Using a trained policy where no Kedro is."""
