@@ -28,6 +28,17 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SETTLED_MS = 20_000
 """Time of the page until it is drawn; the browser does not wait for it to pass."""
 
+START = """<script>
+localStorage.setItem("KedroViz", JSON.stringify({showFeatureHints: false}));
+location = "/?pid=__default__&expandAllPipelines=false";
+</script>"""
+"""A page that opens kedro-viz without its tour of new features."""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
 
 def shoot(address: str, name: str, width: int, height: int) -> None:
     """Save a page's first screen of `width` x `height` pixels as `docs/images/NAME`."""
@@ -54,7 +65,7 @@ def free_port() -> int:
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
     """A folder's address, on this machine only."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -89,7 +100,7 @@ def certificate() -> None:
     figure.update_layout(width=1000, height=480)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
-        figure.write_html(page)
+        figure.write_html(page, config={"displayModeBar": False})
         shoot(page.as_uri(), "language_certificate.png", 1016, 496)
 
 
@@ -98,8 +109,9 @@ def kedro_viz() -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([BIN / "kedro", "viz", "build"], cwd=ROOT, check=True, capture_output=True)
         built = Path(shutil.move(ROOT / "build", folder))
+        (built / "start.html").write_text(START)
         with serve(built) as address:
-            shoot(f"{address}/?pid=__default__&expandAllPipelines=false", "kedro_viz.png", 1280, 1000)
+            shoot(f"{address}/start.html", "kedro_viz.png", 1280, 1000)
 
 
 def mlflow() -> None:

@@ -26,10 +26,13 @@ def plot_language_certificate(certificate: LanguageCertificate) -> go.Figure:
     figure = go.Figure()
     figure.add_bar(
         x=labels, y=[each.median_share for each in readers], marker_color=colors, opacity=0.75,
-        text=[f"{each.median_share:.0%}" for each in readers], textposition="outside", textfont={"size": 18},
         hovertemplate="%{y:.0%}<extra>median over seeds</extra>",
     )  # fmt: skip
     for label, each in zip(labels, readers, strict=True):
+        figure.add_annotation(
+            x=label, y=max(0.0, each.median_share), text=f"{round(100 * each.median_share)} %", font={"size": 20},
+            showarrow=False, xshift=46, yshift=14,
+        )  # fmt: skip  # beside the points
         figure.add_scatter(
             x=[label] * len(each.shares), y=list(each.shares.values()), mode="markers",
             marker={"color": "#333", "size": 7, "opacity": 0.6},
