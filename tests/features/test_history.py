@@ -36,7 +36,10 @@ def states(num: int = 7) -> dict[str, pl.DataFrame]:
 )
 def test_new_sessions_dividends_and_splits_change_nothing(later: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
     noted = describe_history(states(5), WINDOWS)
-    check_history(noted, {"A": later(states()["A"])}, WINDOWS)
+    now = {"A": later(states()["A"])}
+    check_history(noted, now, WINDOWS)
+    assert describe_history(now, WINDOWS)["sessions_and_news"] == noted["sessions_and_news"]
+    assert noted["growth"] == {"A": 1.2}
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,10 @@ def test_without_a_day_an_old_market_is_stale_and_the_hint_leads_out(
     said = " ".join((done.stdout + done.stderr).split())
     assert "ALDR is stale: its states end on" in said
     hint = said.partition('--params="')[2].partition('"')[0]
-    kedro("run", "--pipelines=decide", data_dir=copied_run, params=f"{small_run},{hint}")
+    nightly = f"{small_run},{hint},decide.position=ledger"  # the guide's command, on a day that is there
+    kedro("run", "--pipelines=ingest,features,decide", data_dir=copied_run, params=nightly)
+    (first, *_) = json.loads((copied_run / "07_model_output" / "decision.json").read_text())["decisions"]
+    assert first["position_from"] == "flat: the ledger has no earlier decision of it"
 
 
 def test_a_policy_of_other_costs_or_prompts_is_refused(kedro: Kedro, copied_run: Path, small_run: str) -> None:

@@ -18,7 +18,8 @@ from flag_kedro.errors import ParameterError
 from flag_kedro.names import POLICY
 from flag_kedro.policy.interface import Evaluator
 from flag_kedro.serving.config import DecideConfig, Entry
-from flag_kedro.serving.recorded import Line, Recorded
+from flag_kedro.serving.ledger import Line
+from flag_kedro.serving.recorded import Recorded
 
 TOLERANCE = 0.02
 """By which a price paid may lie outside the session's range: sources differ."""

@@ -19,7 +19,7 @@ from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.policy.interface import Evaluator
 from flag_kedro.serving.accounts import DuePrompt, due_prompts
 from flag_kedro.serving.config import DecideConfig
-from flag_kedro.serving.recorded import Line
+from flag_kedro.serving.ledger import Line
 
 LOOK_BACK = timedelta(days=14)
 """Far enough for the last session of any exchange."""

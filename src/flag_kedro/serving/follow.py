@@ -14,14 +14,16 @@ import polars as pl
 from flag_kedro.backtest.baselines import buy_and_hold
 from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.pooled import ReplayedStrategies, pool_accounts
-from flag_kedro.backtest.replay import Replay, replay
+from flag_kedro.backtest.replay import replay
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.account import Floats
+from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import DataError
 from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
-from flag_kedro.serving.recorded import Line, Recorded
+from flag_kedro.serving.ledger import Line
+from flag_kedro.serving.recorded import Recorded
 
 LONGER = "it is longer than the backtest"
 OTHER_ACCOUNT = (
@@ -103,18 +105,24 @@ def follow(
     recorded = Recorded(mine, window)
     played = replay(POLICY, window, split.env, recorded.decide)
     held = replay(BENCHMARK, window, split.env, buy_and_hold)
-    strategies = _strategies([played, held], split, window)
-    draws = strategies.draw(num_draws, derived_seed(seed, "follow"))
-    marks = {s: window.mark_prices[i, : window.num_sessions[i]] for i, s in enumerate(window.symbols)}
     last = {symbol: days[-1] for symbol, days in zip(window.symbols, window.sessions, strict=True)}
+    dates = min(line["session"] for line in mine), max(last.values()).isoformat()
+    evaluation = EvaluationWindow(window, split.env, dates, split.calendars)
+    strategies = ReplayedStrategies(
+        pl.concat([played.decisions, held.decisions]),
+        pl.concat([played.equity, held.equity]),
+        split.calendars,
+        evaluation.cash_returns,
+        evaluation.long_short,
+    )
+    draws = strategies.draw(num_draws, derived_seed(seed, "follow"))
     others = recorded.count_other_positions(played)
-    promise = None if recorded.num_illegal or others else _promise(played.equity, backtest, num_draws, seed)
-    reason = LONGER if promise is None else None
-    if recorded.num_illegal or others:
-        reason = OTHER_ACCOUNT
+    promise, reason = None, OTHER_ACCOUNT
+    if not (recorded.num_illegal or others):
+        promise, reason = _promise(played.equity, backtest, num_draws, seed), LONGER
     return Followed(
         policy=policy,
-        window=(min(line["session"] for line in mine), max(last.values()).isoformat()),
+        window=dates,
         num_decisions=len(mine),
         num_waiting=sum(date.fromisoformat(line["session"]) >= last.get(line["symbol"], date.min) for line in mine),
         num_other_policies=len(lines) - len(mine),
@@ -122,9 +130,9 @@ def follow(
         num_illegal=recorded.num_illegal,
         num_other_positions=others,
         scores=strategies.pooled.score({}, "account", draws)[ALL_SYMBOLS],
-        by_symbol=strategies.score(marks, "account", draws),
+        by_symbol=strategies.score(evaluation.marks, "account", draws),
         promise=promise,
-        not_compared=reason,
+        not_compared=None if promise else reason,
     )
 
 
@@ -147,13 +155,6 @@ def _window(lines: Sequence[Line], split: MarketSplit) -> TradingWindow:
             "data (kedro run --pipelines=ingest,features) once the next session has closed"
         )
     return split.with_states(held).cut((first, last))
-
-
-def _strategies(replays: Sequence[Replay], split: MarketSplit, window: TradingWindow) -> ReplayedStrategies:
-    rate = np.log1p(split.env.cash_rate)
-    cash = {s: rate * window.years[i, 1 : window.num_sessions[i]] for i, s in enumerate(window.symbols)}
-    decisions, equity = (pl.concat([getattr(each, name) for each in replays]) for name in ("decisions", "equity"))
-    return ReplayedStrategies(decisions, equity, split.calendars, cash, split.env.positions == "long_short")
 
 
 def _promise(forward: pl.DataFrame, backtest: pl.DataFrame, num_draws: int, seed: int) -> Promise | None:

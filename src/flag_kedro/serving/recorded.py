@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
 
 import numpy as np
 
@@ -10,8 +9,7 @@ from flag_kedro.backtest.replay import Replay
 from flag_kedro.env.account import ACTION_NAMES, HOLD
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import TradingWindow
-
-Line = dict[str, Any]
+from flag_kedro.serving.ledger import Line
 
 
 class Recorded:

@@ -43,14 +43,15 @@ def take_decisions(
     check_history(description["history"], split.states, windows)
     model = load_policy(policy, backbone, prepare_torch(runtime))
     now = datetime.now(UTC)
-    lines = [line for line in read(ledger) if line["policy"] == folder_hash(policy)]
+    own_hash = folder_hash(policy)
+    lines = [line for line in read(ledger) if line["policy"] == own_hash]
     decided = take(model, trained, prices, decide, now, lines)
     for symbol, reason in decided.left_out.items():
         logger.warning("no decision on %s: %s", symbol, reason)
     return {
         "asked_at": now.isoformat(),
         "market": split.market,
-        "policy": folder_hash(policy),
+        "policy": own_hash,
         "backbone": description["backbone_hash"],
         "data": split.data_hash,
         "decisions": [asdict(decision) for decision in decided.decisions],
