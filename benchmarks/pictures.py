@@ -13,19 +13,21 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import plotly.io
+from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES, REPORTING, BIN = ROOT / "docs" / "images", ROOT / "data" / "08_reporting", Path(sys.executable).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SETTLED_MS = 20_000
+SETTLED_MS = 120_000
 """Time of the page until it is drawn; the browser does not wait for it to pass."""
 
 START = """<script>
@@ -33,6 +35,13 @@ localStorage.setItem("KedroViz", JSON.stringify({showFeatureHints: false}));
 location = "/?pid=__default__&expandAllPipelines=false";
 </script>"""
 """A page that opens kedro-viz without its tour of new features."""
+
+UI_START = """<script>
+localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
+localStorage.setItem("mlflow.workflowType_v1", JSON.stringify("machine_learning"));
+location = "/#/experiments/EXPERIMENT/runs?compareRunsMode=CHART&workflowType=machine_learning";
+</script>"""
+"""A page that opens charts of all runs in MLflow's pages, without their assistant."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -62,10 +71,48 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+class _Beside(BaseHTTPRequestHandler):
+    """Passes requests on to `pages`, except for `/start.html`, which is `start`."""
+
+    pages, start = "", ""
+
+    def do_GET(self) -> None:
+        self._answer(None)
+
+    def do_POST(self) -> None:
+        self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _answer(self, body: bytes | None) -> None:
+        if self.path == "/start.html":
+            status, kind, answer = 200, "text/html", self.start.encode()
+        else:
+            headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+            asked = urllib.request.Request(self.pages + self.path, body, headers)
+            try:
+                with urllib.request.urlopen(asked, timeout=60) as reply:
+                    status, kind, answer = reply.status, reply.headers["Content-Type"], reply.read()
+            except urllib.error.HTTPError as error:
+                status, kind, answer = error.code, error.headers["Content-Type"], error.read()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
     """A folder's address, on this machine only."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    with answer_by(partial(_Quiet, directory=str(folder))) as address:
+        yield address
+
+
+@contextmanager
+def answer_by(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on this machine only, which answers by `handler`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -115,9 +162,13 @@ def kedro_viz() -> None:
 
 
 def mlflow() -> None:
-    """MLflow's list of runs."""
+    """Runs side by side in MLflow's pages."""
+    experiment = MlflowClient(f"sqlite:///{ROOT / 'mlflow.db'}").get_experiment_by_name("flag_kedro")
+    assert experiment is not None, "the store has no experiment flag_kedro"
     with mlflow_ui() as address:
-        shoot(f"{address}/#/experiments/1/runs", "mlflow.png", 1280, 700)
+        _Beside.pages, _Beside.start = address, UI_START.replace("EXPERIMENT", experiment.experiment_id)
+        with answer_by(_Beside) as beside:
+            shoot(f"{beside}/start.html", "mlflow.png", 1280, 900)
 
 
 PICTURES: dict[str, tuple[Callable[[], None], Path, str]] = {

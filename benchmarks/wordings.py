@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from flag_kedro.data.headlines import COMPANIES
-from flag_kedro.data.simulated.paraphrases import WINDOWS, load_pairs
+from flag_kedro.data.simulated.paraphrases import SECOND, WINDOWS, load_pairs
 from flag_kedro.data.streams import stream
 
 Scores = dict[tuple[str, int], float]
@@ -49,7 +49,7 @@ def write_headlines(names: int, seed: int) -> list[Headline]:
     """Both wordings of every pair, of each of `names` companies that are drawn for the pair."""
     rng = stream(seed, "companies")
     headlines = []
-    for index, pair in enumerate(load_pairs()):
+    for index, pair in enumerate(pair for pair in load_pairs() if pair.window != SECOND):  # that one is scored once
         for company in rng.choice(list(COMPANIES.values()), size=names, replace=False):
             for kind, predicate in (("good", pair.good), ("bad", pair.bad)):
                 text = f"{company} {predicate}"

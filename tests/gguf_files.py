@@ -69,6 +69,12 @@ def write_gguf(
     scaling: str | None = None,
     without: str | None = None,
     extra: str | None = None,
+    end: int = 1,
+    context: int | None = None,
+    rotated: int | None = None,
+    num_types: int | None = None,
+    merge: str | None = None,
+    norm_kind: gguf.GGMLQuantizationType | None = None,
     kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
 ) -> Path:
     """Write a model into a GGUF file."""
@@ -76,7 +82,7 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, architecture or config.model_type)
     if name is not None:
         writer.add_name(name)
-    writer.add_context_length(config.max_position_embeddings)
+    writer.add_context_length(config.max_position_embeddings if context is None else context)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
@@ -87,19 +93,23 @@ def write_gguf(
     if config.model_type == "qwen3":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
+    if rotated is not None:
+        writer.add_rope_dimension_count(rotated)
     if scaling is not None:
         writer.add_string(f"{config.model_type}.rope.scaling.type", scaling)
     if tokenizer is not None:
         writer.add_tokenizer_model(tokenizer)
         writer.add_tokenizer_pre(pre)
         writer.add_token_list(TOKENS)
-        writer.add_token_types([CONTROL if token in (BEGIN, END) else NORMAL for token in TOKENS])
-        writer.add_token_merges(MERGES)
-        writer.add_eos_token_id(1)
+        writer.add_token_types([CONTROL if token in (BEGIN, END) else NORMAL for token in TOKENS[:num_types]])
+        writer.add_token_merges([*MERGES, *([] if merge is None else [merge])])
+        writer.add_eos_token_id(end)
         if begin is not None:
             writer.add_bos_token_id(begin)
     for tensor, weight in _tensors(model).items():
-        if tensor != without:
+        if tensor == "output_norm.weight" and norm_kind is not None:
+            writer.add_tensor(tensor, weight.astype(np.float64), raw_dtype=norm_kind)
+        elif tensor != without:
             quantised = gguf.GGMLQuantizationType.F32 if weight.ndim == 1 else kind
             writer.add_tensor(tensor, gguf.quantize(weight, quantised), raw_dtype=quantised)
     if extra is not None:

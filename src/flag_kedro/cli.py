@@ -3,6 +3,7 @@
 import copy
 import difflib
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,8 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 from kedro.utils import load_obj
 
+CONF = "conf"
+"""Folder of profiles, in the project's folder, where commands run."""
 SELECTING = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs")
 BY_NODE = ("from_nodes", "to_nodes", "node_names")
 IN_ORDER = (
@@ -59,6 +62,21 @@ def check_runner(runner: str | None, *, is_async: bool, runner_params: dict[str,
         raise click.UsageError(f"--runner={runner}: there is no such runner ({error}); leave the option out") from error
     if not (isinstance(chosen, type) and issubclass(chosen, SequentialRunner)):
         raise click.UsageError(f"--runner={runner}: {IN_ORDER}")
+
+
+def check_profile(name: str | None) -> None:
+    """Refuse a profile that `conf` does not have.
+
+    Raises:
+        click.UsageError: naming it, with those that are meant or known.
+    """
+    conf = Path(CONF)
+    known = sorted(folder.name for folder in conf.iterdir() if folder.is_dir()) if conf.is_dir() else []
+    if name is None or not known or name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    raise click.UsageError(f"--env={name}: there is no folder {conf / name}; {hint}")
 
 
 def select(names: list[str], chosen: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +129,8 @@ def _option(name: str) -> click.Parameter:
 def _run(**options: Any) -> Any:
     """Run the pipeline."""
     check_runner(options["runner"], is_async=options["is_async"], runner_params=options["runner_params"])
+    if options["conf_source"] is None:
+        check_profile(options["env"])
     names = [options["pipeline"]] if options["pipeline"] else options["pipelines"]
     chosen = select(names, {name: options[name] for name in SELECTING if options[name]})
     return _kedros_callback(**options | chosen)

@@ -11,11 +11,13 @@ from flag_kedro.pipelines import (
     features,
     follow,
     ingest,
+    promote,
     publish,
     reproduce,
     robustness,
     sb3_baseline,
     sweep,
+    trade,
     training,
     upload,
     walk_forward,
@@ -28,7 +30,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         module.__name__.rpartition(".")[2]: module.create_pipeline()
         for module in (
             ingest, features, training, backtest, audit, certify, contamination, robustness, reproduce, sb3_baseline,
-            upload, publish, decide, follow, sweep, walk_forward,
+            upload, publish, decide, follow, trade, promote, sweep, walk_forward,
         )
     }  # fmt: skip
     boxes = {name: _in_namespace(name, part) for name, part in parts.items()}

@@ -11,6 +11,7 @@ from flag_kedro.hooks.check_parameters import CheckParameters
 from flag_kedro.hooks.data_folder import LockDataFolder
 from flag_kedro.hooks.finished import RemoveFinished
 from flag_kedro.hooks.print_summary import PrintSummary
+from flag_kedro.hooks.profile import NoteProfile
 from flag_kedro.hooks.rebuilt import RebuildDatasets
 from flag_kedro.hooks.run_names import NameRun
 from flag_kedro.hooks.run_tags import TagRun
@@ -49,6 +50,7 @@ HOOKS = (
     CheckInputs(),
     CheckParameters(),
     ShowUserErrors(),
+    NoteProfile(),
     ShowTypedParameters(),
     NameRun(),
     TagRun(),

@@ -48,12 +48,14 @@ def say(collapsed_to: str | None = None, corrected: Correction | None = None, **
     """The sentence, which must grant a lead exactly where `is_ahead` does."""
     evidence, collapse = replace(AHEAD, **changes), COLLAPSES[collapsed_to]
     sentence = verdict("flag_trader", collapse, evidence, corrected)
-    assert is_ahead(collapse, evidence, corrected) is ("in Sharpe ratio: p" in sentence and "behind" not in sentence)
+    assert is_ahead(collapse, evidence, corrected) is ("in Sharpe ratio above buy and hold" in sentence)
     return sentence.removeprefix("flag_trader is ").removesuffix(".")
 
 
 def test_lead_over_all_three_is_granted_with_size_and_the_largest_p_value() -> None:
-    assert say() == f"ahead of buy and hold, of cash and of {SHIFTS}, by 1.20 in Sharpe ratio: p = 0.03"
+    assert (
+        say() == f"ahead of buy and hold, of cash and of {SHIFTS}: p = 0.03, by 1.20 in Sharpe ratio above buy and hold"
+    )
     assert AHEAD.lead_p_value == 0.03
 
 
@@ -94,14 +96,14 @@ def test_strategy_that_always_holds_one_position_is_called_so_whatever_the_tests
 @pytest.mark.parametrize("deflated", [0.62, None])
 def test_lead_of_one_among_many_trials_must_survive_deflation(deflated: float | None) -> None:
     assert "but not after 40 trials: deflated Sharpe ratio" in say(deflated_sharpe_ratio=deflated, num_trials=40)
-    assert "in Sharpe ratio: p" in say(deflated_sharpe_ratio=0.96, num_trials=40)
+    assert "in Sharpe ratio above" in say(deflated_sharpe_ratio=0.96, num_trials=40)
     unknown = say(deflated_sharpe_ratio=None, num_trials=None)
     assert unknown.endswith("(p = 0.03), but not proven so: how often the window was tried is not known")
 
 
 def test_lead_on_one_of_several_symbols_must_survive_the_correction() -> None:
     assert say(corrected=correction(0.18)).endswith("(p = 0.03), but not after 6 symbols: p = 0.18")
-    assert say(corrected=correction(0.04)).endswith("in Sharpe ratio: p = 0.04")
+    assert say(corrected=correction(0.04)).startswith(f"ahead of buy and hold, of cash and of {SHIFTS}: p = 0.04, by")
 
 
 def test_undefined_ratios_are_named() -> None:

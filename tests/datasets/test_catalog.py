@@ -14,6 +14,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 REPORTS = {
     "training_history": "training_history.json",
     "training_plot": "training_plot.json",
+    "promotion": "promotion.json",
     "backtest_metrics": "backtest_metrics.json",
     "backtest_inference": "backtest_inference.json",
     "backtest_sensitivity": "backtest_sensitivity.json",
@@ -76,6 +77,9 @@ FILES = {name: f"08_reporting/{file}" for name, file in REPORTS.items()} | {
     "headline_influence": "07_model_output/headline_influence.parquet",
     "decision": "07_model_output/decision.json",
     "ledger": "07_model_output/ledger.jsonl",
+    "orders": "07_model_output/orders.jsonl",
+    "simulated_orders": "07_model_output/simulated_orders.json",
+    "traded": "07_model_output/traded.json",
     "earlier_language_certificate": "08_reporting/language_certificate.json",
 }
 MADE_BY_MODELS = {"trunk_cache": "models", "endpoint_answers": "models"}

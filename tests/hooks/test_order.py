@@ -111,7 +111,7 @@ def context(recorder: Recorder, **runtime_params: Any) -> SimpleNamespace:
     loader.runtime_params, loader.config_patterns = runtime_params, {}
     tracking = SimpleNamespace(run=SimpleNamespace(name=None))
     return SimpleNamespace(
-        config_loader=loader, project_path=recorder.data_dir.parent, mlflow=SimpleNamespace(tracking=tracking)
+        config_loader=loader, env=None, project_path=recorder.data_dir.parent, mlflow=SimpleNamespace(tracking=tracking)
     )
 
 
@@ -129,7 +129,9 @@ def test_a_run_is_locked_until_the_plugin_has_ended_it_and_then_summed_up(hook: 
     for _ in range(2):  # tagged once
         hook.before_dataset_loaded(dataset_name="a", node=None)
     inputs = {"params:env": Env()}
-    hook.before_node_run(node=None, catalog=run["catalog"], inputs=inputs, is_async=False, run_id="1")
+    hook.before_node_run(
+        node=SimpleNamespace(name="any"), catalog=run["catalog"], inputs=inputs, is_async=False, run_id="1"
+    )
     hook.after_pipeline_run(run_result={}, **run)
     assert recorder.events == [
         "store", "context", "keep in unsent: locked, handled", "run: locked, handled",

@@ -63,6 +63,12 @@ def test_every_group_is_shipped(parameters: dict[str, Any]):
     ("path", "value", "message"),
     [
         ("foo", 1, r"foo: unknown parameter; known here: audit, backtest, certify, contamination, data"),
+        (
+            "symbols",
+            "ALDR",
+            r"symbols: unknown parameter; did you mean certify\.symbols or data\.symbols or files\.symbols or ",
+        ),
+        ("learning_rate", 1, r"learning_rate: unknown parameter; did you mean ppo\.learning_rate\?"),
         ("ppo.learning_rte", 1, r"ppo\.learning_rte: unknown parameter; did you mean ppo\.learning_rate\?"),
         ("data.windows.tset", ["2021-01-04", "2021-06-01"], r"data\.windows\.tset: unknown .* data\.windows\.test"),
         ("ppo.total_timesteps", "many", r"ppo\.total_timesteps: .*integer.* got 'many'"),

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
@@ -10,6 +11,7 @@ from kedro.pipeline import Pipeline, node
 from flag_kedro.errors import VerdictError
 from flag_kedro.experiments.certificate import certify
 from flag_kedro.hooks.print_summary import APPENDED, SUMMARIES, PrintSummary, summaries_of
+from flag_kedro.hooks.summaries.backtest import print_next
 from flag_kedro.pipeline_registry import register_pipelines
 
 
@@ -49,7 +51,7 @@ def test_printers_take_what_is_read_for_them_and_the_folder(summary):
 def end(output: str, content: object) -> None:
     """What is printed after a run that made one dataset."""
     pipeline = Pipeline([node(lambda: content, None, output, name="make")])
-    PrintSummary().after_pipeline_run(pipeline, DataCatalog({output: MemoryDataset(content)}))
+    PrintSummary().after_pipeline_run({}, pipeline, DataCatalog({output: MemoryDataset(content)}))
 
 
 def test_failed_certificate_is_printed_and_fails_the_command(capsys: pytest.CaptureFixture[str]):
@@ -62,3 +64,15 @@ def test_failed_certificate_is_printed_and_fails_the_command(capsys: pytest.Capt
 def test_every_run_ends_with_a_result(output: str, capsys: pytest.CaptureFixture[str]):
     end(output, None)
     assert f"Made {output}" in capsys.readouterr().out
+
+
+def test_commands_that_follow_have_the_profile_and_parameters_of_this_one(capsys: pytest.CaptureFixture[str]):
+    run_params = {"env": "smollm2", "pipeline_names": ["training"], "runtime_params": {"data_dir": "data/second"}}
+    pipeline = Pipeline([node(lambda: None, None, "policy", name="make")])
+    PrintSummary().after_pipeline_run(run_params, pipeline, DataCatalog({"policy": MemoryDataset("x")}))
+    assert "kedro run --env=smollm2 --pipelines=backtest --params=data_dir=data/second\n" in capsys.readouterr().out
+    run_params["runtime_params"]["seeds"] = [1, 2]
+    PrintSummary().after_pipeline_run(run_params, pipeline, DataCatalog({"policy": MemoryDataset("x")}))
+    print_next(Path("data/second"))
+    command = "kedro run --env=smollm2 --params=data_dir=data/second,seed=1,env.cost_bps=2"
+    assert f"{command}\n" in capsys.readouterr().out

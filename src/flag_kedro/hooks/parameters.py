@@ -32,7 +32,7 @@ from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.policy.config import PolicyConfig, PublishConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
-from flag_kedro.serving.config import DecideConfig
+from flag_kedro.serving.config import DecideConfig, TradeConfig
 
 
 class Settings(BaseModel):
@@ -57,6 +57,7 @@ class Settings(BaseModel):
     contamination: ContaminationConfig
     robustness: RobustnessConfig
     decide: DecideConfig
+    trade: TradeConfig
     publish: PublishConfig
     runtime: RuntimeConfig
     seed: int = Field(ge=0)
@@ -108,6 +109,9 @@ def _explain(problem: dict[str, Any]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         keys = _keys_of(path[:-1])
+        groups = [group for group in _keys_of([]) if not path[:-1] and path[-1] in _keys_of([group])]
+        if groups:
+            return f"{name}: unknown parameter; did you mean {' or '.join(f'{group}.{name}' for group in groups)}?"
         near = difflib.get_close_matches(path[-1], keys, n=1)
         hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(keys)}"
         return f"{name}: unknown parameter; {hint}"

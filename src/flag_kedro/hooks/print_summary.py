@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from kedro.framework.hooks import hook_impl
 
 from flag_kedro.errors import VerdictError
+from flag_kedro.hooks.command import FollowUp
 from flag_kedro.hooks.data_folder import data_folder
 from flag_kedro.hooks.summaries.audit import print_full_audit
 from flag_kedro.hooks.summaries.backtest import print_backtest, print_next
@@ -15,7 +16,9 @@ from flag_kedro.hooks.summaries.data import print_data, print_made
 from flag_kedro.hooks.summaries.decision import print_decision, print_forward_test
 from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
 from flag_kedro.hooks.summaries.experiments import print_seeds, print_sweep, print_walk_forward
+from flag_kedro.hooks.summaries.promotion import print_promotion
 from flag_kedro.hooks.summaries.published import print_reproduced
+from flag_kedro.hooks.summaries.traded import print_traded
 from flag_kedro.hooks.summaries.training import print_trained
 
 Printer = Callable[..., None]
@@ -39,6 +42,8 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("contamination",): Summary(print_contamination, ("contamination",)),
     ("robustness",): Summary(print_robustness, ("robustness",)),
     ("decision",): Summary(print_decision, ("decision",)),
+    ("promotion",): Summary(print_promotion, ("promotion",)),
+    ("traded",): Summary(print_traded, ("traded",)),
     ("forward_test",): Summary(print_forward_test, ("forward_test",)),
     ("policy",): Summary(print_trained, ()),
     ("published_rows", "published_audit"): Summary(print_reproduced, ("published_rows", "published_audit")),
@@ -65,12 +70,13 @@ class PrintSummary:
         self._shown_folder = data_folder(context).shown
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         """Print once the run is over.
 
         Raises:
             VerdictError: when a certificate failed; it is saved and printed by then, and the command fails, too.
         """
+        FollowUp.run_params = run_params
         made = pipeline.all_outputs()
         summaries = summaries_of(made)
         for printer, reads in summaries:

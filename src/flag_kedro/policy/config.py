@@ -66,6 +66,11 @@ class PolicyConfig:
                 f"policy.num_layers is {self.num_layers} and policy.frozen_layers {self.frozen_layers}: no layer is "
                 "left to learn; raise policy.num_layers or lower policy.frozen_layers"
             )
+        if self.readout == "lines" and self.frozen_layers == 0:
+            raise ValueError(
+                "policy.readout=lines reads what frozen layers make of headlines, but policy.frozen_layers is 0; "
+                "freeze some, or set policy.readout to last"
+            )
         if self.trunk_cache == "disk" and not self.packing:
             raise ValueError(
                 "policy.trunk_cache=disk keeps rows that packing shares; set policy.packing to true, or ram"

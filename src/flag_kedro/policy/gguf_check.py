@@ -21,6 +21,12 @@ NUMBERS = (
     "block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
     "attention.layer_norm_rms_epsilon",
 )  # fmt: skip
+KINDS = (
+    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K",
+    "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "MXFP4", "IQ1_S", "IQ1_M",
+    "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS",
+)  # fmt: skip
+"""Number formats that the package gguf turns into float32."""
 BYTE_LEVEL = "gpt2"
 """How GGUF calls byte-level BPE, whatever the model."""
 PRE_TOKENIZERS = ("smollm", "gpt-2", "qwen2", "llama-bpe")
@@ -48,12 +54,28 @@ def _problem(header: GgufHeader) -> str | None:
     if architecture not in LAYER_TENSORS:
         return f"is of the architecture {architecture}; {', '.join(LAYER_TENSORS)} are read"
     for name in NUMBERS:
-        if not isinstance(header.metadata.get(f"{architecture}.{name}"), int | float):
+        value = header.metadata.get(f"{architecture}.{name}")
+        if not isinstance(value, int | float):
             return f"does not say its {architecture}.{name}"
+        if not value > 0:
+            return f"says that its {architecture}.{name} is {value}"
     scaling = header.metadata.get(f"{architecture}.rope.scaling.type", "none")
     if scaling != "none":
         return f"scales its rotary positions ({scaling}), which is not read"
-    return _wrong_tensors(header) or _wrong_tokenizer(header)
+    return _wrong_rotation(header) or _wrong_tensors(header) or _wrong_tokenizer(header)
+
+
+def _wrong_rotation(header: GgufHeader) -> str | None:
+    """Positions that turn a part of each head only would be read as if they turned all of it."""
+    architecture = header.architecture
+    width, heads = (
+        header.number(f"{architecture}.{name}") or 0 for name in ("embedding_length", "attention.head_count")
+    )
+    head_size = header.number(f"{architecture}.attention.key_length") or width // max(heads, 1)
+    turned = header.number(f"{architecture}.rope.dimension_count")
+    if turned is not None and turned != head_size:
+        return f"turns {turned} of the {head_size} entries of a head by position, which is not read"
+    return None
 
 
 def _wrong_tensors(header: GgufHeader) -> str | None:
@@ -62,6 +84,10 @@ def _wrong_tensors(header: GgufHeader) -> str | None:
     for name in _tensor_names(header.architecture, num_layers):
         if name not in header.tensors:  # at the first: a damaged file may say that it has billions of layers
             return f"lacks the tensor {name}"
+        if 0 in header.tensors[name].shape:
+            return f"has an empty tensor {name}"
+        if header.tensors[name].kind not in KINDS:
+            return f"has {name} in the number format {header.tensors[name].kind}, which is not read"
         expected.add(name)
     if unknown := sorted(header.tensors.keys() - expected - {HEAD}):
         return f"has {len(unknown)} tensors that {header.architecture} does not have here, first {unknown[0]}"
@@ -87,4 +113,16 @@ def _wrong_tokenizer(header: GgufHeader) -> str | None:
         return f"has {len(set(tokens))} distinct tokens for {num_rows} rows of embeddings"
     if not header.texts(MERGES):
         return f"has no {MERGES}"
+    known = set(tokens)
+    for merge in header.texts(MERGES):
+        first, _, second = merge.partition(" ")
+        if not {first, second, first + second} <= known:
+            return f"merges {merge!r}, which are no tokens of its own"
+    types = header.metadata.get(TOKEN_TYPES)
+    if isinstance(types, list) and len(types) != len(tokens):
+        return f"has {len(types)} types for {len(tokens)} tokens"
+    for name in ("bos", "eos"):
+        index = header.number(f"tokenizer.ggml.{name}_token_id")
+        if index is not None and not 0 <= index < len(tokens):
+            return f"says that its {name} is token {index} of {len(tokens)}"
     return None

@@ -51,10 +51,10 @@ def _write_folder(path: Path, header: GgufHeader, folder: Path) -> None:
     """Fill an empty folder with configuration, tokenizer and weights."""
     logger.info("reading %s once; later runs find its weights", path.name)
     started = time.perf_counter()
-    tokenizer = build_gguf_tokenizer(header)
     head_dim = header.number(f"{header.architecture}.attention.key_length")
     unread = {} if head_dim is None else {"head_dim": head_dim}  # transformers takes Qwen3's to be 128
     try:
+        tokenizer = build_gguf_tokenizer(header)
         read = AutoModelForCausalLM.from_pretrained(
             path.parent,
             gguf_file=path.name,

@@ -25,6 +25,9 @@ from flag_kedro.features.digest import BULLET
 LAST_WEIGHT = 0.1
 """Deviation of the last token's vector beside headlines of unit deviation (docs/experiments.md)."""
 
+ROUNDING = 1e-5
+"""Deviation of an entry, beside vectors of unit root mean square, below which it is float32's rounding."""
+
 
 def headline_ends(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     """Index of the token that holds the end of each headline's line, in a prefix without BOS."""
@@ -85,5 +88,5 @@ class Standardisation(nn.Module):
 
 
 def _factor(deviation: Tensor) -> Tensor:
-    """One over the deviation, 1 where nothing differs."""
-    return torch.where(deviation > 0, 1.0 / deviation, 1.0)
+    """One over the deviation, 1 where nothing differs by more than rounding."""
+    return torch.where(deviation > ROUNDING, 1.0 / deviation, 1.0)

@@ -21,6 +21,8 @@ from flag_kedro.serving.accounts import DuePrompt, due_prompts
 from flag_kedro.serving.config import DecideConfig
 from flag_kedro.serving.ledger import Line
 
+ENDED = ("simulated", "investorbench")
+"""Sources that will have no newer data."""
 LOOK_BACK = timedelta(days=14)
 """Far enough for the last session of any exchange."""
 
@@ -201,10 +203,9 @@ def _sessions(split: MarketSplit, config: DecideConfig, now: datetime) -> tuple[
         way_out = "give another day"
         if config.as_of is None:
             day = split.states[symbol]["session"][-1]
-            way_out = (
-                "read newer data (kedro run --pipelines=ingest,features), or ask for that day: "
-                f'--params="decide.as_of={day}"'
-            )
+            way_out = f'ask for that day: --params="decide.as_of={day}"'
+            if split.data.source not in ENDED:
+                way_out = f"read newer data (kedro run --pipelines=ingest,features), or {way_out}"
         raise DataError(f"{symbol} {lacking[symbol]}. So nothing is decided; {way_out}")
     return found, lacking
 

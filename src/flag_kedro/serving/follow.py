@@ -99,7 +99,7 @@ def follow(
     if not mine:
         raise DataError(
             f"the ledger has {len(lines)} decisions, none of the policy {policy[:12]} that is in 06_models/policy; "
-            "take some with kedro run --pipelines=decide, before their fills"
+            "take some with kedro run --pipelines=decide, before their fills, on a market that goes on (yahoo, files)"
         )
     window = _window(mine, split)
     recorded = Recorded(mine, window)

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 Preset = Literal["laboratory", "language", "realistic", "easy"]
 Language = Literal["templates", "recombined", "paraphrases"]
+TestWordings = Literal["first", "second"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -38,6 +39,7 @@ class MarketRule:
     reversal_share: float
     conflict_share: float
     reports: int
+    test_wordings: TestWordings
 
     @property
     def event_share(self) -> float:
@@ -51,14 +53,14 @@ EASY = MarketRule(
     drift=0.0, regime_drift=0.0, regime_sessions=0, noise=0.012,
     share=0.5, signal=0.006, horizon=3, decay=1.0, size_spread=0.0, priced_in=0.0,
     fewest_neutral=1, neutral_articles=3, rival_share=0.0, ambiguous_share=0.0, stale_share=0.0,
-    language="templates", reversal_share=0.0, conflict_share=0.0, reports=1,
+    language="templates", reversal_share=0.0, conflict_share=0.0, reports=1, test_wordings="first",
 )  # fmt: skip
 LABORATORY = MarketRule(
     first_session=FIRST, last_session=LAST,
     drift=0.07, regime_drift=0.2, regime_sessions=60, noise=0.012,
     share=0.4, signal=0.01, horizon=3, decay=0.5, size_spread=0.5, priced_in=0.3,
     fewest_neutral=0, neutral_articles=2, rival_share=0.15, ambiguous_share=0.1, stale_share=0.1,
-    language="recombined", reversal_share=0.0, conflict_share=0.0, reports=1,
+    language="recombined", reversal_share=0.0, conflict_share=0.0, reports=1, test_wordings="first",
 )  # fmt: skip
 LANGUAGE = replace(
     LABORATORY,
@@ -139,6 +141,9 @@ class SimulatedConfig:
     reports: Annotated[int, Field(ge=1, le=5)] | None = None
     """Outlets that report an event, each in its own words, on the same side of the close; of two headlines that
     disagree, the larger one is reported so often. More than 1 needs `paraphrases`."""
+    test_wordings: TestWordings | None = None
+    """Which of two sets of paraphrases the test window has: null and `first` are the one that the market was designed
+    with, `second` one that was written after all settings had been fixed."""
 
     def __post_init__(self) -> None:
         if self.first_session >= self.last_session:
@@ -158,6 +163,11 @@ class SimulatedConfig:
                     f"simulated.{name} is {getattr(rule, name)}, but simulated.language={rule.language} has no such "
                     f"headlines; set simulated.language to paraphrases, or simulated.{name} to null"
                 )
+        if rule.test_wordings == "second" and rule.language != "paraphrases":
+            raise ValueError(
+                f"simulated.test_wordings is second, but simulated.language={rule.language} has one set alone; set "
+                "simulated.language to paraphrases, or simulated.test_wordings to null"
+            )
 
     def rule(self) -> MarketRule:
         """The preset's numbers and the language's, with those that are given in their place."""

@@ -13,7 +13,7 @@ from flag_kedro.data.headlines import COMPANIES
 from flag_kedro.data.simulated.articles import SIGN, Article
 from flag_kedro.data.simulated.config import MarketRule
 from flag_kedro.data.simulated.division import window_of_sessions
-from flag_kedro.data.simulated.paraphrases import LARGE_SIZE, SMALL_SIZE, contradict, restate
+from flag_kedro.data.simulated.paraphrases import LARGE_SIZE, SECOND, SMALL_SIZE, TEST, contradict, restate
 from flag_kedro.data.simulated.sentence import CONFLICT, Kind, Sentence, opposite
 from flag_kedro.data.simulated.wording import Write, draw_kind, speak, tell_again, write_ambiguous, write_rival
 from flag_kedro.data.streams import stream
@@ -53,6 +53,8 @@ class _Feed:
     def __init__(self, symbol: str, hours: Sequence[tuple[datetime, datetime]], rule: MarketRule, seed: int) -> None:
         self.symbol, self.hours, self.rule, self.seed = symbol, hours, rule, seed
         self.windows = window_of_sessions(len(hours))
+        if rule.test_wordings == "second":
+            self.windows[self.windows == TEST] = SECOND
         self.write = speak(rule)
         draws = stream(seed, symbol, "sizes").standard_normal(len(hours))
         self.sizes = np.exp(rule.size_spread * draws - rule.size_spread**2 / 2)

@@ -9,6 +9,7 @@ headlines that disagree, each with a word for its size.
 """
 
 import csv
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -17,8 +18,10 @@ import numpy as np
 
 from flag_kedro.data.simulated.sentence import CONFLICT, PLAIN, REVERSED, Kind, Sentence, opposite
 
-WINDOWS = ("train", "validation", "test")
-"""Names of windows 0 to 2 in the tables."""
+TABLES = ("paraphrases.csv", "paraphrases_neutral.csv")
+WINDOWS = ("train", "validation", "test", "second")
+"""Names of windows 0 to 2 in the tables, and of a second set of wordings for the test window."""
+TEST, SECOND = 2, 3
 LARGE = ("sharply", "markedly", "substantially", "considerably", "dramatically")
 SMALL = ("slightly", "a touch", "marginally", "a little", "fractionally")
 """How much, for either direction and in all windows."""
@@ -31,7 +34,7 @@ class Pair:
     """Two predicates that follow the name of a company."""
 
     window: int
-    """0 to 2, see `division.window_of_sessions`."""
+    """0 to 2, see `division.window_of_sessions`; or `SECOND`."""
     level: int
     """1 plain, 2 reversed."""
     scales: bool
@@ -55,9 +58,10 @@ def load_pairs() -> tuple[Pair, ...]:
 
 @lru_cache
 def load_neutral() -> tuple[tuple[str, ...], ...]:
-    """Predicates that are neither good nor bad, by window."""
+    """Predicates that are neither good nor bad, by window; the second set has those of the test window."""
     rows = _read("paraphrases_neutral.csv")
-    return tuple(tuple(row["neutral"] for row in rows if row["window"] == window) for window in WINDOWS)
+    texts = [tuple(row["neutral"] for row in rows if row["window"] == window) for window in WINDOWS[:SECOND]]
+    return (*texts, texts[TEST])
 
 
 def paraphrase(kind: str, company: str, window: int, rng: np.random.Generator, *, reversal_share: float) -> Sentence:
@@ -66,7 +70,7 @@ def paraphrase(kind: str, company: str, window: int, rng: np.random.Generator, *
     Args:
         kind: good, bad or neutral.
         company: whom it is about.
-        window: 0 to 2.
+        window: of `WINDOWS`.
         rng: of the draw.
         reversal_share: probability of level 2 where it is good or bad.
     """
@@ -84,7 +88,7 @@ def contradict(company: str, window: int, larger: Kind, rng: np.random.Generator
 
     Args:
         company: whom they are about.
-        window: 0 to 2.
+        window: of `WINDOWS`.
         larger: good or bad, whichever weighs more.
         rng: of the draw.
     """
@@ -99,9 +103,12 @@ def restate(
 ) -> tuple[str, ...]:
     """What other outlets write of an event: headlines of its level and side, each of another pair.
 
+    They are drawn without regard to the event's own headline, whose pair can be among them: in a test window, of 44
+    plain and 24 reversed pairs, one event in eight has a report of its own pair.
+
     Args:
         company: whom they are about.
-        window: 0 to 2.
+        window: of `WINDOWS`.
         kind: good or bad.
         level: of the event; of a conflict, the larger side's headlines.
         num_reports: how many.
@@ -121,6 +128,12 @@ def _pairs_of(window: int, level: int) -> tuple[Pair, ...]:
 @lru_cache
 def _scaling_pairs(window: int) -> tuple[Pair, ...]:
     return tuple(pair for pair in load_pairs() if pair.window == window and pair.scales)
+
+
+def wordings_hash() -> str:
+    """SHA-256 of both tables."""
+    tables = [(files("flag_kedro.data.simulated") / name).read_bytes() for name in TABLES]
+    return hashlib.sha256(b"".join(tables)).hexdigest()
 
 
 def _read(name: str) -> list[dict[str, str]]:

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from flag_kedro.hooks.command import FollowUp
 
 FULL_AUDIT = {
     "passed": "Full audit passed (the source cut, everything trained anew) on these data and this code.",
     "failed": "[bold red]Full audit FAILED[/bold red] on these data and this code: see 08_reporting/full_audit.json.",
-    "outdated": "Full audit: last run on other data or code; kedro run --pipelines=audit trains anew on a cut source.",
-    "not run": "Full audit: not run; kedro run --pipelines=audit trains anew on a source without the future.",
+    "outdated": "Full audit: last run on other data or code; {command} trains anew on a cut source.",
+    "not run": "Full audit: not run; {command} trains anew on a source without the future.",
 }
 """By what `pipelines.backtest.audit_nodes.state_of` says."""
 
@@ -28,7 +31,8 @@ def describe_audit(audit: dict[str, Any]) -> str:
     else:
         num = sum(check["num_differences"] for check in [*checks, audit["levels"], fills])
         line = f"[bold red]Causality audit FAILED[/bold red]: {num:,} difference(s); 08_reporting/causality_audit.json."
-    return f"{line}\n{FULL_AUDIT[audit['full_audit']]}"
+    command = escape(FollowUp.command("audit"))
+    return f"{line}\n{FULL_AUDIT[audit['full_audit']].format(command=command)}"
 
 
 def print_full_audit(audit: dict[str, Any], data_dir: Path) -> None:
@@ -42,5 +46,10 @@ def print_full_audit(audit: dict[str, Any], data_dir: Path) -> None:
         table.add_row(check["known_at"][:16].replace("T", " "), *map(str, compared), str(check["num_differences"]))
     console.print(table)
     verdict = "[bold green]Passed[/bold green]" if audit["passed"] else "[bold red]FAILED[/bold red]"
-    console.print(f"{verdict}, with {audit['total_timesteps']:,} account-decisions a training.", highlight=False)
+    console.print(
+        f"{verdict}: {audit['backbone']} on {escape(audit['market'])}, with {audit['total_timesteps']:,} "
+        "account-decisions a training.",
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(f"  all figures      {data_dir / '08_reporting' / 'full_audit.json'}", highlight=False)

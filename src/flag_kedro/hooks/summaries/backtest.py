@@ -11,6 +11,7 @@ from rich.table import Table
 from flag_kedro.backtest.answer import AnswerRow, answer_rows
 from flag_kedro.experiments.language_models import sentences
 from flag_kedro.experiments.yardstick import describe_yardstick
+from flag_kedro.hooks.command import FollowUp
 from flag_kedro.hooks.summaries.audit import describe_audit
 from flag_kedro.hooks.summaries.figures import figure, interval, percent
 from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY, SIMULATED
@@ -50,13 +51,14 @@ def print_backtest(
 
 
 def print_next(data_dir: Path) -> None:
-    """Where to look next."""
+    """Where to look next, and the command of another run like this one."""
     console = Console()
     console.print("[bold]Next[/bold]")
     console.print(f"  report           open {data_dir / '08_reporting' / 'backtest_report.html'}")
     console.print("  pipeline         make viz        (kedro viz run)")
     console.print("  compare runs     make ui         (kedro mlflow ui)")
-    console.print('  another run      .venv/bin/kedro run --params="seed=1,env.cost_bps=2"')
+    another = FollowUp.command(seed=1, env__cost_bps=2)
+    console.print(f"  another run      {escape(another)}", highlight=False, soft_wrap=True)
 
 
 def _all_together(rows: list[AnswerRow], convention: dict[str, Any], num_symbols: int) -> Table:
@@ -67,8 +69,8 @@ def _all_together(rows: list[AnswerRow], convention: dict[str, Any], num_symbols
         title=f"{symbols}, {first} to {last}\n{_trading(convention)}",
         caption=(
             "As much money in each symbol at the start, after costs. B&H, cash, shifts:\n"
-            "p-values against buy and hold, cash, and time shifts of the same positions.\n"
-            "Ahead is who is above all three, after all trials."
+            "p-values against buy and hold, cash, and time shifts of the same positions;\n"
+            "below: of a lower Sharpe ratio. Ahead is who is above all three, after all trials."
         ),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -5,7 +5,10 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from flag_kedro.hooks.command import FollowUp
 
 SHOWN = 20
 """Symbols in the table; the rest are counted."""
@@ -39,4 +42,5 @@ def print_made(names: list[str], data_dir: Path) -> None:
     console.print(f"[bold]Made[/bold] {', '.join(names) or 'nothing that is kept'}", highlight=False)
     console.print(f"  in               {data_dir}", highlight=False)
     if "sb3_baseline" in names:
-        console.print("  next             .venv/bin/kedro run --pipelines=backtest   replays it beside the others")
+        command = escape(FollowUp.command("backtest"))
+        console.print(f"  next             {command}   replays it beside the others", highlight=False, soft_wrap=True)

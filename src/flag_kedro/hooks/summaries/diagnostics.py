@@ -5,8 +5,10 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from flag_kedro.hooks.command import FollowUp
 from flag_kedro.hooks.summaries.figures import figure, interval, p_value
 
 
@@ -20,7 +22,7 @@ def print_contamination(report: dict[str, Any], data_dir: Path) -> None:
     console.print(_by_ablation(modalities))
     console.print(
         "This asks what the trained policy uses. What could be learned without it is asked by a training:\n"
-        '  .venv/bin/kedro run --params="features.ablation=no_news,data_dir=data/no_news"',
+        f"  {escape(FollowUp.command(features__ablation='no_news', data_dir='data/no_news'))}",
         highlight=False,
         soft_wrap=True,
     )

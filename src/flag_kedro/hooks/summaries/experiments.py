@@ -6,9 +6,11 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flag_kedro.backtest.measured_sizes import size_note
+from flag_kedro.hooks.command import FollowUp
 from flag_kedro.hooks.summaries.figures import figure, interval, percent
 from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY
 
@@ -138,5 +140,6 @@ def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
             highlight=False,
         )
     console.print("[bold]Best[/bold], to be added to the parameters of a run:")
-    console.print(f'  .venv/bin/kedro run --params="{results["best"]}"', highlight=False, soft_wrap=True)
+    best = dict(part.split("=", 1) for part in results["best"].split(",") if part)
+    console.print(f"  {escape(FollowUp.command(**best))}", highlight=False, soft_wrap=True)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'sweep.json'}", highlight=False)

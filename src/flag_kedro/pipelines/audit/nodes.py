@@ -14,7 +14,9 @@ from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.yahoo import YahooConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.experiments.config import AuditConfig
+from flag_kedro.experiments.yardstick import name_market
 from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.names import SIMULATED
 from flag_kedro.pipelines.progress import bar
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -45,6 +47,7 @@ def audit_source(
 ) -> dict[str, Any]:
     """Do everything from the source on anew, without what became known after some times, and compare."""
     from flag_kedro.experiments.full_audit import Job, audit_from_source
+    from flag_kedro.policy.bundle import portable_name
 
     job = Job(market, yahoo_store, features, env, policy, ppo, runtime, seed).shortened(audit.total_timesteps)
     with bar("full audit") as progress:
@@ -57,7 +60,12 @@ def audit_source(
 
         found = audit_from_source(job, audit.times, datetime.now(UTC), on_stage, stop_if_asked)
     set_tags({"full_audit": "passed" if found.passed else "failed"})
-    return asdict(found)
+    market_name = (
+        f"{SIMULATED}, preset {name_market(market.simulated)}"
+        if market.data.source == "simulated"
+        else market.data.source
+    )
+    return {"market": market_name, "backbone": portable_name(policy), **asdict(found)}
 
 
 def refuse_leaks_from_source(full_audit: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from flag_kedro.data.simulated import SimulatedConfig
+from flag_kedro.data.simulated.paraphrases import wordings_hash
 from flag_kedro.errors import ParameterError
 from flag_kedro.names import POLICY
 from flag_kedro.pipelines.progress import progress_bar
@@ -36,6 +37,7 @@ def issue_language_certificate(
     from flag_kedro.experiments.finished import FinishedRows, experiment_key
     from flag_kedro.experiments.language_certificate import certify_language, run_of
     from flag_kedro.policy.bundle import portable_name
+    from flag_kedro.policy.source import find_backbone
 
     if settings.simulated.rule().language != "paraphrases":
         raise ParameterError(
@@ -44,6 +46,7 @@ def issue_language_certificate(
         )
     simulated = TypeAdapter(SimulatedConfig).dump_python(settings.simulated, mode="json")
     facts = {"certificate": "language", "symbols": settings.symbols, "simulated": simulated}
+    facts |= {"wordings": wordings_hash(), "backbone": asdict(find_backbone(settings.policy).origin)}
     facts |= {"features": asdict(settings.features), "env": asdict(settings.env)}
     key = experiment_key(facts, settings.policy, settings.ppo, settings.runtime)
     finished = FinishedRows(rows_folder, key, resume=settings.ppo.resume == "auto")

@@ -1,0 +1,5 @@
+"""The promote pipeline."""
+
+from flag_kedro.pipelines.promote.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
