@@ -167,3 +167,16 @@ def test_what_an_account_holds_besides_is_left_alone(broker: AlpacaBroker, serve
     assert ordered(broker, [line("AAPL", "buy")], tmp_path).positions == {"AAPL": 4.0}
     ordered(broker, [line("AAPL", "sell", position=1, day=6)], tmp_path)
     assert server.positions["AAPL"] == 17.0
+
+
+def test_shares_that_somebody_else_sold_are_missed_and_a_blocked_account_orders_nothing(
+    broker: AlpacaBroker, server: AlpacaServer, tmp_path: Path
+):
+    ordered(broker, [line("AAPL", "buy")], tmp_path)
+    server.positions["AAPL"] = 1.0
+    sold = line("AAPL", "sell", position=1, day=6)
+    assert "the broker holds 1 of the 4 shares" in ordered(broker, [sold], tmp_path).refused["AAPL"]
+    server.positions["AAPL"], server.blocked = 4.0, True
+    with pytest.raises(BrokerError, match="must not trade"):
+        ordered(broker, [sold], tmp_path)
+    assert server.positions["AAPL"] == 4.0

@@ -29,7 +29,7 @@ ENV = EnvConfig(cost_bps=7.0)
 BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def drawn(states: States, generator: np.random.Generator = np.random.default_rng(0)) -> Decisions:  # noqa: B008
+def drawn(states: States, generator: np.random.Generator) -> Decisions:
     return Decisions(np.argmax(generator.random((len(states), 3)) * states.action_mask, axis=1))
 
 
@@ -43,7 +43,8 @@ def split(small_states: dict[str, pl.DataFrame]) -> MarketSplit:
 @pytest.fixture
 def played(split: MarketSplit) -> Replay:
     env = replace(ENV, initial_cash=MONEY / len(split.states))
-    return replay(POLICY, split.test, env, lambda states: drawn(states))
+    generator = np.random.default_rng(3)  # one for each test, whichever ran before
+    return replay(POLICY, split.test, env, lambda states: drawn(states, generator))
 
 
 def as_ledger(played: Replay) -> list[Line]:
@@ -182,7 +183,7 @@ def test_a_file_stops_trading_and_cancels_what_is_open(desk: Desk, played: Repla
 def test_a_loss_stops_trading(split: MarketSplit, tmp_path: Path, played: Replay):
     lines = as_ledger(played)
     on_day = played.equity.group_by("session").agg(pl.col("equity").sum()).sort("session")
-    worst = on_day.row(by_predicate=pl.col("equity") == on_day["equity"].min(), named=True)
+    worst = on_day.row(on_day["equity"].arg_min(), named=True)
     loss = 1.0 - worst["equity"] / MONEY
     assert loss > 0.0
     desk = Desk(split, tmp_path, max_loss=loss * 0.999)

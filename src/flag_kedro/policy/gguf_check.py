@@ -84,13 +84,14 @@ def _wrong_tensors(header: GgufHeader) -> str | None:
     for name in _tensor_names(header.architecture, num_layers):
         if name not in header.tensors:  # at the first: a damaged file may say that it has billions of layers
             return f"lacks the tensor {name}"
-        if 0 in header.tensors[name].shape:
-            return f"has an empty tensor {name}"
-        if header.tensors[name].kind not in KINDS:
-            return f"has {name} in the number format {header.tensors[name].kind}, which is not read"
         expected.add(name)
     if unknown := sorted(header.tensors.keys() - expected - {HEAD}):
         return f"has {len(unknown)} tensors that {header.architecture} does not have here, first {unknown[0]}"
+    for name, tensor in header.tensors.items():
+        if 0 in tensor.shape:
+            return f"has an empty tensor {name}"
+        if tensor.kind not in KINDS:
+            return f"has {name} in the number format {tensor.kind}, which is not read"
     return None
 
 

@@ -54,6 +54,11 @@ class OrderState:
     """Why it was rejected or cancelled, in the broker's words."""
 
     @property
+    def bought(self) -> float:
+        """Shares that it brought, negative for a sale."""
+        return self.shares if self.side == "buy" else -self.shares
+
+    @property
     def cash(self) -> float:
         """Money that it brought, negative for a purchase."""
         value = self.shares * (self.price or 0.0)

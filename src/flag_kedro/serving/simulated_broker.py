@@ -38,7 +38,7 @@ class SimulatedBroker:
         cash, shares = self._money, dict.fromkeys(self._states, 0.0)
         for state in self._all().values():
             cash += state.cash
-            shares[state.symbol] += state.shares if state.side == "buy" else -state.shares
+            shares[state.symbol] += state.bought
         held = {symbol: number for symbol, number in shares.items() if number}
         value = sum(number * self._states[symbol]["mark_price"][-1] for symbol, number in held.items())
         return BrokerAccount(cash + value, held)
@@ -84,8 +84,7 @@ class SimulatedBroker:
             state = self._state(order, cash, shares.get(order.symbol, 0.0), cancelled=cancelled)
             states[order.id] = state
             cash += state.cash
-            bought = state.shares if state.side == "buy" else -state.shares
-            shares[order.symbol] = shares.get(order.symbol, 0.0) + bought
+            shares[order.symbol] = shares.get(order.symbol, 0.0) + state.bought
         return states
 
     def _state(self, order: Order, cash: float, held: float, *, cancelled: bool) -> OrderState:

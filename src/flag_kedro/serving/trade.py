@@ -66,7 +66,7 @@ class Accounts:
         cash, shares = dict.fromkeys(symbols, money / len(symbols)), dict.fromkeys(symbols, 0.0)
         for state in states:
             cash[state.symbol] += state.cash
-            shares[state.symbol] += state.shares if state.side == "buy" else -state.shares
+            shares[state.symbol] += state.bought
         return cls(cash, {name: number if abs(number) > FEWEST_SHARES else 0.0 for name, number in shares.items()})
 
     def equity(self, prices: Mapping[str, float]) -> float:
@@ -99,7 +99,7 @@ def trade(
     Raises:
         TradingStopped: when a limit is reached; open orders are cancelled before.
         ParameterError: when losses would be real and that was not asked for, or the environment cannot be traded.
-        BrokerError: when the broker does not answer; the same command again goes on.
+        BrokerError: when the account must not trade, or the broker does not answer; the same command again goes on.
     """
     _refuse_what_cannot_be_traded(broker, config, env)
     earlier = _states_of(broker, [line["id"] for line in read(written)])
@@ -115,6 +115,7 @@ def trade(
             f"{lost:.1%} of {config.money:,.0f} is lost (trade.max_loss is {config.max_loss:.0%}). Positions are left "
             "as they are; to go on, raise the limit",
         )
+    there = broker.account().positions
     waiting, num_late, num_holds, refused = [], 0, 0, {}
     done = {state.id for state in earlier if state.status != "open"}
     for line in _newest(lines):
@@ -125,7 +126,7 @@ def trade(
             continue
         elif clock() >= datetime.fromisoformat(line["fills_at"]):
             num_late += 1
-        elif reason := _mismatch(line, accounts, earlier, order_id):
+        elif reason := _mismatch(line, accounts, there, earlier, order_id):
             refused[line["symbol"]] = reason
         else:
             waiting.append(_order(line, order_id, accounts, equity * config.max_position))
@@ -181,7 +182,9 @@ def _newest(lines: Sequence[Line]) -> list[Line]:
     return list({line["symbol"]: line for line in lines}.values())
 
 
-def _mismatch(line: Line, accounts: Accounts, earlier: Sequence[OrderState], order_id: str) -> str | None:
+def _mismatch(
+    line: Line, accounts: Accounts, there: Mapping[str, float], earlier: Sequence[OrderState], order_id: str
+) -> str | None:
     """Why a decision does not fit what there is; None where it does."""
     symbol = line["symbol"]
     if symbol not in accounts.shares:
@@ -189,6 +192,8 @@ def _mismatch(line: Line, accounts: Accounts, earlier: Sequence[OrderState], ord
     for state in earlier:
         if state.symbol == symbol and state.status == "open" and state.id != order_id:
             return f"its order {state.id} is still open"
+    if there.get(symbol, 0.0) < accounts.shares[symbol] * (1.0 - FEWEST_SHARES) - FEWEST_SHARES:
+        return f"the broker holds {there.get(symbol, 0.0):g} of the {accounts.shares[symbol]:g} shares that were bought"
     held = int(accounts.shares[symbol] > 0.0)
     if held != line["position"]:
         words = ("flat", "long")
