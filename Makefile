@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: install run run-smollm2 run-tiny smollm2 test test-slow chaos lint format types benchmark pictures viz ui clean
+.PHONY: install run run-smollm2 run-tiny smollm2 test test-slow chaos lint format types docs docs-serve benchmark pictures viz ui clean
 .DEFAULT_GOAL := run
 
 install: $(STAMP)
@@ -53,6 +53,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/zensical build --strict
 
 format: install
 	$(BIN)/ruff format .
@@ -60,6 +61,13 @@ format: install
 
 types: install
 	$(BIN)/mypy
+
+# The site of docs/, in site/; docs-serve shows it at http://127.0.0.1:8000 and follows what is written.
+docs: install
+	$(BIN)/zensical build --strict
+
+docs-serve: install
+	$(BIN)/zensical serve --dev-addr 127.0.0.1:8000
 
 benchmark: install
 	$(BIN)/python benchmarks/actor_critic.py
@@ -78,6 +86,6 @@ ui: install
 
 # Everything that commands above made, the results below data/ included; your own files in data/01_raw stay.
 clean:
-	rm -rf $(VENV) build .viz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info mlflow.db* mlartifacts
+	rm -rf $(VENV) build site .cache .viz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info mlflow.db* mlartifacts
 	find data -type f ! -name .gitkeep ! -path 'data/01_raw/*' -delete
 	find data -mindepth 2 -type d -empty -delete

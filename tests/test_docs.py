@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
+DECISIONS = sorted(page for page in (DOCS / "decisions").glob("*.md") if page.stem != "index")
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 NAMED_FILE = re.compile(r"`([\w./-]+\.(?:py|yml|md|json|csv|jinja|toml))(?:::[\w.]+)?`")
 LINK = re.compile(r"\]\((?!http)([^)#]+)")

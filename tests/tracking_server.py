@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             "artifact_uri": f"mlflow-artifacts:/1/{run_id}/artifacts", "user_id": given.get("user_id", ""),
         }  # fmt: skip
         tags = {tag["key"]: tag["value"] for tag in given.get("tags", [])}
-        self.server.runs[run_id] = {"info": info, "metrics": [], "params": {}, "tags": tags}
+        self.server.runs[run_id] = {"info": info, "metrics": [], "params": {}, "tags": tags, "inputs": []}
         return {"run": self._shown(run_id)}
 
     def runs_get(self, given: Any) -> Any:
@@ -145,6 +145,10 @@ class _Handler(BaseHTTPRequestHandler):
         run["metrics"] += given.get("metrics", [])
         run["params"] |= {param["key"]: param["value"] for param in given.get("params", [])}
         run["tags"] |= {tag["key"]: tag["value"] for tag in given.get("tags", [])}
+        return {}
+
+    def runs_log_inputs(self, given: Any) -> Any:
+        self.server.runs[given["run_id"]]["inputs"] += given["datasets"]
         return {}
 
     def runs_search(self, given: Any) -> Any:

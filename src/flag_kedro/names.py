@@ -14,6 +14,8 @@ ENDPOINT_LM = "endpoint_lm"
 TEXT_RIDGE = "text_ridge"
 TEXT_LINEAR_PPO = "text_linear_ppo"
 SB3_PPO = "sb3_ppo"
+RANDOM_WEIGHTS = "random_weights"
+"""The geometry of a language model that has read nothing."""
 STRATEGIES = (
     POLICY,
     BENCHMARK,

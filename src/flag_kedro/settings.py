@@ -34,6 +34,14 @@ logging.getLogger("py.warnings").setLevel(logging.WARNING)
 # MLflow overrides warning filters for this one, so its log record is dropped instead.
 logging.getLogger("py.warnings").addFilter(lambda record: "Add type hints to the `predict`" not in record.getMessage())
 
+# CPU, memory, disk and network of every run, sampled each ten seconds (system/* in MLflow).
+os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # a lost store is told by `tracking.link`
+
+# A policy that is logged as a model is copied once more: no bar of its own, no remark on its example.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+
 # A tracking server that does not answer costs a run seconds, not minutes (`tracking.link`).
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "6")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")

@@ -15,7 +15,7 @@ import pytest
 from kedro.io import DatasetError
 
 from flag_kedro.data.atomic import atomic_folder, atomic_write
-from flag_kedro.datasets.atomic import HTMLPage, JSONFile, ParquetTable, PlotlyFigure
+from flag_kedro.datasets.atomic import JSONFile, ParquetTable, PlotlyFigure, TextFile
 from flag_kedro.datasets.folders import Folder, SymbolTables
 from flag_kedro.errors import DataError
 
@@ -62,7 +62,7 @@ def test_figures_are_saved(tmp_path: Path):
 
 
 def test_page_is_saved_whole_in_utf_8(tmp_path: Path):
-    dataset = HTMLPage(filepath=str(tmp_path / "page.html"))
+    dataset = TextFile(filepath=str(tmp_path / "page.html"))
     dataset.save("<p>é – 中</p>")
     assert (tmp_path / "page.html").read_bytes().decode("utf-8") == dataset.load() == "<p>é – 中</p>"
     with pytest.raises(DatasetError):

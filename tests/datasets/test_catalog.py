@@ -43,6 +43,9 @@ REPORTS = {
     "language_certificate": "language_certificate.json",
     "report_facts": "report_facts.json",
     "forward_test": "forward_test.json",
+    "model_card": "model_card.md",
+    "task_evaluation": "task_evaluation.json",
+    "task_evaluation_plot": "task_evaluation_plot.json",
 }
 """In 08_reporting, and among the artifacts of MLflow's run."""
 FILES = {name: f"08_reporting/{file}" for name, file in REPORTS.items()} | {
@@ -54,6 +57,7 @@ FILES = {name: f"08_reporting/{file}" for name, file in REPORTS.items()} | {
     "company_names": "02_intermediate/company_names.json",
     "ingest_facts": "02_intermediate/ingest_facts.json",
     "data_report": "08_reporting/data_report.json",
+    "earlier_model_card": "08_reporting/model_card.md",
     "earlier_full_audit": "08_reporting/full_audit.json",
     "market_states": "04_feature/market_states",
     "earlier_market_states": "04_feature/market_states",

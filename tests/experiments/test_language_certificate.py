@@ -6,9 +6,9 @@ import pytest
 
 from flag_kedro.experiments.language_certificate import LanguageCertificate, certify_language
 from flag_kedro.experiments.language_plot import plot_language_certificate
-from flag_kedro.experiments.language_run import ENCODER_RIDGE, RANDOM_WEIGHTS, READERS, LanguageRun
+from flag_kedro.experiments.language_run import ENCODER_RIDGE, READERS, LanguageRun
 from flag_kedro.experiments.reading import Reading
-from flag_kedro.names import POLICY, TEXT_LINEAR_PPO, TEXT_RIDGE
+from flag_kedro.names import POLICY, RANDOM_WEIGHTS, TEXT_LINEAR_PPO, TEXT_RIDGE
 
 SEEDS = (2, 4, 5, 7, 8)
 SHARES = {

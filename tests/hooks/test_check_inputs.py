@@ -53,6 +53,7 @@ def test_pipelines_that_begin_with_the_source_need_nothing(name: str, tmp_path: 
         ("backtest", "policy", "train"),
         ("contamination", "policy", "train"),
         ("robustness", "policy", "train"),
+        ("evaluate", "policy", "train"),
         ("sb3_baseline", "market_states", "train"),
     ],
 )

@@ -27,6 +27,7 @@ from flag_kedro.pipeline_registry import register_pipelines
         ("certify", ["print_certificate"]),
         ("contamination", ["print_contamination"]),
         ("robustness", ["print_robustness"]),
+        ("evaluate", ["print_tasks"]),
         ("reproduce", ["print_reproduced"]),
         ("sb3_baseline", []),
         ("sweep", ["print_sweep"]),

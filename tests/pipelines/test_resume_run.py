@@ -43,8 +43,9 @@ def outcome(data_dir: Path) -> tuple[str, list[dict[str, float]]]:
 
 
 def bare_metrics(run: mlflow.entities.Run) -> dict[str, float]:
-    """All metrics without times; of a run that was judged too, those of its training."""
-    learned = {name: value for name, value in run.data.metrics.items() if "second" not in name}
+    """All metrics without times and the machine's; of a run that was judged too, those of its training."""
+    told = {name: value for name, value in run.data.metrics.items() if not name.startswith(("system/", "test/"))}
+    learned = {name: value for name, value in told.items() if "second" not in name}
     return {name: value for name, value in learned.items() if not name.startswith(("all/", "backtest/", "trial/"))}
 
 

@@ -193,6 +193,24 @@ def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_r
     assert len(together) <= 8
     assert "data.symbols=ALDR BRIX" in run.data.tags["kedro_command"]
     assert {"config_hash", "test_window", "scored"} <= run.data.tags.keys()
+    whole = json.loads((Path(run.info.artifact_uri.removeprefix("file://")) / "parameters.json").read_text())
+    assert (whole["ppo"]["total_timesteps"], whole["data"]["symbols"]) == (512, "ALDR BRIX")
+
+
+def test_the_run_names_its_windows_and_the_policy_that_it_kept_with_its_results(finished_run: Path):
+    (run,) = runs(finished_run)
+    assert {each.tags[0].value for each in run.inputs.dataset_inputs} == {"training", "validation", "testing"}
+    (model,) = client(finished_run).search_logged_models([run.info.experiment_id])
+    assert model.tags["policy_hash"] == run.data.tags["policy_hash"]
+    assert model.source_run_id == run.info.run_id
+    metrics = {metric.key: metric for metric in model.metrics}
+    inference = json.loads((finished_run / "08_reporting" / "backtest_inference.json").read_text())
+    assert metrics["test/brier"].value == inference["calibration"]["flag_trader"]["brier"]
+    assert metrics["test/brier"].dataset_name in {each.dataset.name for each in run.inputs.dataset_inputs}
+    assert "validation/summed_log_return" in metrics
+    card = (finished_run / "08_reporting" / "model_card.md").read_text()
+    assert f"Results are of the policy {run.data.tags['policy_hash']}." in card
+    assert "## What it did on its test window" in card
 
 
 TWO_RUNS = """

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from flag_kedro.errors import DataError, ParameterError
+from flag_kedro.pipelines.publish.nodes import publish_policy
 from flag_kedro.policy.actor_critic import build_actor_critic
 from flag_kedro.policy.bundle import TrainedPolicy, load_policy
 from flag_kedro.policy.config import PolicyConfig, PublishConfig
 from flag_kedro.policy.hub import push_to_hub
-from flag_kedro.policy.manifest import write_manifest
+from flag_kedro.policy.manifest import folder_hash, write_manifest
 
 CPU = torch.device("cpu")
 FACTS = {"symbols": ["A"], "windows": {"train": ["2024-01-01", "2024-02-01"], "test": ["2024-03-01", "2024-04-01"]}}
@@ -107,6 +108,31 @@ def test_what_arrives_is_a_policy_that_opens(hub: Hub, bundle: Path, tmp_path: P
     (tmp_path / "there" / ".cache" / "huggingface").mkdir(parents=True)
     (tmp_path / "there" / ".cache" / "huggingface" / "heads.lock").write_text("")  # as its download adds
     load_policy(tmp_path / "there", tmp_path, CPU)
+
+
+def test_a_policy_is_published_with_its_results_and_stays_the_same(hub: Hub, bundle: Path, tmp_path: Path):
+    before, own_hash = (bundle / "README.md").read_text(), folder_hash(bundle)
+    card = f"{before}\n## Results\nResults are of the policy {own_hash}.\n"
+    publish_policy(bundle, OWN, card)
+    assert hub.files["README.md"].decode() == card
+    for name, content in hub.files.items():
+        (tmp_path / "there" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "there" / name).write_bytes(content)
+    load_policy(tmp_path / "there", tmp_path, CPU)
+    assert folder_hash(tmp_path / "there") == own_hash
+    assert (bundle / "README.md").read_text() == before
+    (tmp_path / "there" / "README.md").write_text("other results")
+    with pytest.raises(DataError, match=r"does not match its MANIFEST\.json in README\.md"):
+        load_policy(tmp_path / "there", tmp_path, CPU)
+
+
+@pytest.mark.parametrize("card", [None, "Results are of the policy of somebody else."])
+def test_a_policy_without_a_backtest_of_its_own_is_published_without_results(
+    hub: Hub, bundle: Path, card: str | None, caplog: pytest.LogCaptureFixture
+):
+    publish_policy(bundle, OWN, card)
+    assert hub.files["README.md"] == (bundle / "README.md").read_bytes()
+    assert "no backtest of this policy" in caplog.text
 
 
 def test_refusals_are_told_with_a_way_out(hub: Hub, bundle: Path):

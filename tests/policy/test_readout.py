@@ -152,6 +152,20 @@ def test_weights_for_headlines_begin_at_zero_and_learn(llama_backbone: Path, bui
     assert gradient[:, hidden:].abs().max() > 0
 
 
+@pytest.mark.parametrize("readout", ["last", "lines"])
+def test_vectors_are_what_the_heads_read(build: Build, llama_backbone: Path, states_of: StatesOf, readout: str):
+    model, states = build(llama_backbone, replace(LINES, readout=readout)), states_of(ROWS)
+    if readout == "lines":
+        model.fit_readout(states.prefix)
+    read = model.vectors(states)
+    assert read.shape == (len(states), (2 if readout == "lines" else 1) * 32)
+    mask = torch.from_numpy(states.action_mask)
+    logits = model.heads["policy"](read).masked_fill(~mask, -torch.inf)
+    log_probs, values = answers(model, states)
+    torch.testing.assert_close(torch.log_softmax(logits, dim=-1), log_probs)
+    torch.testing.assert_close(model.heads["value"](read).squeeze(1), values)
+
+
 def test_two_headlines_move_logits_by_the_sum_of_what_each_does(build: Build, llama_backbone: Path):
     """With a trunk of embeddings alone a headline's end does not know what stands before it."""
     config = replace(LINES, trunk_cache="never", num_layers=None)

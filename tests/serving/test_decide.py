@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +11,8 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.replay import replay
-from flag_kedro.data.config import DataConfig, WindowsConfig
+from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
+from flag_kedro.data.market import MarketConfig, load_market
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.account import BUY, HOLD
 from flag_kedro.env.config import EnvConfig
@@ -19,6 +21,8 @@ from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.experiments.folds import common_sessions, roll_folds
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.names import POLICY
 from flag_kedro.serving.config import DecideConfig, Entry
 from flag_kedro.serving.decide import Decision, decide
@@ -86,6 +90,25 @@ def test_every_session_of_the_test_window_has_the_backtests_decision(
         for each, row in zip(found, rows, strict=True):
             assert (each.action, each.position, each.value) == (row["action"], row["position"], row["value"])
             assert list(each.probabilities.values()) == [row[f"prob_{name}"] for name in ("sell", "hold", "buy")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", ["position", "compact", "paper"])
+def test_on_investorbench_every_session_has_the_backtests_decision_too(view: str, investorbench: Path):
+    data, news = DataConfig(source="investorbench", path=investorbench, symbols=("MSFT",)), NewsConfig()
+    market = load_market(MarketConfig(data, replace(news, date_only="next_session"), SimulatedConfig()), Path(), NOW)
+    names = {symbol: list(aliases) for symbol, aliases in market.names.items()}
+    features = FeaturesConfig(digest_sessions=1, min_article_chars=120)
+    tables = MarketTables(market.prices, market.news, names, market.universe, features)
+    split = MarketSplit.of(tables.build_states(), data, EnvConfig(fill="next_close", account_view=view))  # type: ignore[arg-type]
+    played = replay(POLICY, split.test, split.env, Reads().decide)
+    assert set(played.decisions["position"]) == {0, 1}
+    (sessions,) = split.test.sessions
+    assert len(sessions) > 140
+    for session, row in zip(sessions, played.decisions.to_dicts(), strict=True):
+        (found,) = asked(split, market.prices, as_of=session)
+        assert (found.action, found.position, found.value) == (row["action"], row["position"], row["value"])
+        assert list(found.probabilities.values()) == [row[f"prob_{name}"] for name in ("sell", "hold", "buy")]
 
 
 def test_each_part_is_left_out_in_turn(make_split: Callable[..., MarketSplit], prices: pl.DataFrame):

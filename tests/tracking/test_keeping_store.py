@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 
 from flag_kedro.tracking import link
@@ -15,6 +16,7 @@ from flag_kedro.tracking.upload import keep_in, num_kept, send, try_to_send
 from tracking_server import TrackingServer, serving
 
 SECONDS = 1
+WINDOW = DatasetInput(Dataset("ALDR", "c0ffee", "code", "{}"), [InputTag("mlflow.data.context", "training")])
 
 
 @pytest.fixture
@@ -37,6 +39,7 @@ def log_everything(folder: Path) -> None:
     for step in range(20):
         log_metrics({"ppo/loss": 0.5 * step, "backtest/^GSPC/flat/turnover": 1.0}, step, 1000 + step)
     mlflow.log_params({"ppo.gamma": 0.9})
+    mlflow.MlflowClient().log_inputs(mlflow.active_run().info.run_id, [WINDOW])
     set_tags({"data_hash": "abc"})
     bundle = folder / "policy"
     bundle.mkdir(exist_ok=True)
@@ -54,6 +57,8 @@ def check_complete(server: TrackingServer, run_id: str) -> None:
     assert metrics["backtest/_x005E_GSPC/flat/turnover"] == [(step, 1.0) for step in range(20)]
     assert run["params"] == {"ppo.gamma": "0.9"}
     assert run["tags"]["data_hash"] == "abc"
+    assert run["inputs"][-1]["dataset"]["digest"] == "c0ffee"
+    assert run["inputs"][-1]["tags"] == [{"key": "mlflow.data.context", "value": "training"}]
     assert run["info"]["status"] == "FINISHED"
     place = f"1/{run_id}/artifacts"
     assert server.files[f"{place}/policy/heads"] == b"weights"

@@ -62,6 +62,25 @@ def test_a_project_that_went_elsewhere_writes_and_reads_there(empty_store: Path,
     assert mlflow.artifacts.load_dict(f"runs:/{earlier}/trial.json") == {"seed": 1}
 
 
+def test_models_and_their_versions_move_with_the_project(empty_store: Path, tmp_path: Path):
+    old, new = new_project(empty_store, tmp_path / "old"), tmp_path / "new"
+    log_run(old)
+    open_store(*place(old))
+    (tmp_path / "note").write_text("weights")
+    with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(place(old)[1]).experiment_id):
+        model = mlflow.initialize_logged_model(name="trained_policy")
+        mlflow.MlflowClient().log_model_artifact(model.model_id, str(tmp_path / "note"))
+        mlflow.finalize_logged_model(model.model_id, "READY")
+        mlflow.MlflowClient().create_registered_model("flag_kedro")
+        source = f"models:/{model.model_id}"
+        version = mlflow.MlflowClient().create_model_version("flag_kedro", source, model_id=model.model_id)
+    shutil.move(old, new)
+    open_store(*place(new))
+    assert mlflow.get_logged_model(model.model_id).artifact_location.startswith((new / "mlartifacts").as_uri())
+    fetched = mlflow.artifacts.download_artifacts(f"models:/flag_kedro/{version.version}", dst_path=str(tmp_path / "x"))
+    assert (Path(fetched) / "note").read_text() == "weights"
+
+
 def test_artifacts_that_did_not_come_along_stay_where_they_are(empty_store: Path, tmp_path: Path):
     old, new = new_project(empty_store, tmp_path / "old"), tmp_path / "new"
     earlier = log_run(old)

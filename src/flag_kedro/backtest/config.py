@@ -1,5 +1,6 @@
 """Parameters `backtest.*`."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -24,5 +25,8 @@ class BacktestConfig:
     zero_shot: bool = True
     """Replay the backbone as the language model it is: `zero_shot_lm`, and `calibrated_lm`, whose words are held
     against their mean on the training window. Needs a backbone with a language-model head; `tiny` is left out."""
+    factors: Path | None = None
+    """CSV file of daily factor returns, as decimals: `date` and a column for each factor. What they explain of every
+    strategy's return, and what is left as alpha, stands in the report."""
     endpoint: EndpointConfig | None = None
     """A language model behind a server to ask for every decision (`endpoint_lm`); null asks none."""

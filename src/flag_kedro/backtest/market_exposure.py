@@ -7,6 +7,7 @@ import polars as pl
 
 from flag_kedro.backtest.pooled import pool_accounts
 from flag_kedro.backtest.scores import days_per_year
+from flag_kedro.env.account import Floats
 from flag_kedro.names import BENCHMARK
 
 MIN_RETURNS = 20
@@ -32,15 +33,11 @@ def regress_on_market(
 ) -> dict[str, MarketExposure]:
     """Exposure of every strategy but buy and hold, whose account is the equal-weight market; ruined ones have none.
 
-    Least squares with errors of Newey and West (1987) at floor(4 (n / 100)^(2/9)) lags (statsmodels).
-
     Args:
         equity: columns of `replay.EQUITY`, with `buy_and_hold` among the strategies.
         cash_returns: log return of cash over each return of the account of all symbols, [n]; None is a rate of 0.
         calendar: exchange calendar, for the sessions of a year.
     """
-    import statsmodels.api as sm
-
     pooled = pool_accounts(equity)
     paths = {str(name): path["equity"].to_numpy() for (name,), path in pooled.group_by("strategy", maintain_order=True)}
     returns = {name: path[1:] / path[:-1] - 1.0 for name, path in paths.items() if (path > 0.0).all()}
@@ -48,19 +45,42 @@ def regress_on_market(
         return {}
     cash = np.zeros(len(returns[BENCHMARK])) if cash_returns is None else np.expm1(cash_returns)
     market, days = returns[BENCHMARK] - cash, days_per_year(calendar)
-    lags = int(4 * (len(market) / 100) ** (2 / 9))
     found = {}
     for name, own in returns.items():
         if name == BENCHMARK or np.ptp(own - cash) == 0.0:
             continue
-        model = sm.OLS(own - cash, sm.add_constant(market, has_constant="add"))
-        fitted = model.fit(cov_type="HAC", cov_kwds={"maxlags": lags})
-        (low, high), (beta_low, beta_high) = fitted.conf_int()
+        fitted = hac_regression(own - cash, market[:, None])
+        (low, high), beta_ci95 = fitted.intervals
         found[name] = MarketExposure(
-            alpha=float(fitted.params[0] * days),
-            alpha_ci95=(float(low * days), float(high * days)),
-            beta=float(fitted.params[1]),
-            beta_ci95=(float(beta_low), float(beta_high)),
-            r_squared=float(fitted.rsquared),
+            alpha=fitted.values[0] * days,
+            alpha_ci95=(low * days, high * days),
+            beta=fitted.values[1],
+            beta_ci95=beta_ci95,
+            r_squared=fitted.r_squared,
         )
     return found
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Coefficients, the intercept first, and their 95 % intervals."""
+
+    values: list[float]
+    intervals: list[tuple[float, float]]
+    r_squared: float
+
+
+def hac_regression(own: Floats, others: Floats) -> Regression:
+    """Least squares with errors of Newey and West (1987) at floor(4 (n / 100)^(2/9)) lags (statsmodels).
+
+    Args:
+        own: returns to be explained, [n].
+        others: what explains them, [n, factors].
+    """
+    import statsmodels.api as sm
+
+    lags = int(4 * (len(own) / 100) ** (2 / 9))
+    model = sm.OLS(own, sm.add_constant(others, has_constant="add"))
+    fitted = model.fit(cov_type="HAC", cov_kwds={"maxlags": lags})
+    intervals = [(float(low), float(high)) for low, high in fitted.conf_int()]
+    return Regression([float(value) for value in fitted.params], intervals, float(fitted.rsquared))

@@ -49,10 +49,20 @@ class PlotlyFigure(WholeSave, PlotlyDataset):
     """A plotly figure as JSON, previewed by kedro-viz."""
 
 
-class HTMLPage(WholeSave, TextDataset):
-    """A page of HTML as text, in UTF-8."""
+class TextFile(WholeSave, TextDataset):
+    """A text in UTF-8: a page of HTML or Markdown."""
 
     DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
         "open_args_save": {"mode": "w", "encoding": "utf-8"},
         "open_args_load": {"mode": "r", "encoding": "utf-8"},
     }
+
+
+class OptionalTextFile(TextFile):
+    """A text that need not be there: then it loads as None."""
+
+    may_be_absent = True
+
+    def load(self) -> Any:
+        """The text, or None."""
+        return super().load() if self._exists() else None

@@ -4,8 +4,8 @@ import plotly.graph_objects as go
 
 from flag_kedro.backtest.plot_style import BUY_COLOR, GRID, HOLD_COLOR, SUBTITLE
 from flag_kedro.experiments.language_certificate import MIN_SHARE, LanguageCertificate
-from flag_kedro.experiments.language_run import ENCODER_RIDGE, RANDOM_WEIGHTS
-from flag_kedro.names import POLICY, TEXT_LINEAR_PPO, TEXT_RIDGE
+from flag_kedro.experiments.language_run import ENCODER_RIDGE
+from flag_kedro.names import POLICY, RANDOM_WEIGHTS, TEXT_LINEAR_PPO, TEXT_RIDGE
 
 HEIGHT = 460
 LABELS = {

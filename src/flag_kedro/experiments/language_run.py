@@ -20,12 +20,12 @@ from flag_kedro.env.account import Ints
 from flag_kedro.experiments.certificate_run import CertificateSettings, Market, decided_targets, learn
 from flag_kedro.experiments.reading import Reading, measure_reading
 from flag_kedro.experiments.sentence_encoder import SentenceEncoder, encoder_ridge_targets
-from flag_kedro.names import POLICY, TEXT_LINEAR_PPO, TEXT_RIDGE
+from flag_kedro.names import POLICY, RANDOM_WEIGHTS, TEXT_LINEAR_PPO, TEXT_RIDGE
 from flag_kedro.policy.interface import Evaluator
 from flag_kedro.ppo.history import OnUpdate
 from flag_kedro.ppo.text_baseline import start_bag_of_words
 
-RANDOM_WEIGHTS, ENCODER_RIDGE = "random_weights", "encoder_ridge"
+ENCODER_RIDGE = "encoder_ridge"
 READERS = (POLICY, RANDOM_WEIGHTS, TEXT_LINEAR_PPO, TEXT_RIDGE, ENCODER_RIDGE)
 """Who reads: the language model, the same geometry with random weights, the linear policy on words, the ridge
 regression on words, and the one on a sentence encoder's vectors."""

@@ -18,6 +18,7 @@ from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_ro
 from flag_kedro.hooks.summaries.experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.hooks.summaries.promotion import print_promotion
 from flag_kedro.hooks.summaries.published import print_reproduced
+from flag_kedro.hooks.summaries.tasks import print_tasks
 from flag_kedro.hooks.summaries.traded import print_traded
 from flag_kedro.hooks.summaries.training import print_trained
 
@@ -41,6 +42,7 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("sweep_results",): Summary(print_sweep, ("sweep_results",)),
     ("contamination",): Summary(print_contamination, ("contamination",)),
     ("robustness",): Summary(print_robustness, ("robustness",)),
+    ("task_evaluation",): Summary(print_tasks, ("task_evaluation",)),
     ("decision",): Summary(print_decision, ("decision",)),
     ("promotion",): Summary(print_promotion, ("promotion",)),
     ("traded",): Summary(print_traded, ("traded",)),

@@ -10,7 +10,7 @@ from flag_kedro.hooks.command import run_command
 from flag_kedro.hooks.data_folder import DataFolder, data_folder
 from flag_kedro.hooks.user_errors import root_cause
 from flag_kedro.policy.manifest import folder_hash
-from flag_kedro.tracking.log import set_tags, sweep_dead_runs
+from flag_kedro.tracking.log import log_json, set_tags, sweep_dead_runs
 
 
 class TagRun:
@@ -21,11 +21,13 @@ class TagRun:
         self._catalog: Any = None
         self._is_tagged = True
         self._command = ""
+        self._parameters: dict[str, Any] = {}
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Note where code and data are."""
+        """Note where code and data are, and the parameters as conf and command line give them."""
         self._folder = data_folder(context)
+        self._parameters = dict(context.config_loader["parameters"])
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: Any) -> None:
@@ -44,6 +46,7 @@ class TagRun:
             self._is_tagged = True
             set_tags({"git_commit": _git_commit(self._folder.project), "kedro_command": self._command})
             sweep_dead_runs(self._folder.path)
+            log_json(self._parameters, "parameters.json")  # whole: MLflow's parameters are cut at 6,000 characters
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:

@@ -126,6 +126,18 @@ class ActorCritic(nn.Module):
         """
         return most_probable(self.evaluate(states))
 
+    @torch.no_grad()
+    def vectors(self, states: States) -> Tensor:
+        """What the heads read of each state, [N, W]: the last token, and with `readout=lines` the headlines beside it.
+
+        Raises:
+            DataError: see `evaluate`.
+        """
+        prompts = [self.tokenise(*pair) for pair in zip(states.prefix, states.account, strict=True)]
+        row_ids, row_of_prompt = group_by_prefix(prompts)
+        top = Top(self.trunk.base, self.config.frozen_layers, [], self.standard)
+        return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype, top)
+
     def tokenise(self, prefix: str, account: str) -> Prompt:
         """Token ids of a prompt: BOS once, then those of the prefix, then those of the account.
 

@@ -88,6 +88,18 @@ def _draw_weights_anew(folder: Path, origin: BackboneOrigin, seed: int) -> Backb
     return drawn
 
 
+def write_random_copy(folder: Path, seed: int, target: Path) -> None:
+    """Write a backbone's tokenizer and geometry with weights drawn anew: what is having read worth?
+
+    Args:
+        folder: the backbone's.
+        seed: of the weights.
+        target: existing folder that gets it.
+    """
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns(MANIFEST, "*.safetensors*"), dirs_exist_ok=True)
+    _draw_weights_anew(target, BackboneOrigin(name=folder.name, source="built here"), seed)
+
+
 def load_backbone(folder: Path, device: torch.device, num_layers: int | None = None) -> PreTrainedModel:
     """Open a folder that `write_backbone` made; the language-model head is never built.
 

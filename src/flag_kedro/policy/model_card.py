@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from flag_kedro.names import TINY
+from flag_kedro.policy.manifest import CARD
 from flag_kedro.policy.origin import BackboneOrigin
 from flag_kedro.policy.smollm2 import HUB_ID
 
@@ -55,7 +56,7 @@ Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["tra
 {READS[policy["readout"]]}.
 This is research software, not investment advice.
 """
-    (folder / "README.md").write_text(card)
+    (folder / CARD).write_text(card)
 
 
 def _opening(policy: dict[str, Any], origin: BackboneOrigin) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -35,8 +35,20 @@ def batch(
     run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()
 ) -> Call:
     """Logging metrics, parameters and tags, under names that MLflow takes."""
-    points = [[escape_name(metric.key), metric.value, metric.timestamp, metric.step] for metric in metrics]
+    points = [
+        [
+            *(escape_name(metric.key), metric.value, metric.timestamp, metric.step),
+            *(metric.model_id, metric.dataset_name, metric.dataset_digest),
+        ]
+        for metric in metrics
+    ]
     return {"call": "log_batch", "run_id": run_id, "metrics": points, "params": _pairs(params), "tags": _pairs(tags)}
+
+
+def inputs(run_id: str, datasets: Sequence[DatasetInput]) -> Call:
+    """Noting datasets that the run used."""
+    found = [{"dataset": dict(each.dataset), "tags": {tag.key: tag.value for tag in each.tags}} for each in datasets]
+    return {"call": "log_inputs", "run_id": run_id, "datasets": found}
 
 
 def update(run_id: str, status: str | None, end_time: int | None, run_name: str | None) -> Call:
@@ -66,6 +78,8 @@ def make(call: Call, store: Any, root: Path) -> Run | None:
             metrics = [Metric(*values) for values in call["metrics"]]
             params, tags = _entities(Param, call["params"]), _entities(RunTag, call["tags"])
             store.log_batch(run_id=run_id, metrics=metrics, params=params, tags=tags)
+        case "log_inputs":
+            store.log_inputs(run_id, datasets=[_input(**each) for each in call["datasets"]])
         case "update_run_info":
             status = None if call["status"] is None else RunStatus.from_string(call["status"])
             store.update_run_info(run_id, status, call["end_time"], call["run_name"])
@@ -90,6 +104,10 @@ def _copy(source: Path, folder: str | None, artifact_uri: str) -> None:
             repository.log_artifact(str(source), folder)
     except Exception as error:  # of whichever library talks to the place
         raise MlflowException(f"{source.name} was not copied to {artifact_uri}: {error}") from error
+
+
+def _input(dataset: dict[str, Any], tags: dict[str, str]) -> DatasetInput:
+    return DatasetInput(Dataset(**dataset), [InputTag(key, value) for key, value in tags.items()])
 
 
 def _pairs(entities: Sequence[Param] | Sequence[RunTag]) -> list[list[str]]:

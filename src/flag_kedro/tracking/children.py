@@ -22,7 +22,10 @@ def child_run(name: str, params: Mapping[str, object], tags: Mapping[str, str] |
     child = None
     with store_may_fail(f"no run for {name}"):
         child_tags = inherited_tags(parent.info.run_id) | dict(tags or {})
-        child = mlflow.start_run(experiment_id=parent.info.experiment_id, run_name=name, nested=True, tags=child_tags)
+        child = mlflow.start_run(
+            experiment_id=parent.info.experiment_id, run_name=name, nested=True, tags=child_tags,
+            log_system_metrics=False,  # its parent's are those of the machine
+        )  # fmt: skip
     if child is None:
         with muted():
             yield

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunData, RunInfo, RunStatus, RunTag
+from mlflow.entities import DatasetInput, LifecycleStage, Metric, Param, Run, RunData, RunInfo, RunStatus, RunTag
 from mlflow.tracking._tracking_service import utils
 
-from flag_kedro.tracking.calls import batch, creation, update, upload
+from flag_kedro.tracking.calls import batch, creation, inputs, update, upload
 from flag_kedro.tracking.journal import Call
 from flag_kedro.tracking.link import LOSSES, Link
 
@@ -51,6 +51,15 @@ class KeepingStore:
         found: Run = self.link.read(lambda: self.link.store.get_run(known))
         return found
 
+    def create_logged_model(self, *args: Any, source_run_id: str | None = None, **kwargs: Any) -> Any:
+        """A new model of a run."""
+        known = None if source_run_id is None else self.link.id_of(source_run_id)
+        return self.link.read(lambda: self.link.store.create_logged_model(*args, source_run_id=known, **kwargs))
+
+    def log_outputs(self, run_id: str, models: Any) -> None:
+        """Note models that a run made."""
+        self.link.read(lambda: self.link.store.log_outputs(self.link.id_of(run_id), models))
+
     def create_run(
         self, experiment_id: str, user_id: str, start_time: int, tags: Sequence[RunTag], run_name: str
     ) -> Run:
@@ -83,6 +92,12 @@ class KeepingStore:
     def set_tag(self, run_id: str, tag: RunTag) -> None:
         """Set one tag."""
         self._write(batch(run_id, tags=[tag]))
+
+    def log_inputs(self, run_id: str, datasets: Sequence[DatasetInput] | None = None, models: Any = None) -> None:
+        """Note datasets that the run used; of models, which nothing here notes, at once or not at all."""
+        if models:
+            self.link.read(lambda: self.link.store.log_inputs(self.link.id_of(run_id), models=models))
+        self._write(inputs(run_id, datasets or ()))
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> None:
         """Change the run's state, end or name."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 from mlflow.entities import Run
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 LOSSES = (MlflowException, SQLAlchemyError, OSError, TimeoutError)
 """What is raised where a store does not answer; `is_refusal` tells those apart that were an answer."""
+NO_SUCH_QUESTION = "ENDPOINT_NOT_FOUND"
+"""How MLflow calls it when a server does not know a kind of question, as older ones do not know models of runs."""
 PATIENCE = 120.0
 """Seconds after which a lost store is tried again."""
 SECONDS_FOR_A_FILE = 60.0
@@ -53,6 +56,7 @@ class Link:
         self.store = store
         self._journal = None if folder is None else Journal(folder)
         self._seconds = SECONDS_FOR_A_FILE if getattr(store, "db_type", "") == SQLITE else seconds_per_call()
+        self._writing = RLock()  # MLflow samples the machine in a thread of its own
         self._is_lost = False
         self._patience = PATIENCE
         self._retry_at = 0.0
@@ -75,7 +79,7 @@ class Link:
         try:
             return self._in_time(ask)
         except LOSSES as error:
-            if not is_refusal(error):
+            if not is_refusal(error) and getattr(error, "error_code", "") != NO_SUCH_QUESTION:
                 self._lose(error)
             raise
 
@@ -91,20 +95,22 @@ class Link:
             MlflowException: when the store refuses the call; when it is lost and there is nowhere to keep anything.
             RunInterrupted: when a signal came meanwhile; the call is kept.
         """
-        call = call | {"run_id": self.id_of(call["run_id"])}
         try:
-            if self._is_reachable():
-                return self._make(call)
-        except LOSSES as error:
-            if is_refusal(error) or self._journal is None:
-                raise
-            self._lose(error)
+            with self._writing:
+                call = call | {"run_id": self.id_of(call["run_id"])}
+                try:
+                    if self._is_reachable():
+                        return self._make(call)
+                except LOSSES as error:
+                    if is_refusal(error) or self._journal is None:
+                        raise
+                    self._lose(error)
+                self._keep(call)
+                return None
         except RunInterrupted:
             if self._journal is not None:
                 self._keep(call)  # it may have arrived, and does no harm twice
             raise
-        self._keep(call)
-        return None
 
     def send_kept(self) -> None:
         """Send all that is kept, in order; what the store refuses is told and dropped.
@@ -112,9 +118,10 @@ class Link:
         Raises:
             MlflowException: or another of `LOSSES`, when the store does not answer; what was not sent stays.
         """
-        if self._journal is not None:
-            self._ids |= self._journal.replay(self._send)
-        self._is_lost, self._patience = False, PATIENCE
+        with self._writing:
+            if self._journal is not None:
+                self._ids |= self._journal.replay(self._send)
+            self._is_lost, self._patience = False, PATIENCE
 
     @property
     def is_lost(self) -> bool:

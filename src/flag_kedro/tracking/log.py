@@ -76,7 +76,7 @@ def log_json(content: Mapping[str, Any], name: str) -> None:
     if active_run() is not None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
-            path.write_text(json.dumps(content))
+            path.write_text(json.dumps(content, default=str))
             log_artifact(path)
 
 

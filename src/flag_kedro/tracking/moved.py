@@ -1,13 +1,15 @@
 """A project folder that was moved or copied takes its runs' artifacts along: its store is told where they are now.
 
-MLflow writes whole paths into its database, of an experiment and of every run, and has no function that changes them.
+MLflow writes whole paths into its database, of an experiment, of every run, every model and every version of a
+registered one, and has no function that changes them.
 """
 
 import logging
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
+from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,13 @@ def follow_the_project(store: SqlAlchemyStore, experiment: str, artifacts: str) 
         moved = [run for run in runs if _lies_below(run.artifact_uri, before, artifacts)]
         for run in moved:
             run.artifact_uri = artifacts.rstrip("/") + run.artifact_uri.removeprefix(before)
+        models = session.query(SqlLoggedModel).filter(SqlLoggedModel.experiment_id == row.experiment_id).all()
+        rows = [(model, "artifact_location") for model in models]
+        rows += [(version, "storage_location") for version in session.query(SqlModelVersion).all()]
+        for owner, column in rows:
+            place = getattr(owner, column) or ""
+            if _lies_below(place, before, artifacts):
+                setattr(owner, column, artifacts.rstrip("/") + place.removeprefix(before))
     logger.warning(
         "artifacts of experiment %s were at %s and are at %s from now on; those of %d earlier run(s) were found there",
         experiment, before, artifacts, len(moved),

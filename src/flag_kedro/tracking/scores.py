@@ -78,3 +78,14 @@ def glance_at_calibration(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) 
         "beta": market.get("beta"),
     }
     return {f"{ALL_SYMBOLS}/{POLICY}/{name}": float(value) for name, value in named.items() if value is not None}
+
+
+def flatten_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """`tasks/TASK/READER/loss`, `auc` and `accuracy`, and `difference_p_value` of the trained policy against each."""
+    flat: dict[str, Any] = {}
+    for task, result in tasks.items():
+        for reader, score in result["readers"].items():
+            flat |= {f"{task}/{reader}/{name}": score[name] for name in ("loss", "auc", "accuracy")}
+            difference = result["differences"].get(reader)
+            flat[f"{task}/{reader}/difference_p_value"] = difference and difference["p_value"]
+    return {f"tasks/{name}": float(value) for name, value in flat.items() if value is not None}

@@ -12,6 +12,7 @@ from flag_kedro.backtest.benchmark import TrialSharpes, compare_to_benchmark
 from flag_kedro.backtest.calibration import calibrate
 from flag_kedro.backtest.config import BacktestConfig, Convention
 from flag_kedro.backtest.counterfactual import shift_in_time
+from flag_kedro.backtest.factor_exposure import read_factors, regress_on_factors
 from flag_kedro.backtest.market_exposure import regress_on_market
 from flag_kedro.backtest.pooled import ReplayedStrategies
 from flag_kedro.backtest.scores import describe_convention
@@ -32,6 +33,7 @@ from flag_kedro.experiments.yardstick import Yardstick, measure_yardstick
 from flag_kedro.names import ALL_SYMBOLS, POLICY
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.tracking.inputs import log_windows
 from flag_kedro.tracking.log import log_metrics, set_tags, tag_training_run
 from flag_kedro.tracking.scores import flatten_scores, glance_at_calibration, glance_at_difference, glance_at_scores
 from flag_kedro.tracking.trials import count_trials, count_validated, record_trial
@@ -45,6 +47,7 @@ def replay_strategies(
     """Replay the policy and the baselines over the test window, and note what language models were asked."""
     set_tags({"data_hash": split.data_hash})
     tag_training_run(folder_hash(policy))
+    log_windows(split, "test")
     with progress_bar("replaying", len(strategies) * int(split.test.num_sessions.max())) as advance:
         replays = strategies.play(prices, split.states, on_step=advance)
     decisions, equity = join_replays(replays)
@@ -149,15 +152,15 @@ def compare_backtest(
     spread = spread_over_seeds(trial, counted, evaluation.calendars)
     seeds = {symbol: {name: asdict(summary) for name, summary in rows.items()} for symbol, rows in spread.items()}
     calibration = calibrate(decisions, evaluation.window, long_short=evaluation.long_short)
-    market = regress_on_market(equity, (replayed.pooled.cash_returns or {}).get(ALL_SYMBOLS), _calendar(replayed))
+    cash, calendar = (replayed.pooled.cash_returns or {}).get(ALL_SYMBOLS), replayed.pooled.calendars[ALL_SYMBOLS]
+    market = regress_on_market(equity, cash, calendar)
+    factors = {}
+    if backtest.factors is not None:
+        factors = regress_on_factors(equity, read_factors(backtest.factors), cash, calendar)
     told = {
         "calibration": {strategy: asdict(each) for strategy, each in calibration.items()},
         "market_exposure": {strategy: asdict(each) for strategy, each in market.items()},
+        "factor_exposure": {strategy: asdict(each) for strategy, each in factors.items()},
     }
     log_metrics(glance_at_calibration(told), 0, int(time.time() * 1000))
     return inference | told | {"num_trials": num_trials, "seeds": seeds}
-
-
-def _calendar(replayed: ReplayedStrategies) -> str:
-    """Of the account of all symbols."""
-    return replayed.pooled.calendars[ALL_SYMBOLS]

@@ -93,6 +93,12 @@ def _showing() -> list[Node]:
             name="write_backtest_report",
         ),
         Node(
+            report_nodes.write_model_card,
+            inputs=["policy", "market_split", "backtest_metrics", "backtest_inference", "causality_audit"],
+            outputs="model_card",
+            name="write_model_card",
+        ),
+        Node(
             audit_nodes.refuse_leaks,
             inputs=["causality_audit", "backtest_report"],
             outputs=None,

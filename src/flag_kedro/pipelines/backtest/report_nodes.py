@@ -11,6 +11,7 @@ from flag_kedro.backtest.plots import plot_drawdown, plot_equity, plot_rolling_s
 from flag_kedro.backtest.plots_scores import plot_cost_curve, plot_intervals
 from flag_kedro.backtest.plots_trades import plot_probabilities, plot_trades
 from flag_kedro.backtest.report import account_scores_of, largest_decisions, write_report
+from flag_kedro.backtest.results_card import headline_scores, write_results
 from flag_kedro.backtest.trades import list_trades
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.influence import measure_influence
@@ -18,9 +19,10 @@ from flag_kedro.experiments.language_models import sentences
 from flag_kedro.experiments.strategies import Strategies
 from flag_kedro.experiments.yardstick import describe_yardstick
 from flag_kedro.names import POLICY
-from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.policy.manifest import CARD, folder_hash
 from flag_kedro.policy.origin import origin_of
 from flag_kedro.tracking.log import run_id
+from flag_kedro.tracking.registry import log_test_metrics
 
 
 def explain_trades(
@@ -79,6 +81,21 @@ def write_backtest_report(
         influence=headline_influence,
         **report_facts,
     )
+
+
+def write_model_card(
+    policy: Path,
+    split: MarketSplit,
+    backtest_metrics: dict[str, Any],
+    backtest_inference: dict[str, Any],
+    causality_audit: dict[str, Any],
+) -> str:
+    """The policy's card with its results; MLflow's model gets them, too, unless the audit found a leak."""
+    own_hash = folder_hash(policy)
+    if causality_audit["passed"]:
+        log_test_metrics(own_hash, headline_scores(backtest_metrics, backtest_inference), split)
+    results = write_results(backtest_metrics, backtest_inference, causality_audit)
+    return f"{(policy / CARD).read_text()}\n{results}\nResults are of the policy {own_hash}.\n"
 
 
 def gather_report_facts(backtest_metrics: dict[str, Any], policy: Path, data_report: dict[str, Any]) -> dict[str, Any]:

@@ -7,4 +7,5 @@ from flag_kedro.pipelines.publish.nodes import publish_policy
 
 def create_pipeline() -> Pipeline:
     """The publish pipeline."""
-    return Pipeline([Node(publish_policy, inputs=["policy", "params:publish"], outputs=None, name="publish_policy")])
+    inputs = ["policy", "params:publish", "earlier_model_card"]
+    return Pipeline([Node(publish_policy, inputs=inputs, outputs=None, name="publish_policy")])

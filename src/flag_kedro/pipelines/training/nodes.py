@@ -12,10 +12,12 @@ from flag_kedro.features.history import describe_history
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.pipelines.training.progress import follow_training
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.ppo.history import wall_times, without_wall_times
+from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.ppo.history import best_validation, wall_times, without_wall_times
 from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.inputs import log_windows
 from flag_kedro.tracking.interrupts import stop_if_asked
-from flag_kedro.tracking.log import run_id, set_tags
+from flag_kedro.tracking.log import run_id, set_tags, store_may_fail
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ def train_policy(
 
     facts = split.facts | {"seed": seed}
     set_tags({"data_hash": split.data_hash})
+    log_windows(split, "train", "validation")
     if split.validation is None:
         logger.warning(
             "no validation window: the last weights are kept (set data.windows.validation to choose the best)"
@@ -121,6 +124,17 @@ def train_policy(
     told = {"history": describe_history(split.states, split.windows)}
     bundle = TrainedPolicy(model, backbone, facts | told | {"ppo": ppo.learning(), "market": split.market})
     return bundle, [wall_times(row) for row in history], [without_wall_times(row) for row in history]
+
+
+def log_policy_model(policy: Path, backbone: Path, training_history: list[dict[str, float]]) -> None:
+    """Log the policy that was kept as a model of MLflow's run, which `promote` can register."""
+    from flag_kedro.tracking.registry import log_policy
+
+    if run_id() is None:
+        return
+    best = best_validation(training_history)
+    with store_may_fail("the policy is not among MLflow's models; kedro run --pipelines=promote adds it"):
+        log_policy(policy, folder_hash(policy), backbone, {} if best is None else {"summed_log_return": best})
 
 
 def train_text_baseline(split: MarketSplit, policy: Path, settings: RunSettings, seed: int) -> WritesFolder:

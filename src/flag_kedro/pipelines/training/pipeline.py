@@ -3,7 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.shared import MARKET_SPLIT, TRAINING_SETTINGS, params
-from flag_kedro.pipelines.training.nodes import encode_trunk, prepare_backbone, train_policy, train_text_baseline
+from flag_kedro.pipelines.training.nodes import (
+    encode_trunk,
+    log_policy_model,
+    prepare_backbone,
+    train_policy,
+    train_text_baseline,
+)
 from flag_kedro.pipelines.training.plot import plot_training
 from flag_kedro.pipelines.training.seeds import run_seeds
 
@@ -31,6 +37,12 @@ def create_pipeline() -> Pipeline:
                 inputs=["market_split", "backbone", "trunk_cache", "checkpoints", "training_settings", "params:seed"],
                 outputs=["policy", "training_wall_times", "training_history"],
                 name="train_policy",
+            ),
+            Node(
+                log_policy_model,
+                inputs=["policy", "backbone", "training_history"],
+                outputs=None,
+                name="log_policy_model",
             ),
             Node(
                 plot_training,

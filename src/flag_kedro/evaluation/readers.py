@@ -1,0 +1,128 @@
+"""The language models whose vectors are probed: a trained policy, its backbone before training, and random weights."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flag_kedro.env.account import BUY, NUM_ACTIONS, SELL, Floats
+from flag_kedro.env.prompt import account_texts, position_account_texts
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.env.states import States
+from flag_kedro.evaluation.tasks import BACKBONE
+from flag_kedro.names import POLICY, RANDOM_WEIGHTS, TINY
+from flag_kedro.policy.config import PolicyConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from flag_kedro.policy.actor_critic import ActorCritic
+
+READ_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Opens the readers, one at a time."""
+
+    policy: Path
+    """Bundle of the trained policy."""
+    backbone: Path
+    """Folder of its backbone, unless the bundle brings its own."""
+    description: Mapping[str, Any]
+    """`policy.json` of the bundle."""
+    split: MarketSplit
+    device: "torch.device"
+    seed: int
+    """Of random weights."""
+
+    def openers(self) -> "dict[str, Callable[[], ActorCritic]]":
+        """By name; `tiny` has random weights from the start, so they are not there twice."""
+        openers: dict[str, Callable[[], ActorCritic]] = {POLICY: self._trained, BACKBONE: self._untrained}
+        policy = self.description["policy"]
+        if policy["backbone"] != TINY and policy["weights"] == "pretrained":
+            openers[RANDOM_WEIGHTS] = self._random
+        return openers
+
+    def folder(self) -> Path:
+        """Folder of the backbone."""
+        own = self.policy / "backbone"
+        return own if own.is_dir() else self.backbone
+
+    def _trained(self) -> "ActorCritic":
+        from flag_kedro.policy.bundle import load_policy
+
+        return load_policy(self.policy, self.backbone, self.device)
+
+    def _untrained(self) -> "ActorCritic":
+        return self._fresh(self.folder())
+
+    def _random(self) -> "ActorCritic":
+        from flag_kedro.policy.backbone import write_random_copy
+
+        with tempfile.TemporaryDirectory() as name:
+            write_random_copy(self.folder(), self.seed, Path(name))
+            return self._fresh(Path(name))
+
+    def _fresh(self, folder: Path) -> "ActorCritic":
+        """A policy before training, its readout standardised on the training window."""
+        from flag_kedro.policy.actor_critic import build_actor_critic
+
+        model = build_actor_critic(folder, PolicyConfig(**self.description["policy"]), self.seed, self.device)
+        model.fit_readout([text for texts in self.split.train.prefixes for text in texts])
+        return model
+
+
+def read_vectors(
+    model: "ActorCritic", prefixes: Sequence[str], split: MarketSplit, on_read: Callable[[int], None] | None = None
+) -> Floats:
+    """What the heads of a policy read of each prompt behind a flat account, [N, W].
+
+    Args:
+        model: the policy.
+        prefixes: prompts without their accounts, [N].
+        split: whose environment says how an account is told; where that is endless (the paper's view), its position
+            alone is.
+        on_read: told how many prompts were read, time and again.
+    """
+    view, positions = split.env.account_view, split.env.positions
+    flat = (account_texts(view, positions) or position_account_texts(positions))[0]
+    parts = []
+    for start in range(0, len(prefixes), READ_AT_ONCE):
+        chunk = list(prefixes[start : start + READ_AT_ONCE])
+        states = States(chunk, [flat] * len(chunk), np.ones((len(chunk), NUM_ACTIONS), dtype=bool))
+        parts.append(model.vectors(states).double().cpu().numpy())
+        if on_read is not None:
+            on_read(len(chunk))
+    return np.concatenate(parts)
+
+
+def read_label_odds(
+    folder: Path, config: PolicyConfig, device: "torch.device", prefixes: Sequence[str], split: MarketSplit
+) -> Floats | None:
+    """Log-likelihood of " buy" less that of " sell" behind each prompt, [N]; None where the backbone has no head.
+
+    Args:
+        folder: the backbone's.
+        config: parameters of the policy.
+        device: that gets the model.
+        prefixes: prompts without their accounts, [N].
+        split: as for `read_vectors`.
+    """
+    from flag_kedro.experiments.memorisation import open_language_model
+    from flag_kedro.policy.label_likelihood import LabelReader
+
+    opened = open_language_model(folder, device)
+    if opened is None:
+        return None
+    reader = LabelReader(
+        opened.model, opened.tokenizer, opened.beginning, max_tokens=config.max_tokens, batch_tokens=config.batch_tokens
+    )
+    flat = position_account_texts(split.env.positions)[0]
+    states = States(list(prefixes), [flat] * len(prefixes), np.ones((len(prefixes), NUM_ACTIONS), dtype=bool))
+    scores = reader.log_likelihoods(states)
+    odds: Floats = scores[:, BUY] - scores[:, SELL]
+    return odds
