@@ -28,6 +28,7 @@ from flag_kedro.pipeline_registry import register_pipelines
         ("contamination", ["print_contamination"]),
         ("robustness", ["print_robustness"]),
         ("evaluate", ["print_tasks"]),
+        ("portfolio", ["print_portfolio"]),
         ("reproduce", ["print_reproduced"]),
         ("sb3_baseline", []),
         ("sweep", ["print_sweep"]),

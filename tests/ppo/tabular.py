@@ -4,7 +4,7 @@ Shape legend: R = rows of the table, T = steps, N = accounts, M = T x N states o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.policy.interface import Evaluation, Evaluator, most_probable
+from flag_kedro.ppo.actions import ActionHead, Discrete
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharding import Shard
 from flag_kedro.ppo.rollout import Rollout
@@ -140,6 +141,7 @@ class Written:
     """A collector whose rollout was written by hand."""
 
     rollout: Rollout
+    head: ActionHead = field(default_factory=lambda: Discrete(()))
 
     def collect(self, model: Evaluator, num_steps: int) -> Rollout:
         return self.rollout

@@ -18,7 +18,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EnvConfig, PortfolioConfig
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.errors import TrainingError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
@@ -48,13 +48,14 @@ class Job:
     validation: TradingWindow
     env: EnvConfig
     config: PPOConfig
+    portfolio: PortfolioConfig | None = None
 
     def start(self, folder: Path | None) -> tuple[ActorCritic, Iterator[Metrics]]:
         torch.set_num_threads(1)
         model = build_actor_critic(self.backbone, PolicyConfig(), 0, torch.device("cpu"))
         checkpoints = None if folder is None else Checkpoints(folder, "key")
         arguments = self.window, self.validation, self.env, self.config, 0, Accelerator(cpu=True)
-        return model, train(model, *arguments, checkpoints)
+        return model, train(model, *arguments, checkpoints, portfolio=self.portfolio)
 
     def finish(self, folder: Path | None) -> tuple[list[Metrics], bytes]:
         """History without wall times, and the bits of all weights that learn."""
@@ -98,6 +99,18 @@ def test_resumed_equals_uninterrupted_to_the_bit(
         _, again = job.start(tmp_path / str(stop))
         with closing(again):
             assert len(list(islice(again, stop + 2))) == stop + 2
+        assert job.finish(tmp_path / str(stop)) == expected
+
+
+def test_a_portfolio_resumes_too(make_job: Callable[..., Job], tmp_path: Path):
+    env = EnvConfig(positions="long_flat", reward="differential_sharpe", max_episode_steps=5)
+    job = replace(make_job(env), portfolio=PortfolioConfig(threshold=0.1))
+    expected = job.finish(None)
+    assert len(expected[0]) == 14
+    for stop in (1, 5):
+        _, updates = job.start(tmp_path / str(stop))
+        with closing(updates):
+            assert len(list(islice(updates, stop))) == stop
         assert job.finish(tmp_path / str(stop)) == expected
 
 

@@ -13,8 +13,9 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.actor_critic import ActorCritic
+from flag_kedro.ppo.actions import sample_actions, uniform_draws
 from flag_kedro.ppo.advantages import estimate_advantages
-from flag_kedro.ppo.rollout import RolloutCollector, sample_actions, uniform_draws
+from flag_kedro.ppo.rollout import RolloutCollector
 
 
 def test_draws_of_a_symbol_do_not_depend_on_the_other_symbols():

@@ -60,3 +60,14 @@ class EnvConfig:
     def borrow_rate(self) -> float:
         """Yearly fee for borrowed shares as a share of their value."""
         return self.borrow_bps_year / BPS
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class PortfolioConfig:
+    """One account over all symbols (`--pipelines=portfolio`); costs, fills and reward are those of `env.*`."""
+
+    gross: float = Field(default=1.0, gt=0.0, le=4.0)
+    """Largest sum of the sizes of all weights; what goes beyond 1 long is borrowed at `env.cash_rate` and
+    `env.borrow_bps_year`."""
+    threshold: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Nothing is traded where no weight differs by more from what is held."""

@@ -16,7 +16,7 @@ from flag_kedro.data.config import DataConfig, NewsConfig, WindowsConfig
 from flag_kedro.data.files import FilesConfig
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.yahoo import YahooConfig
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EnvConfig, PortfolioConfig
 from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.config import (
     AuditConfig,
@@ -47,6 +47,7 @@ class Settings(BaseModel):
     yahoo: YahooConfig
     features: FeaturesConfig
     env: EnvConfig
+    portfolio: PortfolioConfig
     policy: PolicyConfig
     ppo: PPOConfig
     backtest: BacktestConfig

@@ -16,6 +16,7 @@ from flag_kedro.hooks.summaries.data import print_data, print_made
 from flag_kedro.hooks.summaries.decision import print_decision, print_forward_test
 from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
 from flag_kedro.hooks.summaries.experiments import print_seeds, print_sweep, print_walk_forward
+from flag_kedro.hooks.summaries.portfolio import print_portfolio
 from flag_kedro.hooks.summaries.promotion import print_promotion
 from flag_kedro.hooks.summaries.published import print_reproduced
 from flag_kedro.hooks.summaries.tasks import print_tasks
@@ -42,6 +43,7 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("sweep_results",): Summary(print_sweep, ("sweep_results",)),
     ("contamination",): Summary(print_contamination, ("contamination",)),
     ("robustness",): Summary(print_robustness, ("robustness",)),
+    ("portfolio_results",): Summary(print_portfolio, ("portfolio_results",)),
     ("task_evaluation",): Summary(print_tasks, ("task_evaluation",)),
     ("decision",): Summary(print_decision, ("decision",)),
     ("promotion",): Summary(print_promotion, ("promotion",)),

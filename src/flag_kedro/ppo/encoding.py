@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EnvConfig, PortfolioConfig
+from flag_kedro.env.portfolio import holding_texts
 from flag_kedro.env.prompt import account_texts
 from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import build_actor_critic
@@ -32,18 +33,21 @@ def start_encoding(
     return model.encode(list(dict.fromkeys(prefixes)))
 
 
-def texts_read_with_prompts(env: EnvConfig, policy: PolicyConfig) -> list[str]:
+def texts_read_with_prompts(
+    env: EnvConfig, policy: PolicyConfig, portfolio: PortfolioConfig | None = None
+) -> list[str]:
     """Account texts behind which each prompt is read as soon as it is read at all, so that none is new later.
 
-    All where rows are kept on disk, and with the view `position`, which has two or three; none otherwise.
+    All where rows are kept on disk, and where they are few: with the view `position`, and of a portfolio; none else.
 
     Raises:
         ParameterError: when rows are kept on disk and account texts are endless.
     """
+    texts = None if portfolio is None else holding_texts(env.positions)
     if policy.trunk_cache == "disk":
-        return closed_account_texts(env)
-    few = policy.trunk_cache == "ram" and policy.packing and env.account_view == "position"
-    return closed_account_texts(env) if few else []
+        return texts or closed_account_texts(env)
+    few = policy.trunk_cache == "ram" and policy.packing and (texts is not None or env.account_view == "position")
+    return texts or closed_account_texts(env) if few else []
 
 
 def closed_account_texts(env: EnvConfig) -> list[str]:

@@ -1,6 +1,6 @@
 """Where learning stops with an error: a gradient that is no number, and the limits `ppo.max_kl` and `ppo.min_entropy`.
 
-Shape legend: M = states of a rollout.
+Shape legend: M = rows of a rollout.
 """
 
 import math
@@ -12,6 +12,7 @@ from flag_kedro.errors import TrainingError
 from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Evaluator
 from flag_kedro.ppo import losses
+from flag_kedro.ppo.actions import ActionHead
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.rollout import Rollout
 
@@ -31,12 +32,15 @@ def check_gradient(grad_norm: Tensor, update: int, epoch: int) -> float:
     return float(grad_norm)
 
 
-def check_limits(policy: Evaluator, rollout: Rollout, entropy: float, config: PPOConfig, update: int) -> None:
+def check_limits(
+    policy: Evaluator, rollout: Rollout, head: ActionHead, entropy: float, config: PPOConfig, update: int
+) -> None:
     """Stop where a limit that was asked for is crossed.
 
     Args:
         policy: the policy after the update's last step, asked by all processes together.
         rollout: what the policy before the update collected.
+        head: what outputs mean.
         entropy: mean over the update, nats.
         config: the limits.
         update: its number from 0.
@@ -44,7 +48,7 @@ def check_limits(policy: Evaluator, rollout: Rollout, entropy: float, config: PP
     Raises:
         TrainingError: naming the limit.
     """
-    kl = 0.0 if config.max_kl is None else policy_kl(policy, rollout)
+    kl = 0.0 if config.max_kl is None else policy_kl(policy, rollout, head)
     if config.max_kl is not None and kl > config.max_kl:
         raise TrainingError(
             f"the policy moved by a KL divergence of {kl:.3g} in update {update + 1}, ppo.max_kl allows "
@@ -59,12 +63,12 @@ def check_limits(policy: Evaluator, rollout: Rollout, entropy: float, config: PP
 
 
 @torch.no_grad()
-def policy_kl(policy: Evaluator, rollout: Rollout) -> float:
-    """Approximate KL between the policy that collected `rollout` and `policy`, a mean over M states.
+def policy_kl(policy: Evaluator, rollout: Rollout, head: ActionHead) -> float:
+    """Approximate KL between the policy that collected `rollout` and `policy`, a mean over M rows.
 
     `ppo/approx_kl` would not do: each minibatch is seen before its own step, so an update of a single step always
     shows 0.
     """
     evaluation = EvaluationCache(policy).evaluate(rollout.states)
-    log_probs = evaluation.log_probs.gather(1, rollout.actions[:, None]).squeeze(1)
+    log_probs = head.log_prob(evaluation, rollout.actions)
     return float(losses.approximate_kl(log_probs - rollout.log_probs).mean())

@@ -1,20 +1,23 @@
 """Collecting experience: the policy samples, the environment answers.
 
-Shape legend: T = steps, S = symbols, A = accounts per symbol, N = S x A, M = T x N states in all.
+Shape legend: T = steps, S = symbols, A = accounts per symbol, N = S x A accounts, M = T x N rows in all, K = states of
+a row: 1, or the symbols of a portfolio, of which there are N = A.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.portfolio import PortfolioVectorEnv
 from flag_kedro.env.states import States, join_states
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Evaluation, Evaluator
+from flag_kedro.ppo.actions import ActionHead, Discrete
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,9 @@ class Rollout:
     """T sessions of N accounts, flattened step by step: row t x N + n."""
 
     states: States
-    """[M]."""
+    """[M x K], those of a row side by side."""
     actions: Tensor
-    """[M]."""
+    """As the action head's `log_prob` takes them, [M, ...]."""
     log_probs: Tensor
     """Log-probability of each action when it was taken, [M]."""
     values: Tensor
@@ -38,39 +41,41 @@ class Rollout:
     truncated: Tensor
     """Whether the episode was cut short, [T, N]."""
     positions: Floats
-    """Position held over each return: -1 short, 0 flat, 1 long, [T, N]."""
+    """Position held over each return: -1 short, 0 flat, 1 long; or the sum of a portfolio's weights, [T, N]."""
     episode_returns: list[float]
     """Sums of rewards of the episodes that ended."""
-
-
-def uniform_draws(seed: int, purpose: str, symbols: tuple[str, ...], step: int, num_accounts: int) -> Floats:
-    """Uniform numbers in [0, 1) for every account, [S x A].
-
-    Each depends on (seed, purpose, symbol, step) and the account's index alone, so neither sharding nor a
-    resumed run changes it.
-    """
-    return np.concatenate([stream(seed, purpose, symbol, step).random(num_accounts) for symbol in symbols])
-
-
-def sample_actions(log_probs: Tensor, draws: Floats) -> Ints:
-    """Invert the cumulative distribution of each state at its draw, [N, 3] and [N] -> [N]; masked actions never."""
-    probabilities = log_probs.double().exp().cpu().numpy()
-    cumulative = np.cumsum(probabilities, axis=1)
-    scaled = draws[:, None] * cumulative[:, -1:]
-    chosen: Ints = np.argmax((cumulative > scaled) & (probabilities > 0), axis=1)
-    return chosen
 
 
 class RolloutCollector:
     """Steps the environment across rollouts; episodes go on from one to the next."""
 
-    def __init__(self, env: TradingVectorEnv, seed: int, accounts_per_symbol: int, start: Ints | None) -> None:
+    def __init__(
+        self,
+        env: TradingVectorEnv | PortfolioVectorEnv,
+        seed: int,
+        num_accounts: int,
+        start: Ints | None,
+        head: ActionHead | None = None,
+    ) -> None:
+        """Open all accounts.
+
+        Args:
+            env: the environment.
+            seed: of every draw.
+            num_accounts: of each symbol; of a portfolio in all.
+            start: first session of each symbol, or of each portfolio; None for the window's first.
+            head: what outputs mean; None for sell, hold and buy.
+        """
         self.env = env
         self.seed = seed
-        self.accounts_per_symbol = accounts_per_symbol
+        self.num_accounts = num_accounts
+        self.head: ActionHead = head or Discrete(env.window.symbols)
         self.step_count = 0
         self._returns = np.zeros(env.num_envs)
-        env.reset(options=None if start is None else {"start": start})
+        if isinstance(env, PortfolioVectorEnv):
+            env.reset(start)
+        else:
+            env.reset(options=None if start is None else {"start": start})
 
     def snapshot(self) -> dict[str, Tensor]:
         """Copies of what later rollouts depend on besides the environment."""
@@ -83,21 +88,20 @@ class RolloutCollector:
     @torch.no_grad()
     def collect(self, model: Evaluator, num_steps: int) -> Rollout:
         """Play `num_steps` sessions with `model`'s sampled actions; each distinct state is evaluated once."""
-        env, device, cache = self.env, model.device, EvaluationCache(model)
-        steps: list[tuple[States, Ints, Tensor]] = []
+        env, head, device, cache = self.env, self.head, model.device, EvaluationCache(model)
+        steps: list[tuple[States, Tensor, Tensor]] = []
         values, next_values, rewards, terminations, truncations, positions = [], [], [], [], [], []
         episode_returns: list[float] = []
         model.read_ahead(env.upcoming_prefixes(num_steps))
         states = env.states()
         evaluation = cache.evaluate(states)
         for _ in range(num_steps):
-            draws = uniform_draws(self.seed, "action", env.window.symbols, self.step_count, self.accounts_per_symbol)
-            actions = sample_actions(evaluation.log_probs, draws)
-            _, reward, terminated, truncated, info = env.step(actions)
+            asked: Any
+            asked, actions = head.sample(evaluation, self.seed, self.step_count, self.num_accounts)
+            *_, reward, terminated, truncated, info = env.step(asked)
             ended = terminated | truncated
-            chosen = evaluation.log_probs.gather(1, torch.from_numpy(actions).to(device)[:, None]).squeeze(1)
-            steps.append((states, actions, chosen))
-            values.append(evaluation.values)
+            steps.append((states, actions, head.log_prob(evaluation, actions)))
+            values.append(head.values(evaluation))
             states, evaluation, reached = self._arrive(cache, bool(ended.any()), info)
             next_values.append(reached)
             rewards.append(reward)
@@ -110,7 +114,7 @@ class RolloutCollector:
             self._returns[ended] = 0.0
         return Rollout(
             states=join_states([state for state, _, _ in steps]),
-            actions=torch.from_numpy(np.concatenate([actions for _, actions, _ in steps])).to(device),
+            actions=torch.cat([actions for _, actions, _ in steps]),
             log_probs=torch.cat([chosen for _, _, chosen in steps]),
             values=torch.stack(values),
             next_values=torch.stack(next_values),
@@ -128,8 +132,11 @@ class RolloutCollector:
         states = self.env.states()
         if not any_ended:
             evaluation = cache.evaluate(states)
-            return states, evaluation, evaluation.values
+            return states, evaluation, self.head.values(evaluation)
         both = cache.evaluate(join_states([states, info["final_states"]]))
         num = len(states)
-        evaluation = Evaluation(log_probs=both.log_probs[:num], values=both.values[:num])
-        return states, evaluation, both.values[num:]
+        evaluation, reached = (
+            Evaluation(log_probs=both.log_probs[part], values=both.values[part])
+            for part in (slice(num), slice(num, None))
+        )
+        return states, evaluation, self.head.values(reached)

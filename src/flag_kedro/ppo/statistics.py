@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from flag_kedro.env.account import Ints
+from flag_kedro.ppo.actions import ActionHead
 from flag_kedro.ppo.distributed.sharding import Shard
-from flag_kedro.ppo.history import BUY_SHARE, HOLD_SHARE, REWARD, SELL_SHARE, Metrics
+from flag_kedro.ppo.history import REWARD, Metrics
 from flag_kedro.ppo.rollout import Rollout
 
 PER_STATE = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "kl", "loss")
@@ -61,15 +62,12 @@ def explained_variance(values: Tensor, targets: Tensor) -> float:
     return 0.0 if spread == 0 else float(1 - (targets.double() - values.double()).var(correction=0) / spread)
 
 
-def describe_rollout(rollout: Rollout) -> Metrics:
-    """Mean reward and exposure, shares of the three actions, and the mean reward of the episodes that ended."""
-    shares = torch.bincount(rollout.actions, minlength=3) / len(rollout.actions)
+def describe_rollout(rollout: Rollout, head: ActionHead) -> Metrics:
+    """Mean reward and exposure, what was done, and the mean reward of the episodes that ended."""
     metrics = {
         REWARD: float(rollout.rewards.mean()),
         "env/exposure": float(np.abs(rollout.positions).mean()),
-        SELL_SHARE: float(shares[0]),
-        HOLD_SHARE: float(shares[1]),
-        BUY_SHARE: float(shares[2]),
+        **head.describe(rollout.actions),
     }
     if rollout.episode_returns:
         metrics["env/episode_reward"] = float(np.mean(rollout.episode_returns))

@@ -9,13 +9,15 @@ from accelerate import Accelerator
 
 from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EnvConfig, PortfolioConfig
+from flag_kedro.env.portfolio import PortfolioVectorEnv
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import TrainingError
 from flag_kedro.names import VALIDATION_LOG_RETURN
 from flag_kedro.policy.interface import Policy
 from flag_kedro.policy.trainable import frozen_copy, load_trainable_state, trainable_state
+from flag_kedro.ppo.actions import Weights
 from flag_kedro.ppo.best_checkpoint import BestCheckpoint
 from flag_kedro.ppo.checkpoint import Checkpoints, TrainingState, prefixed, without_prefix
 from flag_kedro.ppo.config import PPOConfig
@@ -41,6 +43,7 @@ def train(
     accelerator: Accelerator,
     checkpoints: Checkpoints | None = None,
     synchronizer: PassSynchronizer | None = None,
+    portfolio: PortfolioConfig | None = None,
 ) -> Generator[Metrics, None, None]:
     """Train `model` in place, yielding metrics after each update; a resumed training yields all earlier ones first.
 
@@ -58,6 +61,7 @@ def train(
         checkpoints: where to go on, and where to leave the state every `ppo.checkpoint_interval` updates, and
             when the training is stopped from outside; None keeps nothing.
         synchronizer: of a trunk that is shared among the processes.
+        portfolio: of one account over all symbols; None trades each symbol in an account of its own.
 
     Yields:
         Metrics by their MLflow names, and `step`, the account-decisions taken so far.
@@ -68,7 +72,7 @@ def train(
             have come apart.
         PeerLostError: when another process is gone.
     """
-    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator, synchronizer)
+    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator, synchronizer, portfolio)
     newest = None if checkpoints is None else checkpoints.newest()
     resumed = trainer.shard.broadcast(b"" if newest is None else newest.to_bytes(), accelerator.device)
     if resumed:
@@ -117,20 +121,20 @@ class Trainer:
         seed: int,
         accelerator: Accelerator,
         synchronizer: PassSynchronizer | None = None,
+        portfolio: PortfolioConfig | None = None,
     ) -> None:
         self.config = config
         self.seed = seed
         self.shard = Shard.of(accelerator, synchronizer)
-        self.num_updates = config.num_updates(len(window.symbols))
+        self.num_updates = config.num_updates(len(window.symbols) if portfolio is None else 1)
         self.history: list[Metrics] = []
-        self.env = TradingVectorEnv(window, env_config, config.num_envs)
-        starts = _starts(window, seed) if config.stagger_starts else None
-        self.collector = RolloutCollector(self.env, seed, config.num_envs, starts)
+        self.collector = _open_collector(window, env_config, portfolio, config, seed)
+        self.env = self.collector.env
         self.reference = frozen_copy(model) if config.kl_coef > 0 else None
         optimizer = make_optimizer(model, config)
         self.model = accelerator.prepare_model(model, evaluation_mode=True)  # no wrapper: `shard` sums gradients
         self.optimizer = accelerator.prepare_optimizer(optimizer)
-        self.selection = BestCheckpoint(validation, env_config, config)
+        self.selection = BestCheckpoint(validation, env_config, config, portfolio)
 
     @property
     def finished(self) -> bool:
@@ -153,7 +157,9 @@ class Trainer:
         )  # fmt: skip
         self._refuse_drift(update)
         stopwatch.lap("update")
-        metrics |= {LEARNING_RATE: self.optimizer.param_groups[0]["lr"]} | describe_rollout(rollout)
+        metrics |= {LEARNING_RATE: self.optimizer.param_groups[0]["lr"]} | describe_rollout(
+            rollout, self.collector.head
+        )
         metrics |= stopwatch.metrics(lambda number: sum(self.shard.all_gather(number, self.model.device)))
         if self._validation_is_due(update):
             metrics[VALIDATION_LOG_RETURN] = self.selection.validate(self.model, self.shard.spread(self.model))
@@ -202,7 +208,21 @@ class Trainer:
         return self.selection.window is not None and (last or (update + 1) % self.config.validation_interval == 0)
 
 
-def _starts(window: TradingWindow, seed: int) -> Ints:
-    """A first session for each symbol, [S], so that symbols are at different times."""
-    lengths = zip(window.symbols, window.num_sessions, strict=True)
-    return np.array([stream(seed, "start", symbol).integers(num_sessions - 1) for symbol, num_sessions in lengths])
+def _open_collector(
+    window: TradingWindow, env: EnvConfig, portfolio: PortfolioConfig | None, config: PPOConfig, seed: int
+) -> RolloutCollector:
+    """The environment with what outputs mean in it."""
+    num = config.num_envs
+    if portfolio is None:
+        starts = _starts(window.symbols, window.num_sessions, seed) if config.stagger_starts else None
+        return RolloutCollector(TradingVectorEnv(window, env, num), seed, num, starts)
+    lengths = np.repeat(window.num_sessions[:1], num)
+    starts = _starts(tuple(map(str, range(num))), lengths, seed) if config.stagger_starts else None
+    head = Weights(len(window.symbols), env.positions, portfolio.gross)
+    return RolloutCollector(PortfolioVectorEnv(window, env, portfolio, num), seed, num, starts, head)
+
+
+def _starts(names: tuple[str, ...], num_sessions: Ints, seed: int) -> Ints:
+    """A first session for each symbol, or for each portfolio, so that they are at different times."""
+    lengths = zip(names, num_sessions, strict=True)
+    return np.array([stream(seed, "start", name).integers(length - 1) for name, length in lengths])

@@ -59,7 +59,10 @@ def start_training(
     model = build_model(spec, device, opened_cache)
     _log_model_size(model, device, 1)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
-    return model, train(model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints)
+    return model, train(
+        model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints,
+        portfolio=spec.portfolio,
+    )  # fmt: skip
 
 
 def build_model(
@@ -82,7 +85,8 @@ def build_model(
     """
     cache = opened_cache or open_trunk_cache(spec.backbone, spec.policy, device, spec.trunk_cache)
     model = build_actor_critic(spec.backbone, spec.policy, spec.seed, built_on or device, cache)
-    model.complete_rows(texts_read_with_prompts(spec.env, spec.policy))
+    texts = texts_read_with_prompts(spec.env, spec.policy, spec.portfolio)
+    model.complete_rows(texts)
     model.fit_readout([prefix for prefixes in spec.window.prefixes for prefix in prefixes])
     return model
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EnvConfig, PortfolioConfig
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -37,5 +37,7 @@ class TrainingSpec:
     runtime: RuntimeConfig
     seed: int
     """Of every random draw."""
+    portfolio: PortfolioConfig | None = None
+    """One account over all symbols; None for an account of each."""
     saved_at: SavedAt | None = None
     """For other processes that do the training; None where it keeps no checkpoints."""

@@ -16,6 +16,7 @@ from flag_kedro.env.states import take_states
 from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Policy
 from flag_kedro.ppo import losses
+from flag_kedro.ppo.actions import state_rows
 from flag_kedro.ppo.advantages import rollout_advantages
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharding import Shard
@@ -57,7 +58,7 @@ def ppo_update(
         TrainingError: when a gradient is not finite, or `ppo.max_kl` or `ppo.min_entropy` is crossed.
         PeerLostError: when another process is gone.
     """
-    rollout = collector.collect(shard.spread(model), config.num_steps)
+    rollout, head = collector.collect(shard.spread(model), config.num_steps), collector.head
     stopwatch.lap("rollout")
     advantages, targets = rollout_advantages(rollout, config)
     old_values, clip_value = rollout.values.flatten(), config.clip_coef if config.clip_vloss else None
@@ -65,25 +66,25 @@ def ppo_update(
     statistics = UpdateStatistics(shard, advantages.device, with_kl=ref_log_probs is not None)
 
     for epoch in range(config.update_epochs):
-        for minibatch in _minibatches(len(rollout.states), config, seed, update, epoch):
+        for minibatch in _minibatches(len(rollout.log_probs), config, seed, update, epoch):
             optimizer.zero_grad()
             statistics.begin_minibatch(minibatch)
-            for groups in _passes(minibatch, rollout.states.prefix, config, shard):
+            for groups in _passes(minibatch, rollout.states.prefix[:: head.states_per_row], config, shard):
                 rows = minibatch[groups].ravel()
-                index = torch.from_numpy(rows).to(advantages.device)
-                new = model.evaluate(take_states(rollout.states, rows))
-                log_probs = new.log_probs.gather(1, rollout.actions[index, None]).squeeze(1)
+                asked, index = state_rows(rows, head), torch.from_numpy(rows).to(advantages.device)
+                new = model.evaluate(take_states(rollout.states, asked))
+                log_probs = head.log_prob(new, rollout.actions[index])
                 log_ratio = log_probs - rollout.log_probs[index]
                 if config.algorithm == "reinforce":
                     policy_loss = losses.reinforce_loss(log_probs, advantages[index])
                 else:
                     policy_loss = losses.policy_loss(log_ratio, advantages[index], config.clip_coef)
-                value_loss = losses.value_loss(new.values, old_values[index], targets[index], clip_value)
-                entropy = losses.entropy(new.log_probs)
+                value_loss = losses.value_loss(head.values(new), old_values[index], targets[index], clip_value)
+                entropy = head.entropy(new)
                 loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
                 kl = None
                 if ref_log_probs is not None:
-                    kl = losses.kl_divergence(new.log_probs, ref_log_probs[index])
+                    kl = head.kl(new, ref_log_probs[torch.from_numpy(asked).to(advantages.device)])
                     loss = loss + config.kl_coef * kl
                 (loss.sum() / minibatch.size).backward()  # type: ignore[no-untyped-call]
                 statistics.record(
@@ -96,16 +97,16 @@ def ppo_update(
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             statistics.record_grad_norm(check_gradient(grad_norm, update, epoch))
             optimizer.step()
-        if config.target_kl is not None and statistics.recent_approx_kl(len(rollout.states)) > config.target_kl:
+        if config.target_kl is not None and statistics.recent_approx_kl(len(rollout.log_probs)) > config.target_kl:
             break
 
     metrics = statistics.means() | {EXPLAINED_VARIANCE: explained_variance(old_values, targets)}
-    check_limits(shard.spread(model), rollout, metrics[ENTROPY], config, update)
+    check_limits(shard.spread(model), rollout, head, metrics[ENTROPY], config, update)
     return rollout, metrics
 
 
 def _reference_log_probs(reference: Policy | None, rollout: Rollout, config: PPOConfig, shard: Shard) -> Tensor | None:
-    """Log-probabilities of the initial policy, [M, 3], if it counts."""
+    """Log-probabilities of the initial policy for each state, [M x K, 3], if it counts."""
     if reference is None:
         return None
     cache, num_states = EvaluationCache(shard.spread(reference)), len(rollout.states)
@@ -115,9 +116,9 @@ def _reference_log_probs(reference: Policy | None, rollout: Rollout, config: PPO
     return torch.cat([cache.evaluate(take_states(rollout.states, piece)).log_probs for piece in pieces])
 
 
-def _minibatches(num_states: int, config: PPOConfig, seed: int, update: int, epoch: int) -> list[Ints]:
+def _minibatches(num_rows: int, config: PPOConfig, seed: int, update: int, epoch: int) -> list[Ints]:
     """Shuffled minibatches of whole groups, each [G, A] rows of the flattened rollout."""
-    groups = np.arange(num_states).reshape(-1, config.num_envs)
+    groups = np.arange(num_rows).reshape(-1, config.num_envs)
     order = stream(seed, "minibatches", update, epoch).permutation(len(groups))
     size = len(groups) if config.minibatch_size is None else config.minibatch_size // config.num_envs
     return [groups[order[start : start + size]] for start in range(0, len(groups), size)]

@@ -89,3 +89,15 @@ def flatten_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
             difference = result["differences"].get(reader)
             flat[f"{task}/{reader}/difference_p_value"] = difference and difference["p_value"]
     return {f"tasks/{name}": float(value) for name, value in flat.items() if value is not None}
+
+
+def flatten_portfolio(results: Mapping[str, Any]) -> dict[str, float]:
+    """`portfolio/STRATEGY/METRIC` of every number, and p-values of the policy's Sharpe ratio against each rule's."""
+    flat = {
+        f"{strategy}/{metric}": value
+        for strategy, scores in results["scores"].items()
+        for metric, value in scores.items()
+        if isinstance(value, (int, float))
+    }
+    flat |= {f"{name}/difference_p_value": found["p_value"] for name, found in results["differences"].items()}
+    return {f"portfolio/{name}": float(value) for name, value in flat.items() if value is not None}

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import torch
 
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EnvConfig, PortfolioConfig
 from flag_kedro.env.window import TradingWindow, cut_window
 from flag_kedro.errors import DataError, ParameterError, TrainingError, WorkerError
 from flag_kedro.policy.actor_critic import ActorCritic
@@ -158,6 +158,18 @@ def test_two_processes_train_as_one_does(trainer: Trainer, in_two_processes: tup
     assert_same(one, in_two_processes)
 
 
+def test_a_portfolio_is_trained_by_two_processes_as_by_one(trainer: Trainer):
+    def finish(num_processes: int) -> tuple[list[Metrics], torch.Tensor]:
+        spec = trainer.spec(replace(SMALL, num_processes=num_processes))
+        model, updates = start_training(replace(spec, portfolio=PortfolioConfig(threshold=0.05)))
+        return without_times(updates), flat(model)
+
+    one = finish(1)
+    assert len(one[0]) == 6
+    assert "env/cash_share" in one[0][0]
+    assert_same(one, finish(2))
+
+
 @pytest.mark.slow  # each reads through shared layers as through its own: test_sharded_trunk.py
 def test_processes_that_share_the_frozen_layers_train_as_those_that_do_not(
     trainer: Trainer, in_two_processes: tuple[list[Metrics], torch.Tensor]
@@ -182,11 +194,13 @@ def test_a_training_is_read_as_it_was_written(trainer: Trainer, tmp_path: Path, 
     short = make_window("same_close", BB=([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]), AA=([9.0, 8.0], [7.0, 6.0], [10.0, None]))
     for name, window in {"two": trainer.window, "padded": short}.items():
         spec = replace(trainer.spec(replace(SMALL, num_processes=3)), window=window, validation=None)
+        spec = replace(spec, portfolio=PortfolioConfig(gross=0.7) if name == "two" else None)
         (tmp_path / name).mkdir()
         write_spec(spec, tmp_path / name)
         again, world = read_spec(tmp_path / name)
         assert world == 3
         assert fingerprint(again) == fingerprint(spec)
+        assert again.portfolio == spec.portfolio
         assert (again.env, again.policy, again.ppo, again.runtime) == (spec.env, spec.policy, spec.ppo, spec.runtime)
         for field, other_field in zip(vars(spec.window).items(), vars(again.window).items(), strict=True):
             if isinstance(field[1], np.ndarray) and field[1].ndim == 2:  # the padding is nobody's

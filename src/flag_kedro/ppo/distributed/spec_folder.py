@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.env.account import Floats
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EnvConfig, PortfolioConfig
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.backbone import backbone_hash
 from flag_kedro.policy.config import PolicyConfig
@@ -59,6 +59,7 @@ def read_spec(folder: Path) -> tuple[TrainingSpec, int]:
         ppo=PPOConfig(**content["ppo"]),
         runtime=RuntimeConfig(**content["runtime"]),
         seed=content["seed"],
+        portfolio=None if content["portfolio"] is None else PortfolioConfig(**content["portfolio"]),
         saved_at=None if content["saved_at"] is None else SavedAt(**content["saved_at"]),
     ), content["world"]
 
@@ -81,6 +82,7 @@ def fingerprint(spec: TrainingSpec) -> int:
 def _settings(spec: TrainingSpec) -> dict[str, Any]:
     return {
         "env": asdict(spec.env),
+        "portfolio": None if spec.portfolio is None else asdict(spec.portfolio),
         "policy": asdict(spec.policy),
         "ppo": spec.ppo.learning(),
         "runtime": asdict(spec.runtime),

@@ -96,8 +96,9 @@ def _train(spec: TrainingSpec, folder: Path, shard: Shard, accelerator: Accelera
     if main and spec.saved_at is not None:
         checkpoints = Checkpoints(Path(spec.saved_at.root), spec.saved_at.key, spec.saved_at.label, locked=True)
     updates = train(
-        model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints, synchronizer
-    )
+        model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints, synchronizer,
+        portfolio=spec.portfolio,
+    )  # fmt: skip
     with closing(updates):
         for row in updates:
             if main:

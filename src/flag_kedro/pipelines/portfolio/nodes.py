@@ -1,0 +1,118 @@
+"""Nodes of the portfolio pipeline. torch is imported inside, so that listing pipelines stays quick."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+
+from flag_kedro.backtest.config import BacktestConfig
+from flag_kedro.backtest.portfolio_plot import plot_portfolio
+from flag_kedro.backtest.portfolio_replay import PortfolioReplay
+from flag_kedro.backtest.trials import score_trial
+from flag_kedro.datasets.folders import WritesFolder
+from flag_kedro.env.config import PortfolioConfig
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.names import POLICY
+from flag_kedro.pipelines.progress import log_update, progress_bar
+from flag_kedro.policy.manifest import folder_hash
+from flag_kedro.ppo.history import wall_times, without_wall_times
+from flag_kedro.ppo.runtime import RuntimeConfig
+from flag_kedro.tracking.inputs import log_windows
+from flag_kedro.tracking.log import log_metrics, run_id, set_tags
+from flag_kedro.tracking.scores import flatten_portfolio
+from flag_kedro.tracking.trials import record_trial
+
+NUM_RULES = 6
+
+
+def train_portfolio(
+    split: MarketSplit,
+    backbone: Path,
+    checkpoints: Path,
+    settings: RunSettings,
+    portfolio: PortfolioConfig,
+    seed: int,
+) -> tuple[WritesFolder, list[dict[str, float]]]:
+    """Train one account over all symbols, or go on where the same training was stopped.
+
+    Returns:
+        The bundle, and one row of metrics per update.
+    """
+    from flag_kedro.experiments.portfolios import check_portfolio
+    from flag_kedro.experiments.training import run_training, training_spec
+    from flag_kedro.policy.bundle import TrainedPolicy
+    from flag_kedro.ppo.checkpoint_key import open_checkpoints
+
+    check_portfolio(split, settings.env, settings.ppo)
+    if settings.policy.trunk_cache == "disk":  # rows on disk are of the single account's texts
+        settings = replace(settings, policy=replace(settings.policy, trunk_cache="ram"))
+    log_windows(split, "train", "validation")
+    facts = split.facts | {"seed": seed, "portfolio": asdict(portfolio)}
+    set_tags({"data_hash": split.data_hash})
+    policy, ppo, runtime = settings.policy, settings.ppo, settings.runtime
+    saved = open_checkpoints(checkpoints, facts, backbone, policy, ppo, runtime, run_id())
+    num_updates = ppo.num_updates(1)
+    try:
+        spec = replace(training_spec(split, backbone, None, settings, seed), portfolio=portfolio)
+        with progress_bar("training a portfolio", num_updates) as advance:
+
+            def on_update(row: Mapping[str, float]) -> None:
+                log_update(row)
+                advance()
+
+            model, history = run_training(spec, checkpoints=saved, on_update=on_update)
+    finally:
+        saved.close()
+    rows = [without_wall_times(row) for row in history]
+    told = facts | {"ppo": ppo.learning(), "market": split.market}
+    log_metrics({name: value for name, value in wall_times(history[-1]).items()}, 0, int(time.time() * 1000))
+    return TrainedPolicy(model, backbone, told), rows
+
+
+def replay_trained_portfolio(
+    split: MarketSplit,
+    backbone: Path,
+    portfolio_policy: Path,
+    portfolio: PortfolioConfig,
+    runtime: RuntimeConfig,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Replay the portfolio and the rules over the test window: weights and equity."""
+    from flag_kedro.experiments.portfolios import replay_portfolios
+    from flag_kedro.policy.allocation import likeliest_weights
+    from flag_kedro.policy.bundle import check_facts, load_policy, read_description
+    from flag_kedro.ppo.device import prepare_torch
+
+    description = read_description(portfolio_policy)
+    facts = split.facts | {"portfolio": asdict(portfolio)}
+    check_facts(description, facts, location="06_models/portfolio_policy", train="portfolio")
+    log_windows(split, "test")
+    model = load_policy(portfolio_policy, backbone, prepare_torch(runtime))
+    weigh = likeliest_weights(model, len(split.test.symbols), split.env.positions, portfolio)
+    with progress_bar("replaying", (1 + NUM_RULES) * int(split.test.num_sessions[0])) as advance:
+        replayed = replay_portfolios(split, portfolio, weigh, model.read_ahead, advance)
+    own = replayed.equity.filter(pl.col("strategy") == POLICY)["log_return"].drop_nulls().to_numpy()
+    earned = dict.fromkeys(split.test.symbols, own)  # one account: whoever looks has tried it on every symbol
+    trial = score_trial(description, folder_hash(portfolio_policy), earned, split.evaluation, split.states)
+    record_trial(trial, " ".join(split.evaluation.dates))
+    return replayed.weights, replayed.equity
+
+
+def score_portfolio(
+    weights: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit, backtest: BacktestConfig, seed: int
+) -> dict[str, Any]:
+    """Score the portfolio and the rules, and compare them."""
+    from flag_kedro.experiments.portfolios import score_portfolios
+
+    results = score_portfolios(PortfolioReplay(weights, equity), split, backtest.bootstrap_draws, seed)
+    log_metrics(flatten_portfolio(results), 0, int(time.time() * 1000))
+    return results
+
+
+def draw_portfolio(weights: pl.DataFrame, equity: pl.DataFrame, portfolio_results: dict[str, Any]) -> go.Figure:
+    """Equity of all, and the policy's weights through time."""
+    return plot_portfolio(weights, equity, portfolio_results["market"])
