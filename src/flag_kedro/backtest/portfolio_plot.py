@@ -5,17 +5,24 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from flag_kedro.backtest.plot_style import COLORS, GRID, OTHER_COLOR, SUBTITLE
-from flag_kedro.names import POLICY
+from flag_kedro.backtest.portfolio_rules import (
+    EQUAL_WEIGHT,
+    HINDSIGHT,
+    INVERSE_VOLATILITY,
+    MEAN_VARIANCE,
+    MINIMUM_VARIANCE,
+)
+from flag_kedro.names import BENCHMARK, POLICY
 
 SHADES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8d6cc4", "#a8762d", "#4f6b00", "#b3123f")
 RULES = {
-    "equal_weight": "#d55e00",
-    "inverse_volatility": "#009e73",
-    "minimum_variance": "#cc79a7",
-    "mean_variance": "#e69f00",
-    "best_in_hindsight": "#ababab",
+    BENCHMARK: COLORS[BENCHMARK],
+    EQUAL_WEIGHT: "#8d6cc4",
+    INVERSE_VOLATILITY: "#009e73",
+    MINIMUM_VARIANCE: "#cc79a7",
+    MEAN_VARIANCE: "#e69f00",
+    HINDSIGHT: "#ababab",
 }
-CASH_COLOR = "#dddddd"
 
 
 def plot_portfolio(weights: pl.DataFrame, equity: pl.DataFrame, market: str) -> go.Figure:

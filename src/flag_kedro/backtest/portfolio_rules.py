@@ -9,7 +9,6 @@ Shape legend: S = symbols, T = sessions of the window, P = sessions before it.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize
 
 from flag_kedro.backtest.portfolio_replay import Weigh
 from flag_kedro.env.account import Floats
@@ -102,6 +101,8 @@ def shrunk_covariance(returns: Floats) -> Floats:
 
 def _best(loss: Callable[[Floats], float], gradient: Callable[[Floats], Floats], returns: Floats) -> Floats:
     """Weights in [0, 1] that sum to 1 and minimise `loss`."""
+    from scipy.optimize import minimize  # takes long to import
+
     num = returns.shape[1]
     scale = 1.0 / max(float(returns.var(axis=0).mean()), np.finfo(np.float64).tiny)
     found = minimize(

@@ -13,6 +13,7 @@ from flag_kedro.env.account import DUST, NUM_ACTIONS, SELL, Bools, Floats, Ints
 from flag_kedro.env.config import EnvConfig, PortfolioConfig, Positions
 from flag_kedro.env.portfolio_account import PortfolioAccounts
 from flag_kedro.env.rewards import make_reward
+from flag_kedro.env.snapshot import Changing, changing_arrays, put_back, take_snapshot
 from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import DataError
@@ -154,7 +155,7 @@ class PortfolioVectorEnv:
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """Copies of all that later steps depend on besides window and config; `restore` puts them back."""
-        return {name: getattr(owner, attribute).copy() for name, owner, attribute in self._changing()}
+        return take_snapshot(self._changing())
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Take the state of another environment of the same window, config and number of accounts.
@@ -162,22 +163,10 @@ class PortfolioVectorEnv:
         Raises:
             ValueError: when the snapshot is of other accounts.
         """
-        changing = self._changing()
-        expected = {name: getattr(owner, attribute).shape for name, owner, attribute in changing}
-        shapes = {name: array.shape for name, array in snapshot.items()}
-        if shapes != expected:
-            raise ValueError(f"the snapshot is of another environment: it has {shapes}, expected {expected}")
-        for name, owner, attribute in changing:
-            setattr(owner, attribute, snapshot[name].copy())
+        put_back(self._changing(), snapshot)
 
-    def _changing(self) -> list[tuple[str, Any, str]]:
-        changing: list[tuple[str, Any, str]] = [
-            (name.lstrip("_"), self, name) for name in ("session", "elapsed", "_equity")
-        ]
-        for prefix, owner in (("accounts", self.accounts), ("reward", self._reward)):
-            arrays = [name for name, value in vars(owner).items() if isinstance(value, np.ndarray)]
-            changing += [(f"{prefix}.{name}", owner, name) for name in arrays]
-        return changing
+    def _changing(self) -> Changing:
+        return changing_arrays(self, ("session", "elapsed", "_equity"), self.accounts, self._reward)
 
     def _at(self, prices: Floats) -> Floats:
         """Prices [S, T] at each account's session, [A, S]."""

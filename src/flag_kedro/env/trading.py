@@ -23,6 +23,7 @@ from flag_kedro.env.prompt import (
     paper_account_text,
 )
 from flag_kedro.env.rewards import make_reward
+from flag_kedro.env.snapshot import Changing, changing_arrays, put_back, take_snapshot
 from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
 
@@ -221,9 +222,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         for account, rows in enumerate(self._history):
             for age, (reward, value, action) in enumerate(rows):
                 past[account, age] = reward, value, ACTION_NAMES.index(action)
-        return {name: getattr(owner, attribute).copy() for name, owner, attribute in self._changing()} | {
-            "history": past
-        }
+        return take_snapshot(self._changing()) | {"history": past}
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Take the state of another environment of the same window, config and number of accounts.
@@ -234,29 +233,16 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         Raises:
             ValueError: when the snapshot is of other accounts.
         """
-        changing = self._changing()
-        expected = {name: getattr(owner, attribute).shape for name, owner, attribute in changing}
-        expected["history"] = (self.num_envs, HISTORY, 3)
-        shapes = {name: array.shape for name, array in snapshot.items()}
-        if shapes != expected:
-            raise ValueError(f"the snapshot is of another environment: it has {shapes}, expected {expected}")
-        for name, owner, attribute in changing:
-            setattr(owner, attribute, snapshot[name].copy())
+        put_back(self._changing(), snapshot, {"history": (self.num_envs, HISTORY, 3)})
         self._mark = self._marks.take(self._row + self.session)
         self._history = [
             [(float(reward), float(value), ACTION_NAMES[int(action)]) for reward, value, action in rows if action >= 0]
             for rows in snapshot["history"]
         ]
 
-    def _changing(self) -> list[tuple[str, Any, str]]:
-        """Name, owner and attribute of every array that steps change; the history apart."""
-        changing: list[tuple[str, Any, str]] = [
-            (name.lstrip("_"), self, name) for name in ("session", "elapsed", "_equity")
-        ]
-        for prefix, owner in (("accounts", self.accounts), ("reward", self._reward)):
-            arrays = [name for name, value in vars(owner).items() if isinstance(value, np.ndarray)]
-            changing += [(f"{prefix}.{name}", owner, name) for name in arrays]
-        return changing
+    def _changing(self) -> Changing:
+        """Every array that steps change; the history apart."""
+        return changing_arrays(self, ("session", "elapsed", "_equity"), self.accounts, self._reward)
 
     def _restart(self, which: Bools) -> None:
         """Open the accounts in `which` [N] anew at their current sessions."""

@@ -13,6 +13,7 @@ from flag_kedro.env.prompt import account_texts, position_account_texts
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.states import States
 from flag_kedro.evaluation.tasks import BACKBONE
+from flag_kedro.experiments.zero_shot import find_label_reader
 from flag_kedro.names import POLICY, RANDOM_WEIGHTS, TINY
 from flag_kedro.policy.config import PolicyConfig
 
@@ -112,15 +113,9 @@ def read_label_odds(
         prefixes: prompts without their accounts, [N].
         split: as for `read_vectors`.
     """
-    from flag_kedro.experiments.memorisation import open_language_model
-    from flag_kedro.policy.label_likelihood import LabelReader
-
-    opened = open_language_model(folder, device)
-    if opened is None:
+    reader = find_label_reader(folder, config, device)
+    if reader is None:
         return None
-    reader = LabelReader(
-        opened.model, opened.tokenizer, opened.beginning, max_tokens=config.max_tokens, batch_tokens=config.batch_tokens
-    )
     flat = position_account_texts(split.env.positions)[0]
     states = States(list(prefixes), [flat] * len(prefixes), np.ones((len(prefixes), NUM_ACTIONS), dtype=bool))
     scores = reader.log_likelihoods(states)

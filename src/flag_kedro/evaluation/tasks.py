@@ -10,19 +10,18 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import roc_auc_score
 
-from flag_kedro.data.simulated.sentence import CONFLICT, PLAIN, REVERSED
 from flag_kedro.env.account import Bools, Floats
 from flag_kedro.evaluation.forecast_scores import LossDifference, compare_losses, qlike, squared_error
 from flag_kedro.evaluation.probes import log_loss, logistic_probe, mean_by_session, ridge_probe, split_training
 from flag_kedro.evaluation.samples import HAR_COLUMNS, INDICATORS
 from flag_kedro.evaluation.value_at_risk import LEVEL, Coverage, assess_coverage, filtered_quantile
 from flag_kedro.evaluation.volatility import HORIZON, fit_har
+from flag_kedro.experiments.reading import MOVING_LEVELS
 from flag_kedro.names import POLICY
 
 BACKBONE = "backbone"
 """The language model before training."""
 CONSTANT, INDICATOR_MODEL, LABELS, EWMA, HAR_MODEL = "constant", "indicators", "label_likelihood", "ewma", "har"
-LEVELS = {PLAIN: "plain", REVERSED: "reversed", CONFLICT: "conflicting"}
 SMALLEST = 1e-12
 """Variance below which a week did not move."""
 MIN_TRAIN, MIN_TEST = 50, 20
@@ -135,7 +134,7 @@ def _classify(
         right = (said[name] > 0.5) == truth
         by_level = {}
         if levels is not None:
-            rows = {word: test & (levels == level) for level, word in LEVELS.items()}
+            rows = {word: test & (levels == level) for level, word in MOVING_LEVELS.items()}
             by_level = {word: float(right[kept].mean()) for word, kept in rows.items() if kept.any()}
         return ReaderScore(
             loss=_mean(losses[name], inputs, test),

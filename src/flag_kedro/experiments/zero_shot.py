@@ -42,15 +42,23 @@ def open_label_reader(folder: Path, config: PolicyConfig, device: "torch.device"
     Raises:
         ParameterError: when the folder has no head.
     """
-    from flag_kedro.policy.label_likelihood import LabelReader
-
-    opened = open_language_model(folder, device)
-    if opened is None:
+    reader = find_label_reader(folder, config, device)
+    if reader is None:
         raise ParameterError(
             f"backtest.zero_shot: {folder} has no language-model head, and its embeddings are not tied, so it has no "
             "probabilities of words; set backtest.zero_shot to false, or train on a backbone that was saved with its "
             "head (AutoModelForCausalLM)"
         )
+    return reader
+
+
+def find_label_reader(folder: Path, config: PolicyConfig, device: "torch.device") -> "LabelReader | None":
+    """The same; None where the folder has no head."""
+    from flag_kedro.policy.label_likelihood import LabelReader
+
+    opened = open_language_model(folder, device)
+    if opened is None:
+        return None
     return LabelReader(
         opened.model,
         opened.tokenizer,

@@ -20,7 +20,7 @@ from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.names import POLICY
 from flag_kedro.pipelines.progress import log_update, progress_bar
 from flag_kedro.policy.manifest import folder_hash
-from flag_kedro.ppo.history import wall_times, without_wall_times
+from flag_kedro.ppo.history import without_wall_times
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.inputs import log_windows
 from flag_kedro.tracking.log import log_metrics, run_id, set_tags
@@ -68,9 +68,10 @@ def train_portfolio(
             model, history = run_training(spec, checkpoints=saved, on_update=on_update)
     finally:
         saved.close()
+        if saved.resumed_from is not None:
+            set_tags({"resumed_from": saved.resumed_from})
     rows = [without_wall_times(row) for row in history]
     told = facts | {"ppo": ppo.learning(), "market": split.market}
-    log_metrics({name: value for name, value in wall_times(history[-1]).items()}, 0, int(time.time() * 1000))
     return TrainedPolicy(model, backbone, told), rows
 
 
