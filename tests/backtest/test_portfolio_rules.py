@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -57,6 +58,26 @@ def test_mean_variance_meets_its_conditions(returns: np.ndarray):
     means = 252 * returns.mean(axis=0)
     means = (means + means.mean()) / 2
     conditions(weights, RISK_AVERSION * 252 * shrunk_covariance(returns) @ weights - means)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pyportfolioopt_finds_the_same_weights(seed: int):
+    pypfopt = pytest.importorskip(
+        "pypfopt", reason="PyPortfolioOpt is not installed: pip install PyPortfolioOpt==1.6.0"
+    )
+    generator = np.random.default_rng(seed)
+    common = generator.normal(0.0, 0.01, (250, 1))
+    returns = common * generator.uniform(0.3, 1.5, 5) + generator.normal(
+        0.0003, generator.uniform(0.004, 0.02, 5), (250, 5)
+    )
+    daily = pypfopt.risk_models.CovarianceShrinkage(pd.DataFrame(returns), returns_data=True, frequency=1).ledoit_wolf()
+    np.testing.assert_allclose(shrunk_covariance(returns), daily, rtol=1e-10)
+    cautious = pypfopt.EfficientFrontier(None, 252 * daily, solver="CLARABEL")
+    np.testing.assert_allclose(minimum_variance(returns), list(cautious.min_volatility().values()), atol=1e-4)
+    means = 252 * returns.mean(axis=0)
+    bold = pypfopt.EfficientFrontier((means + means.mean()) / 2, 252 * daily, solver="CLARABEL")
+    found = list(bold.max_quadratic_utility(risk_aversion=RISK_AVERSION).values())
+    np.testing.assert_allclose(mean_variance(returns), found, atol=1e-4)
 
 
 def test_two_uncorrelated_symbols_are_held_by_the_inverse_of_their_variance():

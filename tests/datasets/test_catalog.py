@@ -46,6 +46,7 @@ REPORTS = {
     "model_card": "model_card.md",
     "portfolio_results": "portfolio.json",
     "portfolio_history": "portfolio_history.json",
+    "portfolio_audit": "portfolio_audit.json",
     "portfolio_plot": "portfolio_plot.json",
     "task_evaluation": "task_evaluation.json",
     "task_evaluation_plot": "task_evaluation_plot.json",

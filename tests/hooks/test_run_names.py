@@ -29,3 +29,11 @@ def test_a_run_is_called_by_what_it_does_to_what(
     parameters = yaml.safe_load(BASE.read_text())
     parameters["data"] = (parameters.get("data") or {}) | data
     assert run_name(pipelines, check_parameters(parameters | given)) == expected
+
+
+def test_runs_of_one_profile_are_told_apart_by_what_the_command_line_gave():
+    settings = check_parameters(yaml.safe_load(BASE.read_text()))
+    given = {"data_dir": "data/other", "env.reward": "sharpe_increment", "env.cost_bps": 2, "seed": 0}
+    assert run_name(["train"], settings, given) == "train ALDR+5 seed 0 env.reward=sharpe_increment env.cost_bps=2"
+    long = {f"group.field_{number}": "x" * 50 for number in range(100)}
+    assert len(run_name(["train"], settings, long)) == 200

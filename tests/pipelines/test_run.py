@@ -187,7 +187,7 @@ def test_run_is_logged_once_with_parameters_curves_tags_and_artifacts(finished_r
     names = ["backtest_metrics.json", "backtest_inference.json", "causality_audit.json", "backtest_report.html"]
     assert {f"reports/{name}" for name in names} <= reports
     assert run.data.metrics["backtest/ALDR/flag_trader/num_trials"] == 1.0
-    assert run.info.run_name == "run ALDR+1 seed 0"
+    assert run.info.run_name.startswith("run ALDR+1 seed 0 ")
     together = {name for name in run.data.metrics if name.startswith("all/")}
     assert {"all/flag_trader/cumulative_return", "all/buy_and_hold/sharpe_ratio"} <= together
     assert len(together) <= 8
@@ -280,7 +280,7 @@ def test_backtest_alone_gives_the_same_bytes_and_points_to_its_training(run_twic
     assert written[0].stat().st_mtime_ns < written[1].stat().st_mtime_ns
     (trained,) = runs(first)
     newest = runs(both)[0]
-    assert newest.info.run_name == "backtest ALDR+1 seed 0"
+    assert newest.info.run_name.startswith("backtest ALDR+1 seed 0 ")
     assert newest.data.tags["train_run_id"] == trained.info.run_id
 
 

@@ -53,6 +53,17 @@ def choose_cuts(decided_at: pl.DataFrame, num: int, seed: int) -> list[datetime]
     return [kinds["decided_at"][row] for row in sorted(chosen)]
 
 
+def auditable(decided_at: pl.DataFrame) -> pl.DataFrame:
+    """Decisions at times by which every symbol has decided at least twice, so that each has a window to trade."""
+    second = decided_at.group_by("symbol").agg(pl.col("decided_at").sort().get(1))["decided_at"].max()
+    return decided_at.filter(pl.col("decided_at") >= second)
+
+
+def states_until(market_states: Mapping[str, pl.DataFrame], until: datetime) -> dict[str, pl.DataFrame]:
+    """The market states of decisions up to a time."""
+    return {symbol: table.filter(pl.col("decided_at") <= until) for symbol, table in market_states.items()}
+
+
 def _kinds() -> list[pl.Expr]:
     """What may be special about a session, given all sessions in order: a weekday, and booleans."""
     session = pl.col("session")

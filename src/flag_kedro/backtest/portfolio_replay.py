@@ -3,14 +3,15 @@
 Shape legend: S = symbols, T = sessions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.replay import EQUITY, SESSIONS_AHEAD, ReadAhead
-from flag_kedro.env.account import Floats
+from flag_kedro.backtest.replay import EQUITY, PROMPTS, SESSIONS_AHEAD, ReadAhead
+from flag_kedro.env.account import ACTION_NAMES, Floats
 from flag_kedro.env.config import EnvConfig, PortfolioConfig
 from flag_kedro.env.portfolio import PortfolioVectorEnv
 from flag_kedro.env.states import States
@@ -33,12 +34,27 @@ WEIGHTS = {
 class PortfolioReplay:
     """A replayed strategy as tables."""
 
+    prompts: pl.DataFrame
+    """Columns `replay.PROMPTS`, one row per symbol and decision."""
     weights: pl.DataFrame
-    """Columns `WEIGHTS`, one row per symbol and session: what was asked for at its close (null where nothing was), and
-    what is held there."""
+    """Columns `WEIGHTS`, one row per symbol and session: what was asked for at its close (null where nothing was; the
+    last is not filled any more), and what is held there."""
     equity: pl.DataFrame
     """Columns `replay.EQUITY` under the symbol `all`, one row per session; `exposure` is the sum of the weights' sizes
     after the fill, `position` 1 where there is any."""
+
+
+@dataclass(frozen=True)
+class OpenPortfolio:
+    """A trained portfolio, ready to decide."""
+
+    weigh: Weigh
+    """It reads prompts alone, whatever is held."""
+    read_ahead: ReadAhead
+    description: Mapping[str, Any]
+    """Of its bundle."""
+    policy_hash: str
+    config: PortfolioConfig
 
 
 def replay_portfolio(
@@ -68,15 +84,18 @@ def replay_portfolio(
     env = PortfolioVectorEnv(window, replace(config, max_episode_steps=None), portfolio)
     env.reset()
     days, states, held = window.sessions[0], env.states(), env.weights()
-    weights = list[tuple[object, ...]]()
+    weights, prompts = list[tuple[object, ...]](), list[tuple[object, ...]]()
     path: list[tuple[object, ...]] = [(strategy, ALL_SYMBOLS, days[0], config.initial_cash, 0, None, 0.0, 0.0)]
     equity, ruined = config.initial_cash, False
     for t, day in enumerate(days):
         if read_ahead is not None and t % SESSIONS_AHEAD == 0:
             read_ahead([text for texts in window.prefixes for text in texts[t : t + SESSIONS_AHEAD]])
         last = t == len(days) - 1
-        targets = None if last or ruined else weigh(states, held)
+        targets = None if ruined else weigh(states, held)
         for s, symbol in enumerate(window.symbols):
+            if not ruined:
+                legal = " ".join(name for name, ok in zip(ACTION_NAMES, states.action_mask[s], strict=True) if ok)
+                prompts.append((strategy, symbol, day, states.prefix[s] + states.account[s], legal))
             asked = None if targets is None else float(targets[0, s])
             weights.append((strategy, symbol, day, asked, float(held[0, s])))
         if on_step is not None:
@@ -93,6 +112,7 @@ def replay_portfolio(
         path.append((strategy, ALL_SYMBOLS, days[t + 1], *row))
         equity, ruined = reached, bool(terminated[0])
     return PortfolioReplay(
+        prompts=pl.DataFrame(prompts, schema=PROMPTS, orient="row").sort("symbol", "session", maintain_order=True),
         weights=pl.DataFrame(weights, schema=WEIGHTS, orient="row").sort("symbol", "session", maintain_order=True),
         equity=pl.DataFrame(path, schema=EQUITY, orient="row"),
     )

@@ -5,11 +5,13 @@ Shape legend: S = symbols, n = returns of the window.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from flag_kedro.backtest.audit import states_until
 from flag_kedro.backtest.draws import Draws, draw_windows, sessions_by_path
 from flag_kedro.backtest.pooled import ReplayedStrategies
 from flag_kedro.backtest.portfolio_replay import PortfolioReplay, Weigh, replay_portfolio
@@ -32,8 +34,10 @@ def replay_portfolios(
     policy: Weigh,
     read_ahead: ReadAhead | None = None,
     on_step: Callable[[], None] | None = None,
-) -> PortfolioReplay:
-    """Replay the policy and the rules over the test window, all tables one behind the other.
+    leave_out: tuple[str, ...] = (),
+    until: datetime | None = None,
+) -> dict[str, PortfolioReplay]:
+    """Replay the policy and the rules over the test window, by strategy.
 
     Args:
         split: the market.
@@ -41,19 +45,23 @@ def replay_portfolios(
         policy: what is trained.
         read_ahead: of the policy.
         on_step: called after each session of each.
+        leave_out: rules that are not replayed.
+        until: decisions up to this time are replayed; rules are given all prices, so that one which peeks has something
+            to see.
 
     Raises:
         DataError: when symbols trade on different sessions, or too few came before the window.
     """
     closes, num_before = closes_around(split)
-    replays = [replay_portfolio(POLICY, split.test, split.env, portfolio, policy, on_step, read_ahead)]
+    window = split.test
+    if until is not None:
+        window = split.with_states(states_until(split.states, until)).cut(split.windows.test)
+    replays = {POLICY: replay_portfolio(POLICY, window, split.env, portfolio, policy, on_step, read_ahead)}
     plain = PortfolioConfig()  # rules are invested whole, whatever the policy may
     for name, rule in portfolio_rules(closes, num_before).items():
-        replays.append(replay_portfolio(name, split.test, split.env, plain, rule, on_step))
-    return PortfolioReplay(
-        weights=pl.concat(replayed.weights for replayed in replays),
-        equity=pl.concat(replayed.equity for replayed in replays),
-    )
+        if name not in leave_out:
+            replays[name] = replay_portfolio(name, window, split.env, plain, rule, on_step)
+    return replays
 
 
 def check_portfolio(split: MarketSplit, env: EnvConfig, ppo: PPOConfig) -> None:
@@ -97,11 +105,14 @@ def closes_around(split: MarketSplit) -> tuple[Floats, int]:
     return closes, int((joined["session"] < first).sum())
 
 
-def score_portfolios(replayed: PortfolioReplay, split: MarketSplit, num_draws: int, seed: int) -> dict[str, Any]:
+def score_portfolios(
+    weights: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit, num_draws: int, seed: int
+) -> dict[str, Any]:
     """Scores with intervals, differences of Sharpe ratios to the policy's, and what each symbol contributed.
 
     Args:
-        replayed: of `replay_portfolios`.
+        weights: of all portfolios, one behind the other.
+        equity: theirs.
         split: the market.
         num_draws: of the stationary bootstrap over sessions.
         seed: of the draws.
@@ -109,19 +120,19 @@ def score_portfolios(replayed: PortfolioReplay, split: MarketSplit, num_draws: i
     calendar = next(iter(split.calendars.values()))
     cash = split.evaluation.cash_returns
     own_cash = None if cash is None else {ALL_SYMBOLS: cash[split.test.symbols[0]]}
-    draws = draw_windows(replayed.equity, num_draws, seed, own_cash)
+    draws = draw_windows(equity, num_draws, seed, own_cash)
     nothing = pl.DataFrame(schema=DECISIONS)
-    strategies = ReplayedStrategies(nothing, replayed.equity, {ALL_SYMBOLS: calendar}, own_cash)
+    strategies = ReplayedStrategies(nothing, equity, {ALL_SYMBOLS: calendar}, own_cash)
     scores = strategies.score({}, "account", draws)[ALL_SYMBOLS]
     return {
         "market": split.market,
         "window": [day.isoformat() for day in split.windows.test],
         "symbols": list(split.test.symbols),
         "scores": scores,
-        "differences": _differences(replayed.equity, own_cash, draws, days_per_year(calendar)),
+        "differences": _differences(equity, own_cash, draws, days_per_year(calendar)),
         "in_hindsight": [HINDSIGHT],
-        "mean_weights": _mean_weights(replayed.weights),
-        "contributions": contributions(replayed, split),
+        "mean_weights": _mean_weights(weights),
+        "contributions": contributions(weights, equity, split),
     }
 
 
@@ -149,18 +160,18 @@ def _mean_weights(weights: pl.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def contributions(replayed: PortfolioReplay, split: MarketSplit) -> dict[str, float]:
+def contributions(weights: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit) -> dict[str, float]:
     """What each symbol added to the policy's return, simple returns added up.
 
     That is its weight at each close times its return to the next one; trades in between and costs are the rest, under
     `trading`.
     """
-    own = replayed.weights.filter(pl.col("strategy") == POLICY)
-    equity = replayed.equity.filter(pl.col("strategy") == POLICY)["equity"].to_numpy()
+    own = weights.filter(pl.col("strategy") == POLICY)
+    path = equity.filter(pl.col("strategy") == POLICY)["equity"].to_numpy()
     found: dict[str, float] = {}
     for s, symbol in enumerate(split.test.symbols):
         held = own.filter(pl.col("symbol") == symbol)["weight"].to_numpy()
         marks = split.test.mark_prices[s, : len(held)]
         found[symbol] = float((held[:-1] * (marks[1:] / marks[:-1] - 1.0)).sum())
-    total = float((equity[1:] / equity[:-1] - 1.0).sum())
+    total = float((path[1:] / path[:-1] - 1.0).sum())
     return found | {"trading": total - float(np.sum(list(found.values())))}

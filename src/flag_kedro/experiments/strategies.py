@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from flag_kedro import names
+from flag_kedro.backtest.audit import states_until
 from flag_kedro.backtest.baselines import buy_and_hold, flat, sticky_random
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.rules import follow, macd_targets, rsi_targets
@@ -77,7 +78,7 @@ class Strategies:
         split = self.split.with_states(market_states)
         test = self.split.windows.test
         window = split.cut(test)
-        shown = window if until is None else self.split.with_states(_before(market_states, until)).cut(test)
+        shown = window if until is None else self.split.with_states(states_until(market_states, until)).cut(test)
         fresh = {t for n in shown.num_sessions.tolist() for t in range(max(0, n - FRESH_SESSIONS), n)}
         played = {}
         for name in (name for name in self.policies if name not in leave_out):
@@ -107,7 +108,3 @@ def join_replays(replays: Mapping[str, Replay]) -> tuple[pl.DataFrame, pl.DataFr
     """Decisions and equity of all strategies, one below the other."""
     decisions = pl.concat([played.decisions for played in replays.values()])
     return decisions, pl.concat([played.equity for played in replays.values()])
-
-
-def _before(market_states: Mapping[str, pl.DataFrame], until: datetime) -> dict[str, pl.DataFrame]:
-    return {symbol: table.filter(pl.col("decided_at") <= until) for symbol, table in market_states.items()}

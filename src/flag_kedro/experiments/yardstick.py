@@ -63,7 +63,7 @@ def measure_yardstick(
     if data.source != "simulated" or news.source != "own" or not planned:
         return None
     market = simulate_market(tuple(split.states), simulated, data.seed)
-    _refuse_other_prices(market.prices, split)
+    refuse_other_prices(market.prices, split)
     oracle = ask_oracle(split.test, split.env, market.truth, simulated)
     paths = replay_targets(split.test, split.env, oracle.targets[:, None]).equity[:, 0]
     ratio = float(sharpe_ratio(np.diff(np.log(paths.sum(axis=0))), YEAR_SESSIONS))
@@ -79,7 +79,7 @@ def measure_yardstick(
     )
 
 
-def _refuse_other_prices(prices: pl.DataFrame, split: MarketSplit) -> None:
+def refuse_other_prices(prices: pl.DataFrame, split: MarketSplit) -> None:
     """Raise where closes are not those of the market states."""
     for symbol, states in split.states.items():
         closes = prices.filter(pl.col("symbol") == symbol).select("session", "adj_close")

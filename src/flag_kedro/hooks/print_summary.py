@@ -43,7 +43,7 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("sweep_results",): Summary(print_sweep, ("sweep_results",)),
     ("contamination",): Summary(print_contamination, ("contamination",)),
     ("robustness",): Summary(print_robustness, ("robustness",)),
-    ("portfolio_results",): Summary(print_portfolio, ("portfolio_results",)),
+    ("portfolio_results", "portfolio_audit"): Summary(print_portfolio, ("portfolio_results", "portfolio_audit")),
     ("task_evaluation",): Summary(print_tasks, ("task_evaluation",)),
     ("decision",): Summary(print_decision, ("decision",)),
     ("promotion",): Summary(print_promotion, ("promotion",)),

@@ -100,4 +100,6 @@ def flatten_portfolio(results: Mapping[str, Any]) -> dict[str, float]:
         if isinstance(value, (int, float))
     }
     flat |= {f"{name}/difference_p_value": found["p_value"] for name, found in results["differences"].items()}
+    if results["yardstick"] is not None:
+        flat |= {f"{name}/share_of_oracle": share for name, share in results["yardstick"]["shares"].items()}
     return {f"portfolio/{name}": float(value) for name, value in flat.items() if value is not None}

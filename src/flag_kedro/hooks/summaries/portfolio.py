@@ -12,15 +12,18 @@ from flag_kedro.hooks.summaries.figures import figure, interval, p_value, percen
 from flag_kedro.names import POLICY
 
 
-def print_portfolio(results: dict[str, Any], data_dir: Path) -> None:
-    """Print the portfolio beside the rules, and where its return came from."""
+def print_portfolio(results: dict[str, Any], audit: dict[str, Any], data_dir: Path) -> None:
+    """Print the portfolio beside the rules, where its return came from, and whether it saw the future."""
     console = Console()
     console.print(f"Market: {escape(results['market'])}", style="bold", highlight=False)
     console.print(_table(results))
     for name in results["in_hindsight"]:
         console.print(f"{name} was chosen by what the window turned out to be: nobody could have held it on purpose.")
+    if (yardstick := results["yardstick"]) is not None:
+        console.print(_beside_oracle(yardstick), highlight=False)
     parts = ", ".join(f"{symbol} {100.0 * value:+.1f}" for symbol, value in results["contributions"].items())
     console.print(f"What {POLICY}'s symbols added to its return, in percent of equity: {parts}", highlight=False)
+    console.print(_audited(audit), highlight=False)
     console.print(f"  weights, equity  {data_dir / '07_model_output' / 'portfolio_weights.parquet'}", highlight=False)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'portfolio.json'}", highlight=False)
 
@@ -54,3 +57,21 @@ def _table(results: dict[str, Any]) -> Table:
             style="bold" if name == POLICY else None,
         )
     return table
+
+
+def _beside_oracle(yardstick: dict[str, Any]) -> str:
+    expected, shares = yardstick["expected_log_return"], yardstick["shares"]
+    opening = f"Who knows this market's rule and headlines expects a log return of {expected:.2f} from one such account"
+    if not shares:
+        return f"{opening}: effects do not pay for costs."
+    ranked = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    return f"{opening}; of that took {ranked}."
+
+
+def _audited(audit: dict[str, Any]) -> str:
+    checks = audit["checks"]
+    differing = sum(check["num_differences"] for check in [*checks, audit["levels"]])
+    if audit["passed"]:
+        rows = sum(sum(check["compared"].values()) for check in checks)
+        return f"[green]Causality audit passed[/green]: the future changed {len(checks)} times, {rows:,} rows compared."
+    return f"[red]Causality audit FAILED[/red]: {differing} rows depend on the future."

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.backtest.audit import audit_causality, audit_levels, choose_cuts
+from flag_kedro.backtest.audit import audit_causality, audit_levels, auditable, choose_cuts
 from flag_kedro.backtest.audit_results import CausalityAudit, refuse_differences
 from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.corruptions import CORRUPTIONS
@@ -40,7 +40,7 @@ def audit_backtest(
     """Repeat the backtest on tables whose future is changed, compare all that was decided before, and check fills."""
     decided_at = pl.concat(table.select("symbol", "session", "decided_at") for table in split.states.values())
     decided_at = decided_at.join(decisions.select("symbol", "session").unique(), on=["symbol", "session"], how="semi")
-    cuts = choose_cuts(_auditable(decided_at), backtest.audit_times, seed)
+    cuts = choose_cuts(auditable(decided_at), backtest.audit_times, seed)
 
     def play(changed: MarketTables, until: datetime | None) -> dict[str, Replay]:
         return strategies.play(changed.prices, changed.build_states(), until=until, leave_out=UNAUDITED)
@@ -74,12 +74,6 @@ def refuse_leaks(causality_audit: dict[str, Any], backtest_report: str) -> None:
     """
     checks = [*causality_audit["checks"], causality_audit["levels"], causality_audit["fills"]]
     refuse_differences("causality audit", checks, "08_reporting/causality_audit.json")
-
-
-def _auditable(decided_at: pl.DataFrame) -> pl.DataFrame:
-    """Decisions at times by which every symbol has decided at least twice, so that each has a window to trade."""
-    second = decided_at.group_by("symbol").agg(pl.col("decided_at").sort().get(1))["decided_at"].max()
-    return decided_at.filter(pl.col("decided_at") >= second)
 
 
 def _check_repeats(reference: dict[str, Replay], decisions: pl.DataFrame, equity: pl.DataFrame) -> None:

@@ -9,14 +9,19 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
+from flag_kedro.backtest.audit_results import refuse_differences
 from flag_kedro.backtest.config import BacktestConfig
+from flag_kedro.backtest.corruptions import CORRUPTIONS
 from flag_kedro.backtest.portfolio_plot import plot_portfolio
-from flag_kedro.backtest.portfolio_replay import PortfolioReplay
+from flag_kedro.backtest.portfolio_replay import OpenPortfolio
 from flag_kedro.backtest.trials import score_trial
+from flag_kedro.data.config import NewsConfig
+from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.datasets.folders import WritesFolder
 from flag_kedro.env.config import PortfolioConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.features.market_tables import MarketTables
 from flag_kedro.names import POLICY
 from flag_kedro.pipelines.progress import log_update, progress_bar
 from flag_kedro.policy.manifest import folder_hash
@@ -75,15 +80,14 @@ def train_portfolio(
     return TrainedPolicy(model, backbone, told), rows
 
 
-def replay_trained_portfolio(
-    split: MarketSplit,
-    backbone: Path,
-    portfolio_policy: Path,
-    portfolio: PortfolioConfig,
-    runtime: RuntimeConfig,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Replay the portfolio and the rules over the test window: weights and equity."""
-    from flag_kedro.experiments.portfolios import replay_portfolios
+def open_portfolio(
+    split: MarketSplit, backbone: Path, portfolio_policy: Path, portfolio: PortfolioConfig, runtime: RuntimeConfig
+) -> OpenPortfolio:
+    """The trained portfolio as a rule.
+
+    Raises:
+        DataError: where it was trained on other data or with other settings.
+    """
     from flag_kedro.policy.allocation import likeliest_weights
     from flag_kedro.policy.bundle import check_facts, load_policy, read_description
     from flag_kedro.ppo.device import prepare_torch
@@ -91,25 +95,57 @@ def replay_trained_portfolio(
     description = read_description(portfolio_policy)
     facts = split.facts | {"portfolio": asdict(portfolio)}
     check_facts(description, facts, location="06_models/portfolio_policy", train="portfolio")
-    log_windows(split, "test")
     model = load_policy(portfolio_policy, backbone, prepare_torch(runtime))
     weigh = likeliest_weights(model, len(split.test.symbols), split.env.positions, portfolio)
+    return OpenPortfolio(weigh, model.read_ahead, description, folder_hash(portfolio_policy), portfolio)
+
+
+def replay_trained_portfolio(split: MarketSplit, opened: OpenPortfolio) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Replay the portfolio and the rules over the test window: weights and equity."""
+    from flag_kedro.experiments.portfolios import replay_portfolios
+
+    log_windows(split, "test")
     with progress_bar("replaying", (1 + NUM_RULES) * int(split.test.num_sessions[0])) as advance:
-        replayed = replay_portfolios(split, portfolio, weigh, model.read_ahead, advance)
-    own = replayed.equity.filter(pl.col("strategy") == POLICY)["log_return"].drop_nulls().to_numpy()
+        replays = replay_portfolios(split, opened.config, opened.weigh, opened.read_ahead, advance)
+    own = replays[POLICY].equity["log_return"].drop_nulls().to_numpy()
     earned = dict.fromkeys(split.test.symbols, own)  # one account: whoever looks has tried it on every symbol
-    trial = score_trial(description, folder_hash(portfolio_policy), earned, split.evaluation, split.states)
+    trial = score_trial(opened.description, opened.policy_hash, earned, split.evaluation, split.states)
     record_trial(trial, " ".join(split.evaluation.dates))
-    return replayed.weights, replayed.equity
+    weights, equity = (pl.concat(getattr(each, name) for each in replays.values()) for name in ("weights", "equity"))
+    return weights, equity
+
+
+def audit_portfolio(
+    weights: pl.DataFrame,
+    tables: MarketTables,
+    split: MarketSplit,
+    opened: OpenPortfolio,
+    backtest: BacktestConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """Repeat the portfolios on tables whose future is changed, and compare all that was decided before."""
+    from flag_kedro.experiments.portfolio_audit import audit_portfolios
+
+    with progress_bar("causality audit", backtest.audit_times * len(CORRUPTIONS)) as advance:
+        return audit_portfolios(weights, tables, split, opened, backtest.audit_times, seed, advance)
 
 
 def score_portfolio(
-    weights: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit, backtest: BacktestConfig, seed: int
+    weights: pl.DataFrame,
+    equity: pl.DataFrame,
+    split: MarketSplit,
+    backtest: BacktestConfig,
+    portfolio: PortfolioConfig,
+    news: NewsConfig,
+    simulated: SimulatedConfig,
+    seed: int,
 ) -> dict[str, Any]:
-    """Score the portfolio and the rules, and compare them."""
+    """Score the portfolio and the rules, and compare them; on a simulated market with the oracle too."""
+    from flag_kedro.experiments.portfolio_oracle import measure_portfolio
     from flag_kedro.experiments.portfolios import score_portfolios
 
-    results = score_portfolios(PortfolioReplay(weights, equity), split, backtest.bootstrap_draws, seed)
+    results = score_portfolios(weights, equity, split, backtest.bootstrap_draws, seed)
+    results |= {"yardstick": measure_portfolio(equity, split, portfolio, news, simulated)}
     log_metrics(flatten_portfolio(results), 0, int(time.time() * 1000))
     return results
 
@@ -117,3 +153,13 @@ def score_portfolio(
 def draw_portfolio(weights: pl.DataFrame, equity: pl.DataFrame, portfolio_results: dict[str, Any]) -> go.Figure:
     """Equity of all, and the policy's weights through time."""
     return plot_portfolio(weights, equity, portfolio_results["market"])
+
+
+def refuse_portfolio_leaks(portfolio_audit: dict[str, Any], portfolio_results: dict[str, Any]) -> None:
+    """Fail the run whose weights depend on the future, once its results are written.
+
+    Raises:
+        LookAheadError: when the audit found a difference.
+    """
+    checks = [*portfolio_audit["checks"], portfolio_audit["levels"]]
+    refuse_differences("causality audit", checks, "08_reporting/portfolio_audit.json")
