@@ -36,6 +36,9 @@ STRATEGIES = (
 RIVALS = (TEXT_RIDGE, TEXT_LINEAR_PPO, UNTRAINED_LM, ZERO_SHOT_LM, CALIBRATED_LM)
 """What reads the same words as the policy, without a language model or without training it."""
 
+STOPPED = "stopped"
+"""Column of decisions, where `env.max_drawdown_stop` is set: whether the account is closed, or to be."""
+
 SIMULATED = "SIMULATED"
 """How the name of a market begins that no real price is in."""
 ALL_SYMBOLS = "all"

@@ -60,6 +60,9 @@ SETTINGS = [
     EnvConfig(cost_bps=0.0, slippage_bps=0.0),
     EnvConfig(max_participation=0.3, initial_cash=1e8),
     EnvConfig(max_participation=0.3, initial_cash=1e8, positions="long_short", fill="same_close", cash_rate=0.05),
+    EnvConfig(max_drawdown_stop=0.03, cash_rate=0.05),
+    EnvConfig(max_drawdown_stop=0.03, positions="long_short", fill="same_close", borrow_bps_year=900.0),
+    EnvConfig(max_drawdown_stop=0.03, max_participation=0.3, initial_cash=1e8, fill="next_close"),
 ]
 
 
@@ -70,7 +73,7 @@ def test_accounts_of_the_environment_are_explained(
     decisions, equity = traded(states, env)
     found = check_fills(prices, decisions, equity, env)
     assert found.num_differences == 0, found.differences
-    assert found.num_fills > 15
+    assert found.num_fills > (15 if env.max_drawdown_stop is None else 4)
     assert found.compared == equity.height
 
 
@@ -97,6 +100,17 @@ def test_orders_beyond_the_share_of_volume_are_found(prices: pl.DataFrame, state
     decisions, equity = traded(states, env)
     found = check_fills(prices, decisions, equity, replace(env, max_participation=0.29))
     assert {difference.what for difference in found.differences} == {"volume"}
+
+
+@pytest.mark.parametrize("env", SETTINGS[-3:-1])
+def test_stops_that_are_not_the_rule_s_are_found(
+    env: EnvConfig, prices: pl.DataFrame, states: Mapping[str, pl.DataFrame]
+) -> None:
+    decisions, equity = traded(states, env)
+    for told in (None, 0.015, 0.06):
+        assert check_fills(prices, decisions, equity, replace(env, max_drawdown_stop=told)).num_differences > 0
+    decisions, equity = traded(states, replace(env, max_drawdown_stop=None))
+    assert "stop" in {each.what for each in check_fills(prices, decisions, equity, env).differences}
 
 
 def test_one_changed_equity_is_named(prices: pl.DataFrame, states: Mapping[str, pl.DataFrame]) -> None:

@@ -114,11 +114,11 @@ def _play(
     steps: list[Step] = []
     cost = (config.cost_bps + config.slippage_bps) / 10_000
     session, cash, shares, position, entry, marks_held = 0, config.initial_cash, 0.0, 0, 0.0, 0
-    asked, working = 0, False
+    asked, working, stopped = 0, False, False
     equities = [config.initial_cash]
     for draw in draws:
         lowest = -1 if config.positions == "long_short" else 0
-        mask = [asked != lowest, True, asked != 1]
+        mask = [False, True, False] if stopped else [asked != lowest, True, asked != 1]
         legal = [action for action in (SELL, HOLD, BUY) if mask[action]]
         action = legal[int(draw * len(legal))]
         years = nights[session] / 365
@@ -137,9 +137,13 @@ def _play(
         traded = 0.0
         if action != HOLD:
             asked, working = (1 if action == BUY else lowest), True
+        if stopped:
+            asked, working = 0, shares != 0
         if working:
             working = False
-            if asked == 1 and shares > 0:  # the rest of a purchase takes the rest of the cash
+            if stopped:
+                wished = 0.0
+            elif asked == 1 and shares > 0:  # the rest of a purchase takes the rest of the cash
                 wished = shares + cash / (price * (1 + cost))
             elif asked == -1 and shares < 0:  # more is sold until what is owed is all there is
                 value = cash + shares * price
@@ -186,7 +190,11 @@ def _play(
             asked, working = 0, False
             equity = cash
         equities.append(equity)
+        if config.max_drawdown_stop is not None and not terminated:
+            stopped = stopped or equity <= max(equities) * (1 - config.max_drawdown_stop)
         reward, scale = _reward(equities, config)
+        reward -= config.drawdown_penalty * (_drawdown(equities) - _drawdown(equities[:-1]))
+        reward -= config.cvar_penalty * _tail_risk(equities, config.cvar_level)
         last = session == len(closes) - 1
         long_enough = config.max_episode_steps is not None and len(equities) - 1 >= config.max_episode_steps
         truncated = not terminated and (last or long_enough)
@@ -212,9 +220,24 @@ def _play(
         if terminated or truncated:
             session = 0 if last else session
             cash, shares, position, entry, marks_held = config.initial_cash, 0.0, 0, 0.0, 0
-            asked, working = 0, False
+            asked, working, stopped = 0, False, False
             equities = [config.initial_cash]
     return steps
+
+
+def _drawdown(equities: Sequence[float]) -> float:
+    """The largest logarithm of an earlier equity over a later one, 0 where all of them grow."""
+    pairs = [(early, late) for t, late in enumerate(equities) for early in equities[: t + 1]]
+    return max(math.log(early / late) for early, late in pairs)
+
+
+def _tail_risk(equities: Sequence[float], level: float) -> float:
+    """Rockafellar and Uryasev's term of the newest loss, at the value at risk of those before."""
+    *earlier, newest = [math.log(before / after) for before, after in pairwise(equities)]
+    if len(earlier) * level < 1:
+        return 0.0
+    at_risk = min(loss for loss in earlier if sum(other > loss for other in earlier) <= level * len(earlier))
+    return at_risk + max(newest - at_risk, 0.0) / level
 
 
 def _after_night(cash: float, shares: float, mark: float, years: float, config: EnvConfig) -> float:

@@ -29,6 +29,10 @@ CONFIGS = st.fixed_dictionaries(
         "max_participation": st.sampled_from([None, 0.5]),
         "differential_sharpe_eta": st.sampled_from([0.01, 0.25]),
         "max_episode_steps": st.sampled_from([None, 3]),
+        "max_drawdown_stop": st.sampled_from([None, 0.1, 0.5]),
+        "drawdown_penalty": st.sampled_from([0.0, 2.0]),
+        "cvar_penalty": st.sampled_from([0.0, 0.5]),
+        "cvar_level": st.just(0.5),
     }
 )
 

@@ -32,6 +32,7 @@ CONFIGS = st.fixed_dictionaries(
         "cash_rate": st.sampled_from([0.0, 0.05]),
         "max_participation": st.sampled_from([None, 0.3]),
         "max_episode_steps": st.sampled_from([None, 4]),
+        "max_drawdown_stop": st.sampled_from([None, 0.1, 0.4]),
     }
 )
 

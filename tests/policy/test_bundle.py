@@ -11,8 +11,9 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModel
 
+from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.errors import DataError
+from flag_kedro.errors import DataError, MadeOtherwiseError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.bundle import TrainedPolicy, check_facts, load_policy, read_description
 from flag_kedro.policy.config import PolicyConfig
@@ -173,3 +174,15 @@ def test_facts_that_differ_are_all_named(trained: ActorCritic, tiny_backbone: Pa
     check_facts(description, FACTS)
     with pytest.raises(DataError, match=r"data_hash: trained on abc, found xyz\n  env: trained on"):
         check_facts(description, FACTS | {"data_hash": "xyz", "env": {"cost_bps": 1.0}})
+
+
+def test_a_policy_of_other_risk_rules_is_refused_and_its_own_are_named():
+    stopped, free = EnvConfig(max_drawdown_stop=0.1, drawdown_penalty=1.0), EnvConfig()
+    for trained, found, said in [
+        (stopped, free, {"env.max_drawdown_stop": 0.1, "env.drawdown_penalty": 1.0}),
+        (free, stopped, {"env.max_drawdown_stop": None, "env.drawdown_penalty": 0.0}),
+    ]:
+        check_facts({"env": trained.facts()}, {"env": trained.facts()})
+        with pytest.raises(MadeOtherwiseError, match="env: trained on") as refused:
+            check_facts({"env": trained.facts()}, {"env": found.facts()})
+        assert refused.value.params == said

@@ -297,6 +297,7 @@ def test_a_symbol_that_ends_earlier_is_stale(make_split: Callable[..., MarketSpl
         ({}, {"CORV": Entry(session=date(2023, 9, 1), price=1.0)}, "names CORV; there is ALDR, BRIX"),
         ({}, {"ALDR": Entry(session=date(2023, 9, 1), price=1.0, side="short")}, r"ALDR\.side is short"),
         ({"account_view": "paper"}, {"ALDR": Entry(session=date(2023, 9, 1), price=1.0)}, "the last ten rewards"),
+        ({"max_drawdown_stop": 0.1}, {"ALDR": Entry(session=date(2023, 9, 1), price=1.0)}, "largest equity so far"),
         ({}, {"ALDR": Entry(session=date(2023, 9, 2), price=1.0)}, "2023-09-02, no session of ALDR up to 2023-09-20"),
         ({}, {"ALDR": Entry(session=date(2023, 9, 21), price=1.0)}, "2023-09-21, no session of ALDR up to 2023-09-20"),
     ],
@@ -306,6 +307,32 @@ def test_positions_that_cannot_be_are_refused(
 ):
     with pytest.raises(ParameterError, match=said):
         asked(make_split(**env), prices, as_of=date(2023, 9, 20), position=position)
+
+
+@pytest.mark.parametrize("positions", ["long_flat", "long_short"])
+def test_what_a_drawdown_has_stopped_is_left_out_and_told(
+    positions: str, make_split: Callable[..., MarketSplit], prices: pl.DataFrame
+):
+    split = make_split(positions=positions, max_drawdown_stop=0.003)
+    played = replay(POLICY, split.test, split.env, Reads().decide)
+    said = set()
+    for session in split.test.sessions[0]:
+        rows = played.decisions.filter(session=session)
+        stopped = {row["symbol"]: row["position"] for row in rows.filter("stopped").iter_rows(named=True)}
+        if len(stopped) == 2:
+            with pytest.raises(DataError, match=r"nothing to decide: ALDR: env\.max_drawdown_stop has") as refused:
+                asked(split, prices, as_of=session)
+            told = [part.partition("; BRIX")[0] for part in str(refused.value).split("its account: ")[1:]]
+            assert ["close all of it" in part for part in told] == [stopped[name] != 0 for name in ("ALDR", "BRIX")]
+            said |= {position != 0 for position in stopped.values()}
+            continue
+        found = decide(Reads(), split, prices, DecideConfig(as_of=session), NOW)  # type: ignore[arg-type]
+        assert [each.symbol for each in found.decisions] == [name for name in ("ALDR", "BRIX") if name not in stopped]
+        assert found.left_out.keys() == stopped.keys()
+        for name, position in stopped.items():
+            assert ("close all of it at the next fill" in found.left_out[name]) == (position != 0)
+            said.add(position != 0)
+    assert said == {True, False}
 
 
 def test_what_comes_later_changes_nothing(make_split: Callable[..., MarketSplit], prices: pl.DataFrame):

@@ -1,6 +1,7 @@
 """The forward test: the ledger of a backtest's own decisions gives the backtest's scores."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -92,6 +93,18 @@ def test_what_is_missing_is_held_and_counted(split: MarketSplit, equity: pl.Data
     assert found.num_illegal + found.num_other_positions > 0  # what came after it was decided from the other position
     assert found.promise is None
     assert "decide.position=ledger" in (found.not_compared or "")
+
+
+def test_sessions_of_a_stopped_account_are_not_undecided(split: MarketSplit, equity: pl.DataFrame):
+    stopping = replace(split, env=replace(split.env, max_drawdown_stop=0.01))
+    decisions = replay(POLICY, stopping.test, stopping.env, drawn(0)).decisions
+    assert decisions["stopped"].any()
+    lines = [
+        {**row, "policy": "mine", "session": row["session"].isoformat()}
+        for row in decisions.filter(~pl.col("stopped")).iter_rows(named=True)
+    ]
+    found = followed(lines, stopping, equity)
+    assert (found.num_undecided, found.num_illegal, found.num_other_positions) == (0, 0, 0)
 
 
 def test_a_ruined_account_has_lost_all_of_it(split: MarketSplit, equity: pl.DataFrame):

@@ -250,6 +250,13 @@ def test_real_money_and_what_cannot_be_traded_is_refused(desk: Desk, played: Rep
         desk.come(lines, lines[0]["session"])
 
 
+def test_a_stop_of_the_environment_is_not_traded(desk: Desk, played: Replay, monkeypatch: pytest.MonkeyPatch):
+    lines = as_ledger(played)
+    monkeypatch.setitem(globals(), "ENV", replace(ENV, max_drawdown_stop=0.1))
+    with pytest.raises(ParameterError, match=r"closes positions without a decision"):
+        desk.come(lines, lines[0]["session"])
+
+
 def test_orders_of_a_symbol_that_is_gone_are_named(desk: Desk, split: MarketSplit, played: Replay):
     lines = as_ledger(played)
     bought = next(line for line in lines if line["action"] == "buy")

@@ -15,8 +15,8 @@ class AuditDifference:
     """A row that is not what it should be."""
 
     what: str
-    """`prompts`, `decisions`, `fills` or `texts`; of fills `ledger`, `order`, `leverage`, `log_return`, `position` or
-    `volume`."""
+    """`prompts`, `decisions`, `fills` or `texts`; of fills `ledger`, `order`, `leverage`, `log_return`, `position`,
+    `volume` or `stop`."""
     strategy: str
     symbol: str
     session: str

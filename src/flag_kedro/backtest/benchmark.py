@@ -38,7 +38,7 @@ from flag_kedro.backtest.verdict import (
 from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
 from flag_kedro.env.evaluation import target_positions
 from flag_kedro.errors import DataError
-from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY, RIVALS
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY, RIVALS, STOPPED
 
 UNDEFINED = Difference(None, None, None)
 
@@ -294,7 +294,12 @@ def _with_verdict(strategy: str, one: StrategyComparison, correction: Correction
 
 
 def collapse_of(decisions: pl.DataFrame, *, long_short: bool) -> Collapse:
-    """How a strategy acts, over all rows of a table of its decisions (columns of `replay.DECISIONS`)."""
+    """How a strategy acts, over all rows of a table of its decisions (columns of `replay.DECISIONS`).
+
+    Sessions of stopped accounts are left out: nothing is decided there.
+    """
+    if STOPPED in decisions.columns:
+        decisions = decisions.filter(~pl.col(STOPPED))
     actions = decisions["action"].replace_strict({name: i for i, name in enumerate(ACTION_NAMES)}).to_numpy()
     targets = target_positions(decisions, long_short=long_short)
     columns = decisions.select("prob_sell", "prob_hold", "prob_buy")

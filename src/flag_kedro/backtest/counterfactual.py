@@ -31,7 +31,8 @@ def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> P
 
     Args:
         window: sessions to trade.
-        config: fills, costs and positions; `max_episode_steps` is ignored.
+        config: fills, costs, positions and stop, which may come at another session than in the backtest;
+            `max_episode_steps` is ignored.
         targets: position that each decision asks for, [S, A, T]; what lies beyond a symbol's last
             session is not read. Flat is out of reach once a `long_short` account has traded.
 
@@ -39,7 +40,14 @@ def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> P
         Equity and trades. A ruined account stays where it ended.
     """
     num_symbols, num_paths, longest = targets.shape
-    plain = replace(config, max_episode_steps=None, account_view="compact", reward="log_return")
+    plain = replace(
+        config,
+        max_episode_steps=None,
+        account_view="compact",
+        reward="log_return",
+        drawdown_penalty=0.0,
+        cvar_penalty=0.0,
+    )
     env = TradingVectorEnv(window, plain, num_paths)
     by_account = targets.reshape(num_symbols * num_paths, longest)
     equity, traded = np.full(by_account.shape, np.nan), np.full(by_account.shape, np.nan)
@@ -58,10 +66,14 @@ def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> P
 
 
 def _towards(wanted: Ints, env: TradingVectorEnv) -> Ints:
-    """The legal action that asks for the position wanted, hold where it was asked for or is out of reach, [N]."""
+    """The legal action that asks for the position wanted, hold where it was asked for or is out of reach, [N].
+
+    In a stopped account every position is.
+    """
     asked, lowest = env.accounts.asked, env.accounts.lowest
     buys, sells = (wanted == 1) & (asked < 1), (wanted == lowest) & (asked > lowest)
-    return np.where(buys, BUY, np.where(sells, SELL, HOLD))
+    actions = np.where(buys, BUY, np.where(sells, SELL, HOLD))
+    return np.where(env.accounts.is_legal(actions), actions, HOLD)
 
 
 def cumulative_log_returns(equity: Floats, window: TradingWindow) -> Floats:

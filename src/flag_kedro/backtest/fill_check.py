@@ -1,8 +1,8 @@
 """Fills against the prices table: a ledger that knows the traded values and nothing else of the environment.
 
 Shares bought are the traded value over the price at which the session's fill must have happened. With any other price
-the equity that follows from them is not the equity of the backtest. Orders must be filled when they were asked for, and
-no account may hold more than its equity pays for.
+the equity that follows from them is not the equity of the backtest. Orders must be filled when they were asked for, no
+account may hold more than its equity pays for, and a drawdown that stops it closes what it holds.
 """
 
 import math
@@ -112,12 +112,26 @@ class _Ledger:
     shares: float = 0.0
     stretched: bool = False
     """Whether the last fill took more than the equity pays for: cash below 0, or a short worth more than the equity."""
+    peak: float = 0.0
+    """Largest equity at a mark so far."""
+    stopped: bool = False
+    """Whether a drawdown has stopped the account."""
+    closed_by_stop: bool = False
+    """Whether the last fill had something to close for that reason."""
+
+    def mark(self, equity: float) -> None:
+        """Look at the drawdown of a session's equity."""
+        self.peak, most = max(self.peak, equity), self.env.max_drawdown_stop
+        self.stopped |= most is not None and equity <= self.peak * (1.0 - most)
 
     def enter(self, session: _Session) -> None:
         """Pass the night and book the session's fill."""
         if self.env.fill != "same_close":
             self.cash += _night(self.cash, self.shares, session, self.env)
+        self.closed_by_stop = self.stopped and self.shares != 0.0
         self.shares += (bought := self._bought(session))
+        if self.closed_by_stop and abs(self.shares) <= TOLERANCE * abs(bought):
+            self.shares = 0.0
         self.cash -= bought * session.fill_price + session.traded_value * self.env.cost
         held = self.shares * session.fill_price
         least = -TOLERANCE * max(self.cash + held, 0.0)
@@ -127,6 +141,8 @@ class _Ledger:
 
     def _bought(self, session: _Session) -> float:
         amount = session.traded_value / session.fill_price
+        if self.stopped:
+            return -math.copysign(amount, self.shares)
         closes = self.shares < 0.0 and math.isclose(amount, -self.shares, rel_tol=TOLERANCE)
         return amount if closes else session.side * amount  # a short under water is closed, whatever was asked for
 
@@ -139,7 +155,7 @@ class _Ledger:
 def _unexplained(account: pl.DataFrame, env: EnvConfig) -> Iterator[tuple[str, date]]:
     """Kind and day of what is wrong with one account, until its ledger no longer holds."""
     before, *later = (_Session(**row) for row in account.drop("strategy", "symbol").iter_rows(named=True))
-    ledger = _Ledger(env, before.equity)
+    ledger = _Ledger(env, before.equity, peak=before.equity)
     if not math.isclose(before.equity, env.initial_cash, rel_tol=TOLERANCE):
         yield "ledger", before.day
     for session in later:
@@ -158,14 +174,18 @@ def _unexplained(account: pl.DataFrame, env: EnvConfig) -> Iterator[tuple[str, d
                 ("ledger", each.day) for each in later[later.index(session) + 1 :] if each.equity != session.equity
             )
             return
+        ledger.mark(session.equity)
         before = session
 
 
 def _faults(session: _Session, before: _Session, ledger: _Ledger, held_before: int, held: int) -> Iterator[str]:
     """What is wrong with a session whose equity is right."""
     env, limited = ledger.env, ledger.env.max_participation is not None
-    if not limited and (session.asked != 0) != (session.traded_value > 0.0):
+    fills = ledger.closed_by_stop if ledger.stopped else session.asked != 0
+    if not limited and fills != (session.traded_value > 0.0):
         yield "order"
+    if ledger.stopped and not limited and held != 0:
+        yield "stop"
     if ledger.stretched:
         yield "leverage"
     gain = math.log(session.equity / before.equity)

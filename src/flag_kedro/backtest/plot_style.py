@@ -157,4 +157,6 @@ def describe_trading(convention: Mapping[str, Any]) -> str:
     """Window, fill and costs in one line; `convention` is of `scores.describe_convention`."""
     first, last = convention["window"]
     cost = convention["cost_bps"] + convention["slippage_bps"]
-    return f"{first} to {last}; fill {convention['fill']}, {cost:g} bp a trade"
+    stop = convention.get("max_drawdown_stop")
+    stopped = "" if stop is None else f", stopped at a drawdown of {stop:.0%}"
+    return f"{first} to {last}; fill {convention['fill']}, {cost:g} bp a trade{stopped}"

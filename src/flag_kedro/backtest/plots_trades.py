@@ -18,11 +18,11 @@ from flag_kedro.backtest.plot_style import (
     name_once,
     symbol_panels,
 )
-from flag_kedro.backtest.trades import list_trades
+from flag_kedro.backtest.trades import STOP, list_trades
 from flag_kedro.errors import DataError
 from flag_kedro.names import POLICY
 
-MARKERS = {"buy": ("triangle-up", BUY_COLOR), "sell": ("triangle-down", SELL_COLOR)}
+MARKERS = {"buy": ("triangle-up", BUY_COLOR), "sell": ("triangle-down", SELL_COLOR), STOP: ("x", HOLD_COLOR)}
 SHADES = {1: "rgba(0, 114, 178, 0.16)", -1: "rgba(213, 94, 0, 0.16)"}
 PROBABILITIES = {"sell": SELL_COLOR, "hold": HOLD_COLOR, "buy": BUY_COLOR}
 

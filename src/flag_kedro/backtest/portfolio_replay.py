@@ -91,7 +91,7 @@ def replay_portfolio(
         if read_ahead is not None and t % SESSIONS_AHEAD == 0:
             read_ahead([text for texts in window.prefixes for text in texts[t : t + SESSIONS_AHEAD]])
         last = t == len(days) - 1
-        targets = None if ruined else weigh(states, held)
+        targets = None if ruined or env.stopped[0] else weigh(states, held)
         for s, symbol in enumerate(window.symbols):
             if not ruined:
                 legal = " ".join(name for name, ok in zip(ACTION_NAMES, states.action_mask[s], strict=True) if ok)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flag_kedro.env.account import ACTION_NAMES, HOLD, refuse_masked
+from flag_kedro.env.account import ACTION_NAMES, HOLD, only_hold, refuse_masked
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.names import STOPPED
 
 SESSIONS_AHEAD = 16
 """Sessions of prompts that `replay` announces at once."""
@@ -59,7 +60,7 @@ class Replay:
     """Columns `PROMPTS`, one row per decision: the text shown, and the legal actions in words."""
     decisions: pl.DataFrame
     """Columns `DECISIONS`, one row per symbol and session; `position` is before the action. A ruined account
-    decides no more."""
+    decides no more. With `env.max_drawdown_stop` also `stopped`: whether the account is closed, or to be."""
     equity: pl.DataFrame
     """Columns `EQUITY`, one row per symbol and session; `position` was held over the return ending that
     session, whose first is null, with the share `exposure` of equity. A ruined account stays where it ended."""
@@ -88,7 +89,7 @@ def replay(
     """
     env = TradingVectorEnv(window, replace(config, max_episode_steps=None))
     num_symbols, longest = env.num_envs, int(window.num_sessions.max())
-    rows = _Rows(strategy, window)
+    rows = _Rows(strategy, window, stops=config.max_drawdown_stop is not None)
     states, equity = env.states(), env.equity()
     position, ruined = np.zeros(num_symbols, dtype=np.int64), np.zeros(num_symbols, dtype=bool)
     for s in range(num_symbols):
@@ -139,8 +140,8 @@ _NOTHING = _Held()
 class _Rows:
     """Rows of a replay's three tables, in the order in which they come about."""
 
-    def __init__(self, strategy: str, window: TradingWindow) -> None:
-        self._strategy, self._window = strategy, window
+    def __init__(self, strategy: str, window: TradingWindow, *, stops: bool) -> None:
+        self._strategy, self._window, self._stops = strategy, window, stops
         self._prompts: list[tuple[object, ...]] = []
         self._decisions: list[tuple[object, ...]] = []
         self._equity: list[tuple[object, ...]] = []
@@ -155,7 +156,8 @@ class _Rows:
         refuse_masked(symbol, session, int(decisions.actions[s]), mask, position)
         legal = " ".join(name for name, ok in zip(ACTION_NAMES, mask, strict=True) if ok)
         self._prompts.append((self._strategy, symbol, session, states.prefix[s] + states.account[s], legal))
-        self._decisions.append((self._strategy, symbol, session, *_decision_columns(decisions, s), position))
+        row = (self._strategy, symbol, session, *_decision_columns(decisions, s), position)
+        self._decisions.append((*row, only_hold(mask)) if self._stops else row)
 
     def add_equity(self, s: int, t: int, equity: float, log_return: float | None, held: "_Held" = _NOTHING) -> None:
         """Add the account of symbol `s` at its session `t`."""
@@ -166,9 +168,10 @@ class _Rows:
     def as_tables(self) -> Replay:
         """All rows, by symbol and session."""
         order = ["symbol", "session"]
+        columns = DECISIONS | {STOPPED: pl.Boolean} if self._stops else DECISIONS
         return Replay(
             prompts=pl.DataFrame(self._prompts, schema=PROMPTS, orient="row").sort(order, maintain_order=True),
-            decisions=pl.DataFrame(self._decisions, schema=DECISIONS, orient="row").sort(order, maintain_order=True),
+            decisions=pl.DataFrame(self._decisions, schema=columns, orient="row").sort(order, maintain_order=True),
             equity=pl.DataFrame(self._equity, schema=EQUITY, orient="row").sort(order, maintain_order=True),
         )
 

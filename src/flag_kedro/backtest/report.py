@@ -13,7 +13,7 @@ from flag_kedro.backtest import report_terms
 from flag_kedro.backtest.answer import answer_rows
 from flag_kedro.backtest.plot_style import COLORS, OTHER_COLOR, in_order
 from flag_kedro.backtest.report_figures import PageFigure, overview_figures, share_sessions, symbol_figures
-from flag_kedro.backtest.trades import list_trades
+from flag_kedro.backtest.trades import STOP, list_trades
 from flag_kedro.features.digest import NO_NEWS
 from flag_kedro.names import POLICY, SIMULATED
 
@@ -148,11 +148,15 @@ def account_scores_of(backtest_metrics: Mapping[str, Any]) -> Mapping[str, Any]:
 def largest_decisions(trades: pl.DataFrame, num: int = SHOWN_DECISIONS) -> pl.DataFrame:
     """The `num` trades of each symbol whose action was most probable, the earliest first of those that are equal.
 
+    What a stop has closed was not decided.
+
     Args:
         trades: columns of `trades.TRADES`.
         num: rows of a symbol at most.
     """
-    order = trades.sort("probability", "decided", descending=[True, False], nulls_last=True, maintain_order=True)
+    order = trades.filter(pl.col("action") != STOP).sort(
+        "probability", "decided", descending=[True, False], nulls_last=True, maintain_order=True
+    )
     return order.group_by("symbol", maintain_order=True).head(num)
 
 

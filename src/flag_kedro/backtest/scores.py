@@ -5,7 +5,7 @@ Shape legend: n = returns, n + 1 = prices (sessions). An undefined score is None
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -192,6 +192,13 @@ class AccountDescription(ConventionDescription):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoppedDescription(AccountDescription):
+    """The same of accounts that a drawdown stops."""
+
+    max_drawdown_stop: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class InvestorbenchDescription(ConventionDescription):
     """Scores of positions at the same close without costs, as the published tables have them."""
 
@@ -215,7 +222,7 @@ def describe_convention(
     """
     days = {symbol: days_per_year(calendar) for symbol, calendar in calendars.items()}
     if convention == "account":
-        return AccountDescription(
+        described = AccountDescription(
             name=convention,
             window=list(window),
             positions=env.positions,
@@ -227,6 +234,8 @@ def describe_convention(
             max_participation=env.max_participation,
             days_per_year=days,
         )
+        stop = env.max_drawdown_stop
+        return described if stop is None else StoppedDescription(**asdict(described), max_drawdown_stop=stop)
     return InvestorbenchDescription(
         name=convention,
         window=list(window),

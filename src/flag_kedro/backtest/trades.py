@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from flag_kedro.errors import DataError
-from flag_kedro.names import POLICY
+from flag_kedro.names import POLICY, STOPPED
 
 TRADES = {
     "symbol": pl.String,
@@ -21,7 +21,9 @@ TRADES = {
 }
 """`decided` and `filled` are sessions, `before` and `after` positions, `price` that of the fill. `earned` is
 what the opened position made from this fill to the next trade's (or the window's last mark, `still_open`); of
-a trade that only closes, what the closed position had made. A decimal, before costs and fees."""
+a trade that only closes, what the closed position had made. A decimal, before costs and fees. What
+`env.max_drawdown_stop` closes is no decision: its `action` is `stop`, its probability null."""
+STOP = "stop"
 
 
 def list_trades(
@@ -60,7 +62,15 @@ def _fills(decisions: pl.DataFrame, path: pl.DataFrame, states: pl.DataFrame, fi
     coming = path.select("session", next_session=pl.col("session").shift(-1), held=pl.col("position").shift(-1))
     # the state after the fill tells the position; an account ruined at once has no such state
     after = pl.coalesce(pl.col("position").shift(-1), "held")
-    probability = pl.when(pl.col("action") == "sell").then("prob_sell").when(pl.col("action") == "buy")
+    if STOPPED in decisions.columns:
+        decisions = decisions.with_columns(action=pl.when(STOPPED).then(pl.lit(STOP)).otherwise("action"))
+    probability = (
+        pl.when(pl.col("action") == STOP)
+        .then(None)
+        .when(pl.col("action") == "sell")
+        .then("prob_sell")
+        .when(pl.col("action") == "buy")
+    )
     decided = ("action", "decided", "prob_sell", "prob_buy", "prob_hold")
     trades = (
         decisions.with_columns(decided="session")

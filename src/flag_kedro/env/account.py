@@ -61,13 +61,22 @@ class Accounts:
     every order is filled at once, so that it is the position held."""
     working: Bools | None = None
     """Whether a part of that order is still to be filled; None as `order`."""
+    stopped: Bools | None = None
+    """Whether the account is to be closed and to stay flat, where `env.max_drawdown_stop` may ask for it; else None."""
 
     @classmethod
     def open(
-        cls, num_accounts: int, initial_cash: float, positions: Positions = "long_flat", *, limited: bool = False
+        cls,
+        num_accounts: int,
+        initial_cash: float,
+        positions: Positions = "long_flat",
+        *,
+        limited: bool = False,
+        stoppable: bool = False,
     ) -> "Accounts":
-        """New accounts that hold cash only; `limited` where fills will be given `max_shares`."""
+        """New accounts that hold cash only; `limited` where fills will be given `max_shares`, `stoppable` as named."""
         return cls(
+            stopped=np.zeros(num_accounts, dtype=bool) if stoppable else None,
             order=np.zeros(num_accounts, dtype=np.int8) if limited else None,
             working=np.zeros(num_accounts, dtype=bool) if limited else None,
             lowest=LOWEST[positions],
@@ -88,6 +97,8 @@ class Accounts:
         if self.order is not None and self.working is not None:
             self.order[which] = 0
             self.working[which] = False
+        if self.stopped is not None:
+            self.stopped[which] = False
 
     @property
     def asked(self) -> NDArray[np.int8]:
@@ -95,15 +106,21 @@ class Accounts:
         return self.position if self.order is None else self.order
 
     def action_mask(self) -> Bools:
-        """Legal actions [N, 3] in the order sell, hold, buy; hold always is, and goes on with an order."""
+        """Legal actions [N, 3] in the order sell, hold, buy; hold always is, and goes on with an order.
+
+        Of a stopped account nothing else is.
+        """
         mask = np.ones((len(self.position), NUM_ACTIONS), dtype=bool)
         np.greater(self.asked, self.lowest, out=mask[:, SELL])
         np.less(self.asked, 1, out=mask[:, BUY])
+        if self.stopped is not None:
+            mask[self.stopped, SELL] = mask[self.stopped, BUY] = False
         return mask
 
     def is_legal(self, actions: Ints) -> Bools:
         """Whether each of `actions` [N], all within 0 to 2, is legal, [N]."""
-        return _LEGAL[self.lowest].ravel().take(self._pair(actions))
+        legal: Bools = _LEGAL[self.lowest].ravel().take(self._pair(actions))
+        return legal if self.stopped is None else legal & (~self.stopped | (actions == HOLD))
 
     def accrue(self, marks: Floats, years: Floats, cash_rate: float, borrow_rate: float) -> None:
         """Pay interest on free cash and the fee for borrowed shares, for one night.
@@ -126,7 +143,8 @@ class Accounts:
         A trade first closes what is held, then spends all equity on the new side: |shares| = equity /
         (price x (1 + cost)), so that the position is worth the equity that is left. From flat to long this is
         cash / (price x (1 + cost)); a sale brings shares x price x (1 - cost); a reversal pays both sides.
-        Source: section 3 of arXiv:2502.11433, with costs.
+        Source: section 3 of arXiv:2502.11433, with costs. A stopped account closes what it holds, and forgets its
+        order.
 
         Args:
             actions: 0 sell, 1 hold, 2 buy.
@@ -140,6 +158,8 @@ class Accounts:
             Traded value, price x shares, [N].
         """
         trades, target = actions != HOLD, _TARGETS[self.lowest].ravel().take(self._pair(actions))
+        if self.stopped is not None:
+            trades, target = self._close_stopped(trades, target)
         if max_shares is not None:
             return self._fill_in_parts(trades, target, prices, cost, max_shares)
         held = self.shares * prices
@@ -184,6 +204,14 @@ class Accounts:
         self._hold(np.where(trades, np.sign(self.shares), self.position).astype(np.int8), prices)
         return traded
 
+    def _close_stopped(self, trades: Bools, target: NDArray[np.int8]) -> tuple[Bools, NDArray[np.int8]]:
+        """Which accounts trade [N] and to which positions [N], once stopped ones are told to be flat."""
+        assert self.stopped is not None
+        if self.working is not None:
+            self.working = self.working & ~self.stopped
+        held = self.position != 0
+        return np.where(self.stopped, held, trades), np.where(self.stopped, 0, target).astype(np.int8)
+
     def _hold(self, position: NDArray[np.int8], prices: Floats) -> None:
         """Be in `position` [N] from this fill on; one more session is held."""
         moved = position != self.position
@@ -209,6 +237,11 @@ class Accounts:
     def _pair(self, actions: Ints) -> Ints:
         """Row of the flattened tables for each account's position asked for and action, [N]."""
         return (self.asked + 1) * NUM_ACTIONS + actions
+
+
+def only_hold(mask: Bools) -> bool:
+    """Whether nothing but hold is legal in `mask` [3], as of a stopped account alone."""
+    return not (mask[SELL] or mask[BUY])
 
 
 def refuse_masked(symbol: str, day: date, action: int, mask: Bools, position: int) -> None:

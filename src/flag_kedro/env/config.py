@@ -1,6 +1,8 @@
 """Parameters `env.*`: how a decision becomes a trade, a cost and a reward."""
 
-from typing import Literal
+import math
+from dataclasses import asdict
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -9,6 +11,7 @@ Fill = Literal["next_open", "next_close", "same_close"]
 Positions = Literal["long_flat", "long_short"]
 AccountView = Literal["position", "compact", "paper"]
 BPS = 10_000.0
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -37,6 +40,15 @@ class EnvConfig:
     """Log return of equity, the paper's change of the Sharpe ratio so far, or Moody and Saffell's."""
     differential_sharpe_eta: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Weight of the newest return in the moving moments of `differential_sharpe`."""
+    drawdown_penalty: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Weight of what a session adds to the episode's largest drawdown, in logs, taken off the reward; 0 is off."""
+    cvar_penalty: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Weight of the conditional value at risk of the episode's session returns, taken off the reward; 0 is off."""
+    cvar_level: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """Share of the sessions, the worst ones, that `cvar_penalty` is about."""
+    max_drawdown_stop: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Once equity at a mark lies this share below the episode's running peak, the position is closed at the next fill
+    and the account stays flat until the episode ends; null never stops. It holds wherever the account is traded."""
     account_view: AccountView = "compact"
     """How a prompt describes the account: its position alone, one of 31 texts that also say how long it is held and
     what it gained, or the paper's numbers and histories. With `position` accounts share most prompts."""
@@ -50,6 +62,31 @@ class EnvConfig:
             raise ValueError(
                 f"env.cost_bps + env.slippage_bps must stay below 10,000; got {self.cost_bps + self.slippage_bps:g}"
             )
+        if self.cvar_penalty and self.max_episode_steps is not None and self.max_episode_steps <= self.cvar_sessions:
+            raise ValueError(
+                f"env.cvar_penalty counts from an episode's session {self.cvar_sessions + 1} on (1 / env.cvar_level = "
+                f"{1.0 / self.cvar_level:g} returns must be known), but env.max_episode_steps is "
+                f"{self.max_episode_steps}; raise it or env.cvar_level"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """The fields by which trainings and policies are known again, fit for JSON.
+
+        Penalties and the stop are among them where they are on: what was made before there were any is still known.
+        """
+        fields = asdict(self)
+        if not self.drawdown_penalty:
+            del fields["drawdown_penalty"]
+        if not self.cvar_penalty:
+            del fields["cvar_penalty"], fields["cvar_level"]
+        if self.max_drawdown_stop is None:
+            del fields["max_drawdown_stop"]
+        return fields
+
+    @property
+    def cvar_sessions(self) -> int:
+        """Returns that an episode must have before `cvar_penalty` counts: fewer have no such worst share."""
+        return math.ceil(1.0 / self.cvar_level - ROUNDING)
 
     @property
     def cost(self) -> float:

@@ -11,20 +11,22 @@ import polars as pl
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.names import STOPPED
 
 
 def target_positions(decisions: pl.DataFrame, *, long_short: bool = False) -> Ints:
     """Position that each decision asks for, [n]: what `sell` and `buy` target, or what was asked for where it holds.
 
-    That is the position held, but for an order that is filled in parts.
+    That is the position held, but for an order that is filled in parts. A stopped account is told to be flat.
 
     Args:
-        decisions: `session`, `action` and `position` of `backtest.replay.DECISIONS`; a session that is no later than
-            the one before begins another path.
+        decisions: `session`, `action` and `position` of `backtest.replay.DECISIONS`, and `stopped` where accounts can
+            be; a session that is no later than the one before begins another path.
         long_short: whether `sell` goes short (-1) rather than flat (0).
     """
     sold = -1 if long_short else 0
-    asked = pl.when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
+    stopped = pl.col(STOPPED) if STOPPED in decisions.columns else pl.lit(False)
+    asked = pl.when(stopped).then(0).when(pl.col("action") == "buy").then(1).when(pl.col("action") == "sell").then(sold)
     path = (pl.col("session") <= pl.col("session").shift()).fill_null(False).cum_sum()
     kept = pl.coalesce(asked.forward_fill().over(path), "position")
     return decisions.select(target=kept.cast(pl.Int64))["target"].to_numpy()

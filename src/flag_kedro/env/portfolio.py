@@ -53,6 +53,7 @@ class PortfolioVectorEnv:
     session d + 1's fill price, where `portfolio.threshold` compares them with what is held at the close of d. Costs are
     of the value traded from drifted weights. Reward, interest, fees, ruin, truncation and the restart within the same
     step are those of `TradingVectorEnv` too, of the account as a whole; orders are always filled whole.
+    The stop is, too: what is asked for in a stopped account is not read, all its weights are 0 from the next fill on.
 
     Info of a step: `equity` [A] and the weights `held` [A, S] at the mark before any restart, `weights` [A, S] over the
     return that ended there (at `next_close` those before the fill, else those after it, or before it where all was
@@ -77,9 +78,14 @@ class PortfolioVectorEnv:
         self.session = np.zeros(num_accounts, dtype=np.int64)
         self.elapsed = np.zeros(num_accounts, dtype=np.int64)
         self.accounts = PortfolioAccounts.open(num_accounts, self.num_symbols, config.initial_cash)
-        self._reward = make_reward(config, num_accounts)
+        self._reward = make_reward(config, num_accounts, self.last_session)
         self._texts = holding_texts(config.positions)
         self._equity = np.full(num_accounts, config.initial_cash)
+        self._stops = config.max_drawdown_stop is not None
+        self._peak = self._equity.copy()
+        """Largest equity at a mark of the episode, where accounts can be stopped."""
+        self.stopped = np.zeros(num_accounts, dtype=bool)
+        """Whether an account is to be closed and to stay flat."""
 
     def reset(self, start: Ints | None = None) -> None:
         """Open every account anew, at the window's start or at session indices `start` [A]."""
@@ -100,12 +106,17 @@ class PortfolioVectorEnv:
         if targets is not None:
             self._check(targets)
             trades = np.abs(targets - held).max(axis=1) > self.portfolio.threshold
-        traded, weights = self._trade(held if targets is None else targets, trades)
+        targets = held if targets is None else targets
+        if self._stops:
+            targets = np.where(self.stopped[:, None], 0.0, targets)
+            trades = np.where(self.stopped, (held != 0.0).any(axis=1), trades)
+        traded, weights = self._trade(targets, trades)
         weights = self._over_return(held, weights)
         equity = self.accounts.equity(self._at(self.window.mark_prices))
         terminated = self._ruin(equity, equity_before)
         rewards = self._reward.step(equity_before, equity)
         self._equity = equity
+        self._stop(equity)
         truncated = (self.session == self.last_session) & ~terminated
         if self.config.max_episode_steps is not None:
             truncated |= (self.elapsed >= self.config.max_episode_steps) & ~terminated
@@ -166,7 +177,8 @@ class PortfolioVectorEnv:
         put_back(self._changing(), snapshot)
 
     def _changing(self) -> Changing:
-        return changing_arrays(self, ("session", "elapsed", "_equity"), self.accounts, self._reward)
+        own = ("session", "elapsed", "_equity", *(("_peak", "stopped") if self._stops else ()))
+        return changing_arrays(self, own, self.accounts, self._reward)
 
     def _at(self, prices: Floats) -> Floats:
         """Prices [S, T] at each account's session, [A, S]."""
@@ -187,6 +199,8 @@ class PortfolioVectorEnv:
         self._reward.reset(which)
         self.accounts.reset(which, self.config.initial_cash)
         self._equity = np.where(which, self.config.initial_cash, self._equity)
+        self._peak = np.where(which, self.config.initial_cash, self._peak)
+        self.stopped = self.stopped & ~which
 
     def _trade(self, targets: Floats, trades: Bools) -> tuple[Floats, Floats]:
         """Pass the night, rebalance and move on to the next session; traded value [A] and weights after it [A, S]."""
@@ -202,6 +216,13 @@ class PortfolioVectorEnv:
         if accrues and after_fill:
             self.accounts.accrue(night_before, years, config.cash_rate, config.borrow_rate)
         return traded, self.accounts.weights(prices)
+
+    def _stop(self, equity: Floats) -> None:
+        """Stop the accounts whose `equity` [A] is too far below its peak."""
+        if self.config.max_drawdown_stop is None:
+            return
+        self._peak = np.maximum(self._peak, equity)
+        self.stopped = self.stopped | (equity <= self._peak * (1.0 - self.config.max_drawdown_stop))
 
     def _over_return(self, before: Floats, after: Floats) -> Floats:
         """Weights held over the return from mark to mark, [A, S], as `TradingVectorEnv` counts positions."""

@@ -17,12 +17,18 @@ def changing_arrays(env: Any, own: Iterable[str], accounts: Any, reward: Any) ->
         env: the environment.
         own: names of its own arrays.
         accounts: all of whose arrays change.
-        reward: all of whose arrays change.
+        reward: all of whose arrays change, and those of its `parts`.
     """
     changing: Changing = [(name.lstrip("_"), env, name) for name in own]
-    for prefix, owner in (("accounts", accounts), ("reward", reward)):
-        arrays = [name for name, value in vars(owner).items() if isinstance(value, np.ndarray)]
-        changing += [(f"{prefix}.{name}", owner, name) for name in arrays]
+    return changing + _arrays_of("accounts", accounts) + _arrays_of("reward", reward)
+
+
+def _arrays_of(prefix: str, owner: Any) -> Changing:
+    """Arrays of an object, and of the `parts` that it may be made of."""
+    arrays = [name for name, value in vars(owner).items() if isinstance(value, np.ndarray)]
+    changing: Changing = [(f"{prefix}.{name}", owner, name) for name in arrays]
+    for index, part in enumerate(getattr(owner, "parts", ())):
+        changing += _arrays_of(f"{prefix}.{index}", part)
     return changing
 
 

@@ -1,7 +1,7 @@
 """A market split into training, validation and test window."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -112,7 +112,7 @@ class MarketSplit:
     @property
     def facts(self) -> dict[str, Any]:
         """Facts on which a trained policy and its reader must agree, fit for JSON."""
-        return {**self.state_facts, "windows": self.windows.as_text(), "env": asdict(self.env)}
+        return {**self.state_facts, "windows": self.windows.as_text(), "env": self.env.facts()}
 
     def cut(self, span: tuple[date, date]) -> TradingWindow:
         """The sessions from the first to the last date of `span`, see `env.window.cut_window`.

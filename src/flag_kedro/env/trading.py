@@ -85,6 +85,9 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
     Info: `equity` at the mark before any reset, `position` held over the return that ended there (under
         `next_open` the one after the fill, or the one before where that is flat), `exposure`, the share of equity
         that was in it, `traded_value` in money, all [N].
+    Stop: with `config.max_drawdown_stop`, an account whose equity at a mark is that share below its running peak in the
+        episode, or more, is closed at the next fill, at the usual costs (with `max_participation` in parts), and stays
+        flat until the episode ends; from that mark on only hold is legal.
 
     Raises:
         ValueError: when the window's prompts offer other positions than `config`.
@@ -114,11 +117,16 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         if config.max_participation is not None:
             self._max_shares = np.nan_to_num(config.max_participation * window.fill_volumes.ravel(), nan=np.inf)
         limited = self._max_shares is not None
-        self.accounts = Accounts.open(self.num_envs, config.initial_cash, config.positions, limited=limited)
+        self._stops = config.max_drawdown_stop is not None
+        self.accounts = Accounts.open(
+            self.num_envs, config.initial_cash, config.positions, limited=limited, stoppable=self._stops
+        )
         self.session = np.zeros(self.num_envs, dtype=np.int64)
         self.action_space = LegalActions(self)
-        self._reward = make_reward(config, self.num_envs)
+        self._reward = make_reward(config, self.num_envs, longest - 1)
         self._equity = np.full(self.num_envs, config.initial_cash)
+        self._peak = self._equity.copy()
+        """Largest equity at a mark of the episode, where accounts can be stopped."""
         self._mark = self._marks.take(self._row)
         self._history: list[list[tuple[float, float, str]]] = []
         """Reward, equity after it and action of the last sessions of each account, for the paper's account view."""
@@ -173,6 +181,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         terminated = self._ruin(equity, equity_before)
         rewards = self._reward.step(equity_before, equity)
         self._equity = equity
+        self._stop(equity)
         if self.config.account_view == "paper":
             self._remember(actions, rewards)
         truncated = self._is_truncated() & ~terminated
@@ -242,7 +251,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
 
     def _changing(self) -> Changing:
         """Every array that steps change; the history apart."""
-        return changing_arrays(self, ("session", "elapsed", "_equity"), self.accounts, self._reward)
+        own = ("session", "elapsed", "_equity", *(("_peak",) if self._stops else ()))
+        return changing_arrays(self, own, self.accounts, self._reward)
 
     def _restart(self, which: Bools) -> None:
         """Open the accounts in `which` [N] anew at their current sessions."""
@@ -253,6 +263,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self._reward.reset(which)
         self.accounts.reset(which, self.config.initial_cash)
         self._equity = np.where(which, self.config.initial_cash, self._equity)
+        self._peak = np.where(which, self.config.initial_cash, self._peak)
         self._mark = self._marks.take(self._row + self.session)
         if self.config.account_view == "paper":
             for account in np.flatnonzero(which):
@@ -284,6 +295,14 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             self.accounts.close_out(ruined, equity_before)
             equity[ruined] = self.accounts.cash[ruined]
         return ruined
+
+    def _stop(self, equity: Floats) -> None:
+        """Stop the accounts whose `equity` [N] is too far below its peak."""
+        if self.config.max_drawdown_stop is None:
+            return
+        assert self.accounts.stopped is not None
+        self._peak = np.maximum(self._peak, equity)
+        self.accounts.stopped |= equity <= self._peak * (1.0 - self.config.max_drawdown_stop)
 
     def _position_over_return(self, before: NDArray[np.int8]) -> Ints:
         after = self.accounts.position

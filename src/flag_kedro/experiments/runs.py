@@ -6,7 +6,7 @@ Shape legend: n = returns of a symbol's window.
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def trained(
             settings.runtime, seed,
         )  # fmt: skip
         cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
-        training_facts = {**facts, "windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
+        training_facts = {**facts, "windows": fold.as_text(), "env": settings.env.facts(), "seed": seed}
         with _checkpoints(training_facts, backbone, settings, shared) as saved:
             model, history = run_training(spec, trunk_cache=cache, checkpoints=saved, on_update=on_update)
         yield Training(model, backbone, [without_wall_times(row) for row in history])
@@ -174,7 +174,7 @@ def run_fold(
     data_facts = dict(facts or {})
     with trained(states, fold, seed, settings, shared, data_facts, on_update) as training:
         if bundle is not None:
-            training_facts = {"windows": fold.as_text(), "env": asdict(settings.env), "seed": seed}
+            training_facts = {"windows": fold.as_text(), "env": settings.env.facts(), "seed": seed}
             bundle_facts = data_facts | training_facts | {"ppo": settings.ppo.learning()}
             TrainedPolicy(training.model, training.backbone, bundle_facts).write(bundle)
             write_manifest(bundle)

@@ -36,7 +36,7 @@ class Combination:
     @property
     def name(self) -> str:
         """A hash of all its parameters."""
-        parts = [asdict(part) for part in (self.env, self.policy, self.ppo)]
+        parts = [self.env.facts(), asdict(self.policy), asdict(self.ppo)]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

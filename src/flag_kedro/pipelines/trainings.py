@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def open_experiment(
     from flag_kedro.experiments.finished import FinishedRows, experiment_key
     from flag_kedro.experiments.runs import Shared
 
-    key = experiment_key({**facts, "env": asdict(settings.env)}, settings.policy, settings.ppo, settings.runtime)
+    key = experiment_key({**facts, "env": settings.env.facts()}, settings.policy, settings.ppo, settings.runtime)
     finished = FinishedRows(root, key, resume=settings.ppo.resume == "auto")
     return finished, Shared(backbone, trunk_rows, finished.checkpoints, run_id())
 

@@ -12,6 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from flag_kedro.env.account import ACTION_NAMES
+from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import PROMPT_VERSION
 from flag_kedro.errors import DataError, MadeOtherwiseError
 from flag_kedro.names import SMOLLM2, TINY
@@ -154,7 +155,9 @@ def _params_of(differing: Mapping[str, tuple[Any, Any]]) -> dict[str, Any] | Non
         elif name == "windows" and trained:
             params |= {f"data.windows.{window}": span for window, span in trained.items() if span != found.get(window)}
         elif name in ("env", "policy", "ppo") and trained:
-            params |= {f"{name}.{key}": value for key, value in trained.items() if value != found.get(key)}
+            off = EnvConfig() if name == "env" else None  # what is off is not among the facts
+            was = {key: getattr(off, key, None) for key in found} | trained
+            params |= {f"{name}.{key}": value for key, value in was.items() if value != found.get(key)}
         else:
             return None
     return params

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.replay import ReadAhead, replay
-from flag_kedro.env.account import ACTION_NAMES, LOWEST, Accounts, Bools
+from flag_kedro.env.account import ACTION_NAMES, LOWEST, Accounts, Bools, only_hold
 from flag_kedro.env.prompt import account_texts, compact_account_codes, write_prefix
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.states import Decide
@@ -35,6 +35,8 @@ class DuePrompt:
     """Legal actions, [3]."""
     position: int
     position_from: str
+    stopped: bool = False
+    """Whether `env.max_drawdown_stop` has closed the account, or does at the next fill."""
 
 
 def due_prompts(
@@ -80,8 +82,9 @@ def _replayed(
     last = pl.col("session") == max(days[-1] for days in window.sessions)
     positions = dict(played.decisions.filter(last).select("symbol", "position").iter_rows())
     return [
-        DuePrompt(row["symbol"], row["prompt"], _mask(row["legal"].split()), positions[row["symbol"]], said)
+        DuePrompt(row["symbol"], row["prompt"], mask, positions[row["symbol"]], said, only_hold(mask))
         for row in played.prompts.filter(last).iter_rows(named=True)
+        for mask in [_mask(row["legal"].split())]
     ]
 
 
@@ -109,7 +112,8 @@ def _given(
     """A flat account, or one that has held its position since an entry.
 
     Raises:
-        ParameterError: when it cannot be: no such side, no such session, or a view that needs all rewards so far.
+        ParameterError: when it cannot be: no such side, no such session, or a view or a stop that needs all that has
+            been earned so far.
     """
     env, states = split.env, split.states[symbol]
     state = states.row(by_predicate=pl.col("session") == session, named=True)
@@ -146,6 +150,11 @@ def _check_entry(symbol: str, entry: Entry, split: MarketSplit, session: date, h
         raise ParameterError(
             f"{where}: the view paper tells the last ten rewards, which an entry does not; leave decide.position null "
             "for a session of the test window, or set it to flat"
+        )
+    if split.env.max_drawdown_stop is not None:
+        raise ParameterError(
+            f"{where}: env.max_drawdown_stop looks at the account's largest equity so far, which an entry does not "
+            "tell; leave decide.position null for a session of the test window, or set it to ledger or flat"
         )
     if held <= 0 or entry.session not in split.states[symbol]["session"]:
         raise ParameterError(f"{where}.session is {entry.session}, no session of {symbol} up to {session}")

@@ -129,6 +129,8 @@ def decide(
     left_out |= dict.fromkeys(
         sessions.keys() - {each.symbol for each in due}, "its account is ruined, or takes no part"
     )
+    left_out |= {each.symbol: _stopped(each.position) for each in due if each.stopped}
+    due = [each for each in due if not each.stopped]
     due.sort(key=lambda each: list(split.states).index(each.symbol))
     if not due:
         raise DataError(f"there is nothing to decide: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
@@ -137,6 +139,12 @@ def decide(
         _decision(each, answers[index], without[index], split, sessions[each.symbol]) for index, each in enumerate(due)
     ]
     return Decided(decisions, dict(sorted(left_out.items())))
+
+
+def _stopped(position: int) -> str:
+    """Why a stopped account has no decision, and what is left to do."""
+    held = "close all of it at the next fill" if position else "it is flat and stays so"
+    return f"env.max_drawdown_stop has stopped its account: {held}"
 
 
 def _ask(policy: Evaluator, due: Sequence[DuePrompt], split: MarketSplit) -> tuple[list[Answer], list[list[LeftOut]]]:

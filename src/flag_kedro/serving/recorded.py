@@ -6,7 +6,7 @@ from datetime import date
 import numpy as np
 
 from flag_kedro.backtest.replay import Replay
-from flag_kedro.env.account import ACTION_NAMES, HOLD
+from flag_kedro.env.account import ACTION_NAMES, HOLD, only_hold
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.serving.ledger import Line
@@ -29,6 +29,8 @@ class Recorded:
             if self._session >= len(days) - 1:  # the last close, whose decision has no fill yet
                 continue
             taken = self._actions.get((symbol, days[self._session]))
+            if only_hold(states.action_mask[s]):  # stopped: nothing could be decided
+                continue
             if taken is None:
                 self.num_undecided += 1
             elif not states.action_mask[s, ACTION_NAMES.index(taken)]:

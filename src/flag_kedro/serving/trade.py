@@ -161,6 +161,11 @@ def _refuse_what_cannot_be_traded(broker: Broker, config: TradeConfig, env: EnvC
         raise ParameterError(f"{broker.name} is real money; nothing is ordered there unless trade.real_money is true")
     if env.positions != "long_flat":
         raise ParameterError(f"env.positions is {env.positions}; orders are made for long_flat alone")
+    if env.max_drawdown_stop is not None:
+        raise ParameterError(
+            f"env.max_drawdown_stop is {env.max_drawdown_stop:g}: it closes positions without a decision, and orders "
+            "are made of decisions alone. Train without it; trade.max_loss limits what is lost"
+        )
     if env.fill == "next_close" and config.broker == "alpaca":
         raise ParameterError("env.fill is next_close; Alpaca's orders are filled at the open that follows")
 

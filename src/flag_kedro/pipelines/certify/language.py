@@ -47,7 +47,7 @@ def issue_language_certificate(
     simulated = TypeAdapter(SimulatedConfig).dump_python(settings.simulated, mode="json")
     facts = {"certificate": "language", "symbols": settings.symbols, "simulated": simulated}
     facts |= {"wordings": wordings_hash(), "backbone": asdict(find_backbone(settings.policy).origin)}
-    facts |= {"features": asdict(settings.features), "env": asdict(settings.env)}
+    facts |= {"features": asdict(settings.features), "env": settings.env.facts()}
     key = experiment_key(facts, settings.policy, settings.ppo, settings.runtime)
     finished = FinishedRows(rows_folder, key, resume=settings.ppo.resume == "auto")
     runs: list[LanguageRun] = []

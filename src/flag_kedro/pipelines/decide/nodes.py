@@ -39,7 +39,7 @@ def take_decisions(
     description = read_description(policy)
     windows = Windows.from_text(description["windows"])
     trained = replace(split, given=windows)
-    check_facts(description, {"symbols": list(split.states), "env": asdict(split.env)})
+    check_facts(description, {"symbols": list(split.states), "env": split.env.facts()})
     check_history(description["history"], split.states, windows)
     model = load_policy(policy, backbone, prepare_torch(runtime))
     now = datetime.now(UTC)

@@ -36,7 +36,7 @@ def follow_decisions(
     from flag_kedro.policy.bundle import check_facts, read_description
 
     description = read_description(policy)
-    check_facts(description, {"symbols": list(split.states), "env": asdict(split.env)})
+    check_facts(description, {"symbols": list(split.states), "env": split.env.facts()})
     trained = replace(split, given=Windows.from_text(description["windows"]))
     if report_facts["hashes"]["policy"] != folder_hash(policy):
         raise DataError(

@@ -26,7 +26,7 @@ def promote_policy(
     from flag_kedro.serving.promote import compare
 
     description = read_description(policy)
-    facts = {"symbols": list(split.states), "env": asdict(split.env), "windows": description["windows"]}
+    facts = {"symbols": list(split.states), "env": split.env.facts(), "windows": description["windows"]}
     check_facts(description, facts)
     trained = replace(split, given=Windows.from_text(description["windows"]))
     device = prepare_torch(runtime)

@@ -118,7 +118,7 @@ def _validate(
         **facts,
         "policy": asdict(settings.policy) | {"backbone": portable_name(settings.policy)},
         "ppo": settings.ppo.learning(),
-        "env": asdict(settings.env),
+        "env": settings.env.facts(),
         "windows": fold.as_text(),
         "seed": seed,
     }

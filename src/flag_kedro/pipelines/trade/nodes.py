@@ -23,7 +23,7 @@ def order_decisions(
     """Order what the newest decisions of the policy on disk ask for."""
     from flag_kedro.policy.bundle import check_facts, read_description
 
-    check_facts(read_description(policy), {"symbols": list(split.states), "env": asdict(split.env)})
+    check_facts(read_description(policy), {"symbols": list(split.states), "env": split.env.facts()})
     own_hash = folder_hash(policy)
     lines = [line for line in read(ledger) if line["policy"] == own_hash]
     broker: Broker
