@@ -38,6 +38,7 @@ REPORTS = {
     "walk_forward_plot": "walk_forward_plot.json",
     "seed_results": "seeds.json",
     "sweep_results": "sweep.json",
+    "sweep_frontier_plot": "sweep_frontier_plot.json",
     "contamination": "contamination.json",
     "robustness": "robustness.json",
     "language_certificate": "language_certificate.json",

@@ -68,7 +68,10 @@ def test_best_median_over_seeds_comes_first_and_equals_keep_their_order():
     tried = combinations({"ppo.gamma": (0.1, 0.2, 0.3)}, *BASE)
     scores = [(0.1, 0.2, 9.0), (0.3, 0.2, 0.4), (0.3, 0.3, 0.3)]
     rows = [
-        [{"seed": seed, "validation_log_return": score, "collapsed_to": None} for seed, score in enumerate(by_seed)]
+        [
+            {"seed": seed, "validation_log_return": score, "collapsed_to": None, "validation_log_returns": [score]}
+            for seed, score in enumerate(by_seed)
+        ]
         for by_seed in scores
     ]
     rows[1][2]["collapsed_to"] = "flat"
@@ -77,6 +80,13 @@ def test_best_median_over_seeds_comes_first_and_equals_keep_their_order():
     assert ranked[2].validation_log_return.median == 0.2
     assert ranked[2].by_seed == {"0": 0.1, "1": 0.2, "2": 9.0}
     assert [each.collapsed for each in ranked] == [{"2": "flat"}, {}, {}]
+    assert ranked[2].validation_log_returns == [[0.1], [0.2], [9.0]]
+    assert [each.is_base for each in ranked] == [False] * 3
+
+
+def test_the_run_s_own_parameters_are_known_in_a_grid():
+    tried = combinations({"env.drawdown_penalty": (0.0, 1.0), "env.max_drawdown_stop": (None, 0.1)}, *BASE)
+    assert [each.is_base for each in tried] == [True, False, False, False]
 
 
 def test_seeds_are_those_given_or_the_one():

@@ -30,3 +30,14 @@ def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
     policy = json.loads((untrained_run / "06_models" / "policy" / "policy.json").read_text())["policy"]
     assert policy["dtype"] in ("float32", "bfloat16")  # what auto has found
     assert policy["readout"] == "lines"
+
+
+def test_penalties_and_a_stop_go_through_the_whole_pipeline(kedro: Kedro, small_run: str, untrained_run: Path) -> None:
+    options = "env.max_drawdown_stop=0.02,env.drawdown_penalty=1,env.cvar_penalty=0.1,ppo.total_timesteps=128"
+    kedro("run", "--pipelines=training,backtest", data_dir=untrained_run, params=f"{small_run},{options}")
+    decisions = pl.read_parquet(untrained_run / "07_model_output" / "decisions.parquet")
+    assert decisions.filter(pl.col("stopped") & (pl.col("strategy") == "buy_and_hold")).height
+    audit = json.loads((untrained_run / "08_reporting" / "causality_audit.json").read_text())
+    assert audit["passed"]
+    refused = kedro("run", "--pipelines=backtest", data_dir=untrained_run, params=small_run, check=False)
+    assert "env.max_drawdown_stop=0.02" in refused.stdout + refused.stderr

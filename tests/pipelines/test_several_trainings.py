@@ -24,7 +24,7 @@ from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.pipelines import trainings
 from flag_kedro.pipelines.shared import choose_training_settings
-from flag_kedro.pipelines.sweep.nodes import sweep
+from flag_kedro.pipelines.sweep.nodes import draw_frontier, sweep
 from flag_kedro.pipelines.training.seeds import run_seeds
 from flag_kedro.pipelines.walk_forward.nodes import draw_walk_forward, walk_forward
 from flag_kedro.policy.config import PolicyConfig
@@ -279,6 +279,8 @@ def test_sweep_does_without_the_test_window_and_is_counted_for_it(
     medians = [row["validation_log_return"]["median"] for row in result["combinations"]]
     assert medians == sorted(medians, reverse=True)
     assert result["best"] == best["params"] in ("ppo.learning_rate=0.0005", "ppo.learning_rate=0.005")
+    figure = draw_frontier(result, split, settings_of(split), 0)
+    assert {trace.name for trace in figure.data} >= {"the run's own parameters", "buy_and_hold", "not dominated"}
     test = tuple(result["windows"]["test"])
     with mlflow.start_run():
         scored = ScoredTrial.from_json(seeds_of(trained, small_states, data, tmp_path, "4")["rows"][0]["trial"])

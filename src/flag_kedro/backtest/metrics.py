@@ -63,6 +63,18 @@ def max_drawdown(path: Floats) -> Floats:
     return np.asarray(fallen.max(-1))
 
 
+def conditional_value_at_risk(returns: Floats, level: float) -> Floats:
+    """Mean loss -r of the worst share `level` of returns [..., n], a decimal, [...]; of a part of a session in part.
+
+    Source: Rockafellar and Uryasev (2000), z + mean(max(-r - z, 0)) / level at the smallest loss z that at most a
+    share `level` of the losses exceeds.
+    """
+    losses = -returns
+    at_risk = np.quantile(losses, 1.0 - level, axis=-1, method="inverted_cdf", keepdims=True)
+    beyond = np.maximum(losses - at_risk, 0.0)
+    return np.asarray(at_risk[..., 0] + _mean(beyond) / level)
+
+
 def calmar_ratio(returns: Floats, drawdown: Floats, days: int) -> Floats:
     """Compounded annual growth over the largest drawdown, ((1 + total)^(D / n) - 1) / drawdown, no unit, [...].
 

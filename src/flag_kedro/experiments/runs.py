@@ -19,6 +19,7 @@ from flag_kedro.backtest.scores import Scores, session_sharpe
 from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.experiments.folds import Fold
+from flag_kedro.experiments.frontier import validation_log_returns
 from flag_kedro.experiments.scoring import (
     RunSettings,
     ScoredRun,
@@ -104,6 +105,8 @@ class ValidatedRun:
     """By symbol and strategy, in the convention `account`."""
     validation_sharpes: dict[str, float]
     """By symbol, Sharpe ratio per session, 0 where the equity never moves."""
+    validation_log_returns: list[float]
+    """Of all symbols in one account, [n]."""
     collapsed_to: str | None
     """The constant position that the policy held there, see `collapse.Collapse`."""
     history: list[dict[str, float]]
@@ -213,6 +216,7 @@ def run_validation(
         validation_log_return=training.validation_log_return,
         validation_scores=score_replays(replays, evaluation),
         validation_sharpes={s: session_sharpe(paths[s,]["log_return"].to_numpy(), cash[s]) for s in cash},
+        validation_log_returns=validation_log_returns(equity),
         collapsed_to=collapse_of(played.decisions, long_short=evaluation.long_short).collapsed_to,
         history=training.history,
     )

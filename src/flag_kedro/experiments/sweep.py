@@ -32,6 +32,8 @@ class Combination:
     env: EnvConfig
     policy: PolicyConfig
     ppo: PPOConfig
+    is_base: bool = False
+    """Whether these are the run's own parameters."""
 
     @property
     def name(self) -> str:
@@ -58,6 +60,10 @@ class RankedCombination:
     by_seed: dict[str, float]
     collapsed: dict[str, str]
     """By seed, the constant position that the policy held on validation; other seeds are left out."""
+    is_base: bool
+    """Whether these are the run's own parameters."""
+    validation_log_returns: list[list[float]]
+    """Of each seed, of all symbols in one account."""
 
     @property
     def median(self) -> float:
@@ -107,7 +113,10 @@ def rank(tried: Sequence[tuple[Combination, Sequence[Mapping[str, Any]]]]) -> li
         by_seed: dict[str, float] = {str(row["seed"]): row["validation_log_return"] for row in rows}
         summary = summarise_seeds(list(by_seed.values()))
         collapsed = {str(row["seed"]): row["collapsed_to"] for row in rows if row["collapsed_to"] is not None}
-        ranked.append(RankedCombination(dict(combination.values), combination.as_params, summary, by_seed, collapsed))
+        values, returns = dict(combination.values), [list(row["validation_log_returns"]) for row in rows]
+        ranked.append(
+            RankedCombination(values, combination.as_params, summary, by_seed, collapsed, combination.is_base, returns)
+        )
     return sorted(ranked, key=lambda each: -each.median)
 
 
@@ -133,4 +142,4 @@ def _combine(values: dict[str, Any], groups: Mapping[str, Any]) -> Combination:
             message = first["msg"].removeprefix("Value error, ")
             raise ValueError(f"{path}: {message}; got {first['input']!r}" if first["loc"] else message) from error
     parsed = {path: getattr(configs[path.partition(".")[0]], path.partition(".")[2]) for path in values}
-    return Combination(parsed, **configs)
+    return Combination(parsed, **configs, is_base=configs == dict(groups))

@@ -142,4 +142,6 @@ def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
     console.print("[bold]Best[/bold], to be added to the parameters of a run:")
     best = dict(part.split("=", 1) for part in results["best"].split(",") if part)
     console.print(f"  {escape(FollowUp.command(**best))}", highlight=False, soft_wrap=True)
-    console.print(f"  all figures      {data_dir / '08_reporting' / 'sweep.json'}", highlight=False)
+    reports = data_dir / "08_reporting"
+    console.print(f"  all figures      {reports / 'sweep.json'}", highlight=False)
+    console.print(f"  return and risk  {reports / 'sweep_frontier_plot.json'}  (make viz shows it)", highlight=False)

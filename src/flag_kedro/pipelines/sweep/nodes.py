@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import plotly.graph_objects as go
 import polars as pl
 
 from flag_kedro.backtest.trials import ValidatedTrial, attempt_hash, outside_window, paths_before
@@ -16,7 +17,9 @@ from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import ParameterError
 from flag_kedro.experiments.config import SweepConfig, chosen_seeds
 from flag_kedro.experiments.folds import Fold
-from flag_kedro.experiments.scoring import Row, RunSettings
+from flag_kedro.experiments.frontier import risk_frontier
+from flag_kedro.experiments.frontier_plot import plot_frontier
+from flag_kedro.experiments.scoring import Row, RunSettings, fold_evaluation
 from flag_kedro.experiments.sweep import Combination, combinations, rank
 from flag_kedro.names import BEST_VALIDATION_LOG_RETURN, TINY
 from flag_kedro.pipelines.trainings import QueuedTraining, open_experiment, train_all
@@ -77,6 +80,13 @@ def sweep(
         "combinations": [asdict(each) for each in ranked],
         "rows": rows,
     }
+
+
+def draw_frontier(results: dict[str, Any], split: MarketSplit, base: RunSettings, seed: int) -> go.Figure:
+    """Return against risk of every combination on the validation window, beside buy and hold."""
+    validation = split.windows.validation
+    assert validation is not None, "a sweep has one"
+    return plot_frontier(risk_frontier(results, fold_evaluation(split.states, validation, base), seed), results)
 
 
 def _fold(split: MarketSplit) -> Fold:

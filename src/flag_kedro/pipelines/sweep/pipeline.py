@@ -1,9 +1,9 @@
-"""Market states -> every combination of a grid trained with every seed, ranked on validation."""
+"""Market states -> every combination of a grid trained with every seed, ranked and drawn on validation."""
 
 from kedro.pipeline import Node, Pipeline
 
 from flag_kedro.pipelines.shared import MARKET_SPLIT, SHARED_BACKBONE, TRAINING_SETTINGS, params
-from flag_kedro.pipelines.sweep.nodes import sweep
+from flag_kedro.pipelines.sweep.nodes import draw_frontier, sweep
 
 
 def create_pipeline() -> Pipeline:
@@ -21,6 +21,12 @@ def create_pipeline() -> Pipeline:
                 ],
                 outputs="sweep_results",
                 name="sweep",
+            ),
+            Node(
+                draw_frontier,
+                inputs=["sweep_results", "market_split", "training_settings", "params:seed"],
+                outputs="sweep_frontier_plot",
+                name="draw_sweep_frontier_plot",
             ),
         ]
     )
