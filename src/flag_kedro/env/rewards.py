@@ -206,5 +206,6 @@ class CVaRPenalty:
         threshold = np.where(known, threshold, 0.0)
         risk = threshold + np.maximum(loss - threshold, 0.0) / self.level
         self.count = self.count + 1
-        self.worst = np.sort(np.concatenate([self.worst, loss[:, None]], axis=1), axis=1)[:, 1:]
+        rows = np.flatnonzero(loss > self.worst[:, 0])
+        self.worst[rows] = np.sort(np.concatenate([self.worst[rows, 1:], loss[rows, None]], axis=1), axis=1)
         return np.where(known, -self.weight * risk, 0.0)
