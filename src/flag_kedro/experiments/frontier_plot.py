@@ -63,11 +63,17 @@ def _add(figure: go.Figure, points: Sequence[FrontierPoint], kind: str, risk: st
     figure.add_scatter(
         x=[100.0 * point.values[risk] for point in points],
         y=[100.0 * point.values[ANNUAL_RETURN] for point in points],
-        error_x=_bars(points, risk), error_y=_bars(points, ANNUAL_RETURN), text=[point.name for point in points],
+        error_x=_bars(points, risk), error_y=_bars(points, ANNUAL_RETURN),
+        text=[_values(point.name) for point in points], customdata=[point.name for point in points],
         mode="markers" if kind == "benchmark" else "markers+text", textposition="top right", textfont={"size": 10},
         marker=marker, name=name, legendgroup=name, showlegend=column == 1 and bool(points),
-        hovertemplate="%{text}<br>return %{y:.2f} %<br>risk %{x:.2f} %<extra></extra>", row=1, col=column,
+        hovertemplate="%{customdata}<br>return %{y:.2f} %<br>risk %{x:.2f} %<extra></extra>", row=1, col=column,
     )  # fmt: skip
+
+
+def _values(name: str) -> str:
+    """The values of a combination without their paths, which are long."""
+    return " ".join(part.rpartition("=")[2] for part in name.split(","))
 
 
 def _bars(points: Sequence[FrontierPoint], measure: str) -> dict[str, Any]:
