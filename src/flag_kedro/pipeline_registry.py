@@ -9,6 +9,7 @@ from flag_kedro.pipelines import (
     contamination,
     decide,
     evaluate,
+    events,
     features,
     follow,
     ingest,
@@ -32,7 +33,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         module.__name__.rpartition(".")[2]: module.create_pipeline()
         for module in (
             ingest, features, training, backtest, audit, certify, contamination, robustness, reproduce, sb3_baseline,
-            upload, publish, decide, follow, trade, promote, sweep, walk_forward, evaluate, portfolio,
+            upload, publish, decide, follow, trade, promote, sweep, walk_forward, evaluate, portfolio, events,
         )
     }  # fmt: skip
     boxes = {name: _in_namespace(name, part) for name, part in parts.items()}

@@ -49,6 +49,8 @@ REPORTS = {
     "portfolio_history": "portfolio_history.json",
     "portfolio_audit": "portfolio_audit.json",
     "portfolio_plot": "portfolio_plot.json",
+    "event_study": "event_study.json",
+    "event_study_page": "event_study.html",
     "task_evaluation": "task_evaluation.json",
     "task_evaluation_plot": "task_evaluation_plot.json",
 }

@@ -161,3 +161,23 @@ def test_several_trainings_run_on_one_machine(
 def test_certify_has_seeds_of_its_own(parameters: dict[str, Any]):
     with pytest.raises(ParameterError, match=r"seeds is not read by this pipeline; give certify\.seeds"):
         check_pipeline(check_parameters(parameters | {"seeds": "1 2"}), {"certificate"})
+
+
+def test_events_of_news_need_prompts_of_one_session(parameters: dict[str, Any]):
+    put(put(parameters, "env.decide_on", "events"), "features.digest_sessions", 3)
+    with pytest.raises(ParameterError, match=r"prompts show those of 3 sessions; set features\.digest_sessions=1"):
+        check_parameters(parameters)
+    put(put(parameters, "env.event_news_burst", None), "env.event_large_move", 2.0)
+    assert check_parameters(parameters).env.event_rule is not None
+
+
+def test_events_of_no_kind_are_refused(parameters: dict[str, Any]):
+    put(put(parameters, "env.decide_on", "events"), "env.event_news_burst", None)
+    with pytest.raises(ParameterError, match=r"env\.decide_on is events, but no kind of event"):
+        check_parameters(parameters)
+
+
+def test_certificates_are_of_policies_that_trade_every_session(parameters: dict[str, Any]):
+    settings = check_parameters(put(parameters, "env.decide_on", "events"))
+    with pytest.raises(ParameterError, match=r"env\.decide_on=every_session"):
+        check_pipeline(settings, {"certificate"})

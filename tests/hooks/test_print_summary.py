@@ -29,6 +29,7 @@ from flag_kedro.pipeline_registry import register_pipelines
         ("robustness", ["print_robustness"]),
         ("evaluate", ["print_tasks"]),
         ("portfolio", ["print_portfolio"]),
+        ("events", ["print_events"]),
         ("reproduce", ["print_reproduced"]),
         ("sb3_baseline", []),
         ("sweep", ["print_sweep"]),

@@ -14,6 +14,7 @@ from flag_kedro.env import account, split, trading, window
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.experiments import strategies
 from flag_kedro.features import indicators, market_state
+from flag_kedro.features.events import EVENT_KINDS
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 Change = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
@@ -23,6 +24,7 @@ Change = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 IN_PARTS = EnvConfig(initial_cash=1e8, max_participation=0.4)
 """An order of all the money takes several sessions."""
 UNLIMITED = EnvConfig()
+ON_MOVES = EnvConfig(decide_on="events", event_news_burst=None, event_large_move=1.0)
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,19 @@ FRIDAY = pl.col("session").dt.weekday() == 5
 MONTH_END = pl.col("session").dt.month() != pl.col("session").shift(-1).over("symbol").dt.month()
 EVERY_DAY = pl.lit(True)
 
+
+def in_events(find: Callable[[Any, pl.DataFrame, Any], Any]) -> Plant:
+    """Find events by another function of the honest one, states and rule."""
+    honest = window.find_events
+    return lambda patch: patch.setattr(window, "find_events", lambda states, rule: find(honest, states, rule))
+
+
+def moves_beside_all_moves(honest: Any, states: pl.DataFrame, rule: Any) -> Any:
+    """Moves are large beside the deviation of the whole table."""
+    returns = np.diff(np.log(states["mark_price"].to_numpy()), prepend=np.nan)
+    return np.where(np.abs(returns) >= rule.large_move * np.nanstd(returns), EVENT_KINDS["large_move"], 0)
+
+
 LEAKS = [
     Leak(
         "volume over its full-sample mean",
@@ -309,5 +324,13 @@ LEAKS = [
         "orders dropped where the session goes against them", "fills", fills_that_pay_by_the_close, "order", UNLIMITED
     ),
     Leak("purchases with borrowed money", "fills", borrowed_money, "leverage", UNLIMITED),
+    Leak(
+        "sessions that may trade for what the next one brings",
+        "events",
+        in_events(lambda honest, states, rule: np.roll(honest(states, rule), -1)),
+        "prompts",
+        ON_MOVES,
+    ),
+    Leak("moves that are large in the full sample", "events", in_events(moves_beside_all_moves), "prompts", ON_MOVES),
     Leak("losses booked as gains", "equity table", returns_without_losses, "log_return"),
 ]

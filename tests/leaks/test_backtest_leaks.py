@@ -1,12 +1,13 @@
 """The audit that runs with every backtest catches each leak planted behind ingest, and passes without one."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from backtest_leaks import IN_PARTS, LEAKS, UNLIMITED, Leak
+from backtest_leaks import IN_PARTS, LEAKS, ON_MOVES, UNLIMITED, Leak
 
 from flag_kedro import names
 from flag_kedro.backtest.config import BacktestConfig
@@ -72,6 +73,12 @@ def test_backtest_without_a_leak_passes(tables: MarketTables, env: EnvConfig) ->
     assert found["fills"]["num_fills"] > 50
     assert len(found["checks"]) == 36
     assert all(count > 0 for check in found["checks"] for count in check["compared"].values())
+
+
+def test_backtest_on_events_without_a_leak_passes(tables: MarketTables) -> None:
+    found = audited(tables, replace(ON_MOVES, event_news_burst=3.0))
+    assert found["passed"], found
+    assert found["fills"]["num_fills"] > 10
 
 
 @pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.name)

@@ -349,3 +349,28 @@ def test_what_comes_later_changes_nothing(make_split: Callable[..., MarketSplit]
         for symbol, table in split.states.items()
     }
     assert asked(replace(split, states=changed), prices, as_of=session) == expected
+
+
+@pytest.mark.parametrize("given", ["replayed", "flat"])
+def test_without_an_event_the_decision_is_to_hold_and_says_so(
+    given: str, make_split: Callable[..., MarketSplit], prices: pl.DataFrame
+):
+    split = make_split(decide_on="events", event_news_burst=None, event_large_move=1.0)
+    first, last = split.windows.test
+    days = [day for day in split.states["ALDR"]["session"] if first < day <= last]
+    config = {} if given == "replayed" else {"position": "flat"}
+    taken = [each for day in days for each in asked(split, prices, as_of=day, **config)]
+    idle, busy = ([each for each in taken if bool(each.events) == has] for has in (False, True))
+    assert idle
+    assert busy
+    assert {(each.action, each.probabilities["hold"]) for each in idle} == {("hold", 1.0)}
+    assert {each.action for each in busy} & {"buy", "sell"}
+    assert all(each.events == ["large_move"] for each in busy)
+    assert idle[0].as_json()["events"] == []
+
+
+def test_a_decision_says_nothing_of_events_where_every_session_may_trade(
+    make_split: Callable[..., MarketSplit], prices: pl.DataFrame
+):
+    split = make_split()
+    assert "events" not in asked(split, prices, as_of=split.windows.test[1])[0].as_json()

@@ -27,7 +27,7 @@ class Paths:
 
 
 def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> Paths:
-    """Trade towards `targets`, each path in an account of its own that starts flat.
+    """Trade towards `targets`, each path in an account of its own that starts flat, at any session, event or not.
 
     Args:
         window: sessions to trade.
@@ -47,8 +47,9 @@ def replay_targets(window: TradingWindow, config: EnvConfig, targets: Ints) -> P
         reward="log_return",
         drawdown_penalty=0.0,
         cvar_penalty=0.0,
+        decide_on="every_session",
     )
-    env = TradingVectorEnv(window, plain, num_paths)
+    env = TradingVectorEnv(replace(window, event_kinds=None), plain, num_paths)
     by_account = targets.reshape(num_symbols * num_paths, longest)
     equity, traded = np.full(by_account.shape, np.nan), np.full(by_account.shape, np.nan)
     equity[:, 0] = current = env.equity()

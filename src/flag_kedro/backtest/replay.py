@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flag_kedro.env.account import ACTION_NAMES, HOLD, only_hold, refuse_masked
+from flag_kedro.env.account import ACTION_NAMES, HOLD, refuse_masked
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import Decide, Decisions, States
 from flag_kedro.env.trading import TradingVectorEnv
@@ -92,6 +92,7 @@ def replay(
     rows = _Rows(strategy, window, stops=config.max_drawdown_stop is not None)
     states, equity = env.states(), env.equity()
     position, ruined = np.zeros(num_symbols, dtype=np.int64), np.zeros(num_symbols, dtype=bool)
+    stopped = np.zeros(num_symbols, dtype=bool)
     for s in range(num_symbols):
         rows.add_equity(s, 0, config.initial_cash, None)
     for t in range(longest):
@@ -99,14 +100,14 @@ def replay(
             read_ahead([text for texts in window.prefixes for text in texts[t : t + SESSIONS_AHEAD]])
         decisions = decide(states)
         for s in np.flatnonzero((t < window.num_sessions) & ~ruined).tolist():
-            rows.add_decision(s, t, states, decisions, int(position[s]))
+            rows.add_decision(s, t, states, decisions, int(position[s]), stopped=bool(stopped[s]))
         if on_step is not None:
             on_step()
         if t == longest - 1:
             break
         going = t < window.num_sessions - 1
         observed, _, terminated, truncated, info = env.step(np.where(going & ~ruined, decisions.actions, HOLD))
-        states, position = env.states(), observed["position"]
+        states, position, stopped = env.states(), observed["position"], info.get("stopped", stopped)
         if (terminated | truncated).any():
             states = info["final_states"]
             for s in np.flatnonzero(info["_final_obs"]).tolist():
@@ -146,7 +147,9 @@ class _Rows:
         self._decisions: list[tuple[object, ...]] = []
         self._equity: list[tuple[object, ...]] = []
 
-    def add_decision(self, s: int, t: int, states: States, decisions: Decisions, position: int) -> None:
+    def add_decision(
+        self, s: int, t: int, states: States, decisions: Decisions, position: int, *, stopped: bool
+    ) -> None:
         """Add what symbol `s` was shown in its session `t` and what was decided.
 
         Raises:
@@ -157,7 +160,7 @@ class _Rows:
         legal = " ".join(name for name, ok in zip(ACTION_NAMES, mask, strict=True) if ok)
         self._prompts.append((self._strategy, symbol, session, states.prefix[s] + states.account[s], legal))
         row = (self._strategy, symbol, session, *_decision_columns(decisions, s), position)
-        self._decisions.append((*row, only_hold(mask)) if self._stops else row)
+        self._decisions.append((*row, stopped) if self._stops else row)
 
     def add_equity(self, s: int, t: int, equity: float, log_return: float | None, held: "_Held" = _NOTHING) -> None:
         """Add the account of symbol `s` at its session `t`."""

@@ -240,7 +240,7 @@ class Accounts:
 
 
 def only_hold(mask: Bools) -> bool:
-    """Whether nothing but hold is legal in `mask` [3], as of a stopped account alone."""
+    """Whether nothing but hold is legal in `mask` [3]: the account is stopped, or the session is no event."""
     return not (mask[SELL] or mask[BUY])
 
 

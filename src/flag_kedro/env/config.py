@@ -7,11 +7,15 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from flag_kedro.features.events import EventRule
+
 Fill = Literal["next_open", "next_close", "same_close"]
 Positions = Literal["long_flat", "long_short"]
 AccountView = Literal["position", "compact", "paper"]
 BPS = 10_000.0
 ROUNDING = 1e-9
+EVENT_FIELDS = ("event_news_burst", "event_news_ratio", "event_large_move", "event_sessions", "event_filing")
+"""Parameters that only matter where events are traded on."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -56,8 +60,29 @@ class EnvConfig:
     """Cash at the start of an episode; the paper's account view shows it and `max_participation` weighs it."""
     max_episode_steps: int | None = Field(default=None, ge=1)
     """Truncate training episodes after so many steps; null trades the whole window."""
+    decide_on: Literal["every_session", "events"] = "every_session"
+    """Sessions at whose close a trade may be asked for: all, or those that are an event of any kind below, between
+    which only `hold` is legal, for every strategy. News count as a state shows them, so `features.digest_sessions` must
+    be 1 for them."""
+    event_news_burst: float | None = Field(default=1.0, gt=0.0)
+    """Fewest articles that became usable since the decision before; null: their number alone is no event."""
+    event_news_ratio: float | None = Field(default=None, gt=0.0)
+    """The same as a multiple of the symbol's own mean over the `event_sessions` sessions before; null: no event."""
+    event_large_move: float | None = Field(default=None, gt=0.0)
+    """Smallest size of the last close-to-close log return, in standard deviations of the `event_sessions` returns
+    before it; null: no event."""
+    event_sessions: Literal[20, 60] = 20
+    """Sessions of that mean and that deviation."""
+    event_filing: bool = False
+    """Whether an article that names a form of the SEC (10-K, 10-Q, 8-K, 20-F, 6-K) is an event."""
 
     def __post_init__(self) -> None:
+        kinds = (self.event_news_burst, self.event_news_ratio, self.event_large_move)
+        if self.decide_on == "events" and not self.event_filing and all(kind is None for kind in kinds):
+            raise ValueError(
+                "env.decide_on is events, but no kind of event is asked for; set one of env.event_news_burst, "
+                "env.event_news_ratio, env.event_large_move or env.event_filing"
+            )
         if self.cost_bps + self.slippage_bps >= BPS:
             raise ValueError(
                 f"env.cost_bps + env.slippage_bps must stay below 10,000; got {self.cost_bps + self.slippage_bps:g}"
@@ -72,9 +97,13 @@ class EnvConfig:
     def facts(self) -> dict[str, Any]:
         """The fields by which trainings and policies are known again, fit for JSON.
 
-        Penalties and the stop are among them where they are on: what was made before there were any is still known.
+        Penalties, the stop and events are among them where they are on: what was made before there were any is still
+        known.
         """
         fields = asdict(self)
+        if self.decide_on == "every_session":
+            for name in ("decide_on", *EVENT_FIELDS):
+                del fields[name]
         if not self.drawdown_penalty:
             del fields["drawdown_penalty"]
         if not self.cvar_penalty:
@@ -92,6 +121,19 @@ class EnvConfig:
     def cost(self) -> float:
         """Cost of one trade as a share of its value."""
         return (self.cost_bps + self.slippage_bps) / BPS
+
+    @property
+    def event_rule(self) -> EventRule | None:
+        """What makes a session an event; None where every session may trade."""
+        if self.decide_on == "every_session":
+            return None
+        return EventRule(
+            news_burst=self.event_news_burst,
+            news_ratio=self.event_news_ratio,
+            large_move=self.event_large_move,
+            sessions=self.event_sessions,
+            filing=self.event_filing,
+        )
 
     @property
     def borrow_rate(self) -> float:

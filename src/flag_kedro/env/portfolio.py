@@ -15,7 +15,7 @@ from flag_kedro.env.portfolio_account import PortfolioAccounts
 from flag_kedro.env.rewards import make_reward
 from flag_kedro.env.snapshot import Changing, changing_arrays, put_back, take_snapshot
 from flag_kedro.env.states import States
-from flag_kedro.env.window import TradingWindow
+from flag_kedro.env.window import TradingWindow, refuse_other_sessions
 from flag_kedro.errors import DataError
 
 HELD_EDGES = (0.02, 0.34, 0.67)
@@ -52,8 +52,10 @@ class PortfolioVectorEnv:
     Decisions and fills are those of `TradingVectorEnv`: weights that are asked for at the close of session d trade at
     session d + 1's fill price, where `portfolio.threshold` compares them with what is held at the close of d. Costs are
     of the value traded from drifted weights. Reward, interest, fees, ruin, truncation and the restart within the same
-    step are those of `TradingVectorEnv` too, of the account as a whole; orders are always filled whole.
-    The stop is, too: what is asked for in a stopped account is not read, all its weights are 0 from the next fill on.
+    step are those of `TradingVectorEnv` too, of the account as a whole; orders are always filled whole. With
+    `env.decide_on` `events` nothing is traded at the close of a session that is an event for none of the symbols,
+    whatever is asked for. The stop is that of `TradingVectorEnv`, too: what is asked for in a stopped account is not read,
+    all its weights are 0 from the next fill on.
 
     Info of a step: `equity` [A] and the weights `held` [A, S] at the mark before any restart, `weights` [A, S] over the
     return that ended there (at `next_close` those before the fill, else those after it, or before it where all was
@@ -61,7 +63,8 @@ class PortfolioVectorEnv:
 
     Raises:
         DataError: when symbols trade on different sessions.
-        ValueError: when the window's prompts offer other positions than `config`.
+        ValueError: when the window's prompts offer other positions than `config`, or it was cut for other sessions to
+            trade on (`env.decide_on`).
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class PortfolioVectorEnv:
             raise ValueError(
                 f"env.positions is {config.positions}, but the window's prompts offer {window.positions}; cut it anew"
             )
+        refuse_other_sessions(window, config)
         require_common_sessions(window)
         self.window, self.config, self.portfolio = window, config, portfolio
         self.num_envs, self.num_symbols = num_accounts, len(window.symbols)
@@ -106,6 +110,8 @@ class PortfolioVectorEnv:
         if targets is not None:
             self._check(targets)
             trades = np.abs(targets - held).max(axis=1) > self.portfolio.threshold
+        if self.window.is_event is not None:
+            trades &= self._at(self.window.is_event).any(axis=1)
         targets = held if targets is None else targets
         if self._stops:
             targets = np.where(self.stopped[:, None], 0.0, targets)
@@ -180,8 +186,8 @@ class PortfolioVectorEnv:
         own = ("session", "elapsed", "_equity", *(("_peak", "stopped") if self._stops else ()))
         return changing_arrays(self, own, self.accounts, self._reward)
 
-    def _at(self, prices: Floats) -> Floats:
-        """Prices [S, T] at each account's session, [A, S]."""
+    def _at(self, prices: NDArray[Any]) -> NDArray[Any]:
+        """Prices (or flags) [S, T] at each account's session, [A, S]."""
         return prices[:, self.session].T
 
     def _check(self, targets: Floats) -> None:

@@ -13,7 +13,8 @@ from flag_kedro.data.exchanges import symbol_calendar
 from flag_kedro.data.windows import Windows, resolve_windows
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import EvaluationWindow
-from flag_kedro.env.window import TradingWindow, cut_window, effective_fill
+from flag_kedro.env.window import TradingWindow, cut_window, effective_fill, require_events
+from flag_kedro.features.events import find_events, name_kinds
 from flag_kedro.features.market_state import data_hash
 from flag_kedro.names import SIMULATED
 
@@ -76,17 +77,19 @@ class MarketSplit:
     @cached_property
     def train(self) -> TradingWindow:
         """Sessions to learn from."""
-        return self.cut(self.windows.train)
+        return require_events(self.cut(self.windows.train), "training")
 
     @cached_property
     def validation(self) -> TradingWindow | None:
         """Sessions that choose the weights; None where there are none."""
-        return None if self.windows.validation is None else self.cut(self.windows.validation)
+        if self.windows.validation is None:
+            return None
+        return require_events(self.cut(self.windows.validation), "validation")
 
     @cached_property
     def test(self) -> TradingWindow:
         """Sessions that the backtest scores."""
-        return self.cut(self.windows.test)
+        return require_events(self.cut(self.windows.test), "test")
 
     @property
     def evaluation(self) -> EvaluationWindow:
@@ -114,10 +117,18 @@ class MarketSplit:
         """Facts on which a trained policy and its reader must agree, fit for JSON."""
         return {**self.state_facts, "windows": self.windows.as_text(), "env": self.env.facts()}
 
+    def event_names(self, symbol: str, session: date) -> list[str] | None:
+        """Kinds of events that a session of a symbol is; None where every session may trade."""
+        if self.env.event_rule is None:
+            return None
+        states = self.states[symbol]
+        kinds = find_events(states, self.env.event_rule)[states["session"].index_of(session)]
+        return name_kinds(int(kinds))
+
     def cut(self, span: tuple[date, date]) -> TradingWindow:
         """The sessions from the first to the last date of `span`, see `env.window.cut_window`.
 
         Raises:
             LookAheadError, DataError: as there.
         """
-        return cut_window(self.states, span, self.env.fill, positions=self.env.positions)
+        return cut_window(self.states, span, self.env.fill, positions=self.env.positions, events=self.env.event_rule)

@@ -13,7 +13,19 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from flag_kedro.env.account import ACTION_NAMES, DUST, HOLD, NUM_ACTIONS, Accounts, Bools, Floats, Ints, refuse_masked
+from flag_kedro.env.account import (
+    ACTION_NAMES,
+    BUY,
+    DUST,
+    HOLD,
+    NUM_ACTIONS,
+    SELL,
+    Accounts,
+    Bools,
+    Floats,
+    Ints,
+    refuse_masked,
+)
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import (
     HISTORY,
@@ -25,7 +37,7 @@ from flag_kedro.env.prompt import (
 from flag_kedro.env.rewards import make_reward
 from flag_kedro.env.snapshot import Changing, changing_arrays, put_back, take_snapshot
 from flag_kedro.env.states import States
-from flag_kedro.env.window import TradingWindow
+from flag_kedro.env.window import TradingWindow, refuse_other_sessions
 
 Observation = dict[str, Any]
 IllegalActions = Literal["refuse", "hold"]
@@ -42,7 +54,7 @@ class LegalActions(spaces.MultiDiscrete):
     def sample(self, mask: Any = None, probability: Any = None) -> Any:
         """One legal action for each account, uniformly, [N]."""
         scores = self.np_random.random((self._env.num_envs, 3))
-        return np.argmax(np.where(self._env.accounts.action_mask(), scores, -1.0), axis=1)
+        return np.argmax(np.where(self._env.action_mask(), scores, -1.0), axis=1)
 
 
 def _observation_space(num_symbols: int, longest: int) -> spaces.Dict:
@@ -65,7 +77,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
     Observation: numbers for each account (`symbol`, `session` indices, `position`, `sessions_held`,
         `unrealised_return`, `action_mask`); `states()` gives the same decisions as prompts.
     Actions and mask: 0 sell, 1 hold, 2 buy. `long_flat`: sell is masked when flat, buy when long. `long_short`:
-        sell is masked when short, buy when long. A masked action is an error.
+        sell is masked when short, buy when long. With `env.decide_on` `events` both are masked at sessions that are no
+        event; an order that is filled in parts is gone on with. A masked action is an error.
     Fills: the decision of session d fills at d + 1, at `window.fill_prices` (under `same_close` these are the
         closes of d). `max_participation` of that session's volume sets a limit to it; what is left of an order is
         tried again each session until it is done or the opposite is asked for, and the mask is that of what was asked
@@ -84,13 +97,14 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         that ended.
     Info: `equity` at the mark before any reset, `position` held over the return that ended there (under
         `next_open` the one after the fill, or the one before where that is flat), `exposure`, the share of equity
-        that was in it, `traded_value` in money, all [N].
+        that was in it, `traded_value` in money, all [N]; with a stop also `stopped`, whether it holds from this mark on.
     Stop: with `config.max_drawdown_stop`, an account whose equity at a mark is that share below its running peak in the
         episode, or more, is closed at the next fill, at the usual costs (with `max_participation` in parts), and stays
         flat until the episode ends; from that mark on only hold is legal.
 
     Raises:
-        ValueError: when the window's prompts offer other positions than `config`.
+        ValueError: when the window's prompts offer other positions than `config`, or it was cut for other sessions to
+            trade on (`env.decide_on`).
     """
 
     def __init__(self, window: TradingWindow, config: EnvConfig, accounts_per_symbol: int = 1) -> None:
@@ -98,6 +112,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             raise ValueError(
                 f"env.positions is {config.positions}, but the window's prompts offer {window.positions}; cut it anew"
             )
+        refuse_other_sessions(window, config)
         num_symbols, longest = window.mark_prices.shape
         self.window = window
         self.config = config
@@ -113,6 +128,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         self._row = self.symbol * longest
         self._fills, self._marks = window.fill_prices.ravel(), window.mark_prices.ravel()
         self._years = window.years.ravel()
+        self._is_event = None if window.is_event is None else window.is_event.ravel()
         self._max_shares: Floats | None = None
         if config.max_participation is not None:
             self._max_shares = np.nan_to_num(config.max_participation * window.fill_volumes.ravel(), nan=np.inf)
@@ -182,6 +198,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         rewards = self._reward.step(equity_before, equity)
         self._equity = equity
         self._stop(equity)
+        stopped = self.accounts.stopped
         if self.config.account_view == "paper":
             self._remember(actions, rewards)
         truncated = self._is_truncated() & ~terminated
@@ -191,6 +208,8 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             "position": position,
             "exposure": self._exposure_over_return(position, invested_before, equity),
         }
+        if stopped is not None:
+            info["stopped"] = stopped.copy()
         ended = terminated | truncated
         if ended.any():
             info |= {
@@ -206,13 +225,20 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         """Cash plus shares at the current session's mark, [N]."""
         return self._equity.copy()
 
+    def action_mask(self) -> Bools:
+        """Legal actions of the decisions now due, [N, 3]: those of the accounts, and `hold` alone where no event is."""
+        mask = self.accounts.action_mask()
+        if self._is_event is not None:
+            mask[:, [SELL, BUY]] &= self._is_event.take(self._row + self.session)[:, None]
+        return mask
+
     def states(self) -> States:
         """The decisions now due, as prompts."""
         prefixes = self.window.prefixes
         return States(
             prefix=[prefixes[s][t] for s, t in zip(self.symbol.tolist(), self.session.tolist(), strict=True)],
             account=self._texts(),
-            action_mask=self.accounts.action_mask(),
+            action_mask=self.action_mask(),
         )
 
     def upcoming_prefixes(self, num_steps: int) -> list[str]:
@@ -369,7 +395,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             "position": self.accounts.position.astype(np.int64),
             "sessions_held": self.accounts.sessions_held.copy(),
             "unrealised_return": self._unrealised(),
-            "action_mask": self.accounts.action_mask().astype(np.int8),
+            "action_mask": self.action_mask().astype(np.int8),
         }
 
     def _final_observations(self, ended: Bools) -> NDArray[np.object_]:
@@ -388,8 +414,10 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
             legal = self.accounts.is_legal(actions)
         else:
             legal = (actions >= 0) & (actions < NUM_ACTIONS)
+        if self._is_event is not None:
+            legal &= (actions == HOLD) | self._is_event.take(self._row + self.session)
         if not legal.all():
-            account, mask = int(np.argmin(legal)), self.accounts.action_mask()
+            account, mask = int(np.argmin(legal)), self.action_mask()
             symbol = int(self.symbol[account])
             day = self.window.sessions[symbol][self.session[account]]
             refused = (self.window.symbols[symbol], day, int(actions[account]), mask[account])
@@ -453,7 +481,7 @@ class TradingEnv(gym.Env[Observation, int]):
 
     def action_masks(self) -> Bools:
         """Which of sell, hold and buy are legal now, [3]; sb3-contrib's MaskablePPO asks for it by this name."""
-        return np.asarray(self._vector.accounts.action_mask()[0])
+        return np.asarray(self._vector.action_mask()[0])
 
     @staticmethod
     def _prompt(states: States) -> Observation:
@@ -472,4 +500,4 @@ class _LegalAction(spaces.Discrete):
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
         """One legal action, uniformly."""
-        return np.int64(self.np_random.choice(np.flatnonzero(self._env.accounts.action_mask()[0])))
+        return np.int64(self.np_random.choice(np.flatnonzero(self._env.action_mask()[0])))

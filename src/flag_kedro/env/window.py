@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.data.windows import takes_part
-from flag_kedro.env.account import Floats, Ints
-from flag_kedro.env.config import Fill, Positions
+from flag_kedro.env.account import Bools, Floats, Ints
+from flag_kedro.env.config import EnvConfig, Fill, Positions
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.errors import DataError, LookAheadError
+from flag_kedro.features.events import EventRule, find_events
 
 FEW = 5
 """Sessions named in a message."""
@@ -45,6 +46,14 @@ class TradingWindow:
     fill_volumes: Floats
     """Shares traded, in units of the adjusted prices, in the session in which the decision of the session
     before fills, [S, T]; NaN where the source has none; never read at t = 0."""
+    event_kinds: Ints | None = None
+    """Kinds of events that each session is (sums of `features.events.EVENT_KINDS`), [S, T], 0 where it is none and
+    nothing but `hold` is legal; None where every session may trade."""
+
+    @property
+    def is_event(self) -> Bools | None:
+        """Whether each session is an event of any kind, [S, T]; None where every session may trade."""
+        return None if self.event_kinds is None else self.event_kinds != 0
 
 
 def effective_fill(fill: Fill, states: Mapping[str, pl.DataFrame]) -> Fill:
@@ -78,6 +87,7 @@ def cut_window(
     fill: Fill,
     *,
     positions: Positions = "long_flat",
+    events: EventRule | None = None,
 ) -> TradingWindow:
     """Cut `window` (first and last session, both included) out of the market states.
 
@@ -89,6 +99,7 @@ def cut_window(
         window: session dates.
         fill: which price decisions fill at; see `effective_fill`.
         positions: which positions the prompts offer.
+        events: sessions that may trade; None lets all.
 
     Raises:
         LookAheadError: when a state holds anything known later than its decision.
@@ -117,7 +128,42 @@ def cut_window(
         num_sessions=np.array([table.height for table in tables.values()], dtype=np.int64),
         years=np.stack([_pad(_years_between(table["decided_at"]), longest) for table in tables.values()]),
         fill_volumes=volumes,
+        event_kinds=None if events is None else _event_kinds(states, tables, events, longest),
     )
+
+
+def refuse_other_sessions(window: TradingWindow, config: EnvConfig) -> None:
+    """Refuse a window whose events are not those that `config` trades on.
+
+    Raises:
+        ValueError: when one of them knows events and the other does not.
+    """
+    if (window.event_kinds is None) != (config.decide_on == "every_session"):
+        cut = "without events" if window.event_kinds is None else "with events"
+        raise ValueError(f"env.decide_on is {config.decide_on}, but the window was cut {cut}; cut it anew")
+
+
+def require_events(window: TradingWindow, name: str) -> TradingWindow:
+    """The window, refused where it has events to trade on but for its last session, whose decision fills no more.
+
+    Args:
+        window: cut with or without events.
+        name: what it is for, for the message.
+
+    Raises:
+        DataError: when every session but the last is none.
+    """
+    if window.is_event is None:
+        return window
+    last = window.num_sessions - 1
+    if not any(row[:end].any() for row, end in zip(window.is_event, last, strict=True)):
+        first, until = min(days[0] for days in window.sessions), max(days[-1] for days in window.sessions)
+        raise DataError(
+            f"the {name} window from {first} to {until} has no event, so nothing could ever be traded in it; lower "
+            "env.event_news_burst, env.event_news_ratio or env.event_large_move, ask for another kind of event, or set "
+            "env.decide_on=every_session"
+        )
+    return window
 
 
 def _states_inside(states: Mapping[str, pl.DataFrame], window: tuple[date, date]) -> dict[str, pl.DataFrame]:
@@ -133,6 +179,17 @@ def _states_inside(states: Mapping[str, pl.DataFrame], window: tuple[date, date]
                 f"{symbol} has {table.height} session(s) from {window[0]} to {window[1]}; at least 2 are needed"
             )
     return tables
+
+
+def _event_kinds(
+    states: Mapping[str, pl.DataFrame], tables: Mapping[str, pl.DataFrame], events: EventRule, length: int
+) -> Ints:
+    """Kinds of events of every symbol in `tables`, by all its `states` up to each, padded with 0, [S, length]."""
+    kinds = np.zeros((len(tables), length), dtype=np.int64)
+    for s, (symbol, table) in enumerate(tables.items()):
+        begin = states[symbol]["session"].search_sorted(table["session"][0])
+        kinds[s, : table.height] = find_events(states[symbol], events)[begin : begin + table.height]
+    return kinds
 
 
 def _refuse_look_ahead(symbol: str, table: pl.DataFrame) -> None:

@@ -51,7 +51,7 @@ def make_trading(
     names = {symbol: (COMPANIES[symbol],)}
     states, _ = build_market_states(market.prices, market.news, names=names, **asdict(FeaturesConfig()))
     windows = resolve_windows(DataConfig(), states)
-    cut = partial(cut_window, states, fill=config.fill, positions=config.positions)
+    cut = partial(cut_window, states, fill=config.fill, positions=config.positions, events=config.event_rule)
     train, chosen = cut(windows.train), getattr(windows, span)
     window = cut(chosen)
     if observation == "prompt":

@@ -15,7 +15,7 @@ from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.backtest.scores import Scores, score_strategies
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import EvaluationWindow
-from flag_kedro.env.window import TradingWindow, cut_window
+from flag_kedro.env.window import TradingWindow, cut_window, require_events
 from flag_kedro.experiments.folds import Fold, Span
 from flag_kedro.names import BENCHMARK, POLICY
 from flag_kedro.policy.config import PolicyConfig
@@ -136,4 +136,5 @@ def score_replays(replays: Mapping[str, Replay], evaluation: EvaluationWindow) -
 
 def cut(states: Mapping[str, pl.DataFrame], span: Span, env: EnvConfig) -> TradingWindow:
     """The sessions of `span` as the environment `env` trades them."""
-    return cut_window(states, span, env.fill, positions=env.positions)
+    window = cut_window(states, span, env.fill, positions=env.positions, events=env.event_rule)
+    return require_events(window, "fold's")

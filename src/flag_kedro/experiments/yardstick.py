@@ -15,7 +15,7 @@ from flag_kedro.data.config import DataConfig, NewsConfig
 from flag_kedro.data.simulated import YEAR_SESSIONS, SimulatedConfig, simulate_market
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError
-from flag_kedro.experiments.oracle import MAX_HORIZON, ask_oracle
+from flag_kedro.experiments.oracle import MAX_HORIZON, Oracle, ask_oracle
 from flag_kedro.names import TEXT_RIDGE
 
 ROUNDING = 1e-9
@@ -58,13 +58,10 @@ def measure_yardstick(
     Raises:
         DataError: where the parameters do not draw the prices that were traded.
     """
-    rule = simulated.rule()
-    planned = rule.horizon <= MAX_HORIZON and split.env.cash_rate == 0.0
-    if data.source != "simulated" or news.source != "own" or not planned:
+    oracle = ask_about(split, data, news, simulated)
+    if oracle is None:
         return None
-    market = simulate_market(tuple(split.states), simulated, data.seed)
-    refuse_other_prices(market.prices, split)
-    oracle = ask_oracle(split.test, split.env, market.truth, simulated)
+    rule = simulated.rule()
     paths = replay_targets(split.test, split.env, oracle.targets[:, None]).equity[:, 0]
     ratio = float(sharpe_ratio(np.diff(np.log(paths.sum(axis=0))), YEAR_SESSIONS))
     expected = float(oracle.expected_log_return.sum())
@@ -77,6 +74,20 @@ def measure_yardstick(
         expected_log_return=expected,
         shares={str(name): value / expected for name, value in earned.rows()} if known else {},
     )
+
+
+def ask_about(split: MarketSplit, data: DataConfig, news: NewsConfig, simulated: SimulatedConfig) -> Oracle | None:
+    """The optimal policy on the test window, who may trade at every session; None as `measure_yardstick`.
+
+    Raises:
+        DataError: as there.
+    """
+    planned = simulated.rule().horizon <= MAX_HORIZON and split.env.cash_rate == 0.0
+    if data.source != "simulated" or news.source != "own" or not planned:
+        return None
+    market = simulate_market(tuple(split.states), simulated, data.seed)
+    refuse_other_prices(market.prices, split)
+    return ask_oracle(split.test, split.env, market.truth, simulated)
 
 
 def refuse_other_prices(prices: pl.DataFrame, split: MarketSplit) -> None:

@@ -13,6 +13,8 @@ NO_NEWS = "none"
 BULLET = "- "
 LINE_CHARS = len(BULLET) + 1
 """What a line costs beside its article, its line break included; the first has none."""
+LEFT_OUT = r"(?m)^\(\+(\d+) more\)$"
+"""The line that says how many articles were left out."""
 
 
 @lru_cache(maxsize=4096)
@@ -87,6 +89,12 @@ def write_digests(
         )
         .with_columns(pl.col("news_text") + _note(pl.col("left_out")))
     )
+
+
+def count_articles(news_texts: pl.Series) -> pl.Series:
+    """Articles that each state could show: those in its digest, and those that its last line says were left out."""
+    left_out = news_texts.str.extract(LEFT_OUT).cast(pl.Int64).fill_null(0)
+    return news_texts.str.count_matches(rf"(?m)^{BULLET}").cast(pl.Int64) + left_out
 
 
 def _share(rows: pl.DataFrame) -> pl.DataFrame:

@@ -82,18 +82,35 @@ def check_parameters(parameters: Mapping[str, Any]) -> Settings:
         combinations(settings.sweep.grid, settings.env, settings.policy, settings.ppo)
     except ValueError as error:
         raise ParameterError(f"parameters are not right; nothing was run\n  {error}") from error
+    _check_events(settings)
     return settings
+
+
+def _check_events(settings: Settings) -> None:
+    """Refuse events of news where a prompt shows more than those since the decision before.
+
+    Raises:
+        ParameterError: naming both parameters.
+    """
+    rule, shown = settings.env.event_rule, settings.features.digest_sessions
+    if rule is not None and rule.reads_news and shown != 1:
+        raise ParameterError(
+            f"env.decide_on is events, some of them of news, but prompts show those of {shown} sessions; set "
+            "features.digest_sessions=1, or trade on moves alone (env.event_news_burst=null,env.event_large_move=2)"
+        )
 
 
 def check_pipeline(settings: Settings, outputs: set[str]) -> None:
     """Refuse parameters that a pipeline with these outputs cannot run with, or would not read.
 
     Raises:
-        ParameterError: for several trainings on several machines, of which all but one would leave after the first, and
-            for `seeds` where `certify.seeds` is read.
+        ParameterError: for several trainings on several machines, of which all but one would leave after the first, for
+            `seeds` where `certify.seeds` is read, and for certificates of policies that trade on events.
     """
     if "certificate" in outputs and settings.seeds is not None:
         raise ParameterError("seeds is not read by this pipeline; give certify.seeds, those of the markets")
+    if "certificate" in outputs and settings.env.decide_on == "events":
+        raise ParameterError("certificates are of policies that trade every session; set env.decide_on=every_session")
     several = bool({"walk_forward_results", "sweep_results"} & outputs)
     several |= "seed_results" in outputs and settings.seeds is not None
     if several and settings.ppo.num_machines > 1:

@@ -15,6 +15,7 @@ from flag_kedro.hooks.summaries.certificate import print_certificate
 from flag_kedro.hooks.summaries.data import print_data, print_made
 from flag_kedro.hooks.summaries.decision import print_decision, print_forward_test
 from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
+from flag_kedro.hooks.summaries.events import print_events
 from flag_kedro.hooks.summaries.experiments import print_seeds, print_sweep, print_walk_forward
 from flag_kedro.hooks.summaries.portfolio import print_portfolio
 from flag_kedro.hooks.summaries.promotion import print_promotion
@@ -44,6 +45,7 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("contamination",): Summary(print_contamination, ("contamination",)),
     ("robustness",): Summary(print_robustness, ("robustness",)),
     ("portfolio_results", "portfolio_audit"): Summary(print_portfolio, ("portfolio_results", "portfolio_audit")),
+    ("event_study",): Summary(print_events, ("event_study",)),
     ("task_evaluation",): Summary(print_tasks, ("task_evaluation",)),
     ("decision",): Summary(print_decision, ("decision",)),
     ("promotion",): Summary(print_promotion, ("promotion",)),

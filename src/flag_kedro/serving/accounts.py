@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.backtest.replay import ReadAhead, replay
-from flag_kedro.env.account import ACTION_NAMES, LOWEST, Accounts, Bools, only_hold
+from flag_kedro.env.account import ACTION_NAMES, BUY, LOWEST, SELL, Accounts, Bools
 from flag_kedro.env.prompt import account_texts, compact_account_codes, write_prefix
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.states import Decide
 from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import ParameterError
-from flag_kedro.names import POLICY
+from flag_kedro.names import POLICY, STOPPED
 from flag_kedro.policy.interface import Evaluator
 from flag_kedro.serving.config import DecideConfig, Entry
 from flag_kedro.serving.ledger import Line
@@ -80,11 +80,12 @@ def _replayed(
     """Accounts at the last session of a window, traded from its start."""
     played = replay(POLICY, window, split.env, decide, read_ahead=read_ahead)
     last = pl.col("session") == max(days[-1] for days in window.sessions)
-    positions = dict(played.decisions.filter(last).select("symbol", "position").iter_rows())
+    decided = {row["symbol"]: row for row in played.decisions.filter(last).iter_rows(named=True)}
     return [
-        DuePrompt(row["symbol"], row["prompt"], mask, positions[row["symbol"]], said, only_hold(mask))
-        for row in played.prompts.filter(last).iter_rows(named=True)
-        for mask in [_mask(row["legal"].split())]
+        DuePrompt(
+            symbol, prompt, _mask(legal.split()), decided[symbol]["position"], said, decided[symbol].get(STOPPED, False)
+        )
+        for symbol, prompt, legal in played.prompts.filter(last).select("symbol", "prompt", "legal").iter_rows()
     ]
 
 
@@ -134,7 +135,10 @@ def _given(
     else:
         gain = accounts.unrealised_return(np.array([state["mark_price"]]))
         account = texts[compact_account_codes(accounts.position, accounts.sessions_held, gain, env.positions)[0]]
-    return DuePrompt(symbol, prefix + account, accounts.action_mask()[0], int(accounts.position[0]), said)
+    mask = accounts.action_mask()[0]
+    if split.event_names(symbol, session) == []:
+        mask[[SELL, BUY]] = False
+    return DuePrompt(symbol, prefix + account, mask, int(accounts.position[0]), said)
 
 
 def _check_entry(symbol: str, entry: Entry, split: MarketSplit, session: date, held: int) -> None:

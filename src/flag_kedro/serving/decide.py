@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -69,6 +69,16 @@ class Decision:
     account_text: str
     prompt_sha256: str
     without: list[LeftOut]
+    events: list[str] | None = None
+    """Kinds of events that the session is, where only events may trade (`env.decide_on`): without one the decision is
+    to hold, whatever the policy would say. None where every session may trade."""
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, `events` only where they matter."""
+        content = asdict(self)
+        if self.events is None:
+            del content["events"]
+        return content
 
 
 class Answer(NamedTuple):
@@ -182,6 +192,7 @@ def _decision(due: DuePrompt, answer: Answer, without: list[LeftOut], split: Mar
         account_text=_words(split_prompt(due.prompt)[1]),
         prompt_sha256=hashlib.sha256(due.prompt.encode()).hexdigest(),
         without=without,
+        events=split.event_names(due.symbol, session),
     )
 
 

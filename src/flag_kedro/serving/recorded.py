@@ -29,10 +29,8 @@ class Recorded:
             if self._session >= len(days) - 1:  # the last close, whose decision has no fill yet
                 continue
             taken = self._actions.get((symbol, days[self._session]))
-            if only_hold(states.action_mask[s]):  # stopped: nothing could be decided
-                continue
             if taken is None:
-                self.num_undecided += 1
+                self.num_undecided += not only_hold(states.action_mask[s])  # stopped, or no event: nothing to decide
             elif not states.action_mask[s, ACTION_NAMES.index(taken)]:
                 self.num_illegal += 1
             else:

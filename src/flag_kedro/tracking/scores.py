@@ -91,6 +91,28 @@ def flatten_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {f"tasks/{name}": float(value) for name, value in flat.items() if value is not None}
 
 
+def flatten_event_study(results: Mapping[str, Any]) -> dict[str, float]:
+    """`events/MODE/STRATEGY/*`, `events/STRATEGY/*` of what events keep, and `events/car/*` of the event study."""
+    flat: dict[str, Any] = {
+        f"{mode}/{name}/{metric}": value
+        for mode, rows in results["scores"].items()
+        for name, row in rows.items()
+        for metric, value in row.items()
+        if isinstance(value, (int, float))
+    }
+    for name, kept in results["kept"].items():
+        flat |= {f"{name}/kept_{what}": share for what, share in kept.items()}
+    for name, found in results["differences"].items():
+        flat |= {f"{name}/{score}_difference_p_value": each["p_value"] for score, each in found.items()}
+    study = results["event_study"]
+    cars = {f"car/{mode}": by_strategy[POLICY] for mode, by_strategy in study["decisions"].items()}
+    for path, studies in (cars | {"car/events": study["events"]}).items():
+        for name, each in studies.items():
+            flat |= {f"{path}/{name}/{what}": each[what]["value"] for what in ("after", "earned")}
+            flat |= {f"{path}/{name}/{what}_p_value": value for what, value in each["corrected_p_values"].items()}
+    return {f"events/{name}": float(value) for name, value in flat.items() if value is not None}
+
+
 def flatten_portfolio(results: Mapping[str, Any]) -> dict[str, float]:
     """`portfolio/STRATEGY/METRIC` of every number, and p-values of the policy's Sharpe ratio against each rule's."""
     flat = {

@@ -44,6 +44,9 @@ def print_decision(decision: dict[str, Any], data_dir: Path) -> None:
             f"{each['value']:+.3f}",
         )
     console.print(table)
+    if any("events" in each for each in decisions):
+        for line in _events(decisions):
+            console.print(line, highlight=False)
     for said in dict.fromkeys(each["position_from"] for each in decisions):
         console.print(f"Positions: {said}.", highlight=False)
     for symbol, reason in decision["left_out"].items():
@@ -53,6 +56,14 @@ def print_decision(decision: dict[str, Any], data_dir: Path) -> None:
         for line in _parts(each):
             console.print(f"  {each['symbol']}  {line}", highlight=False, soft_wrap=True)
     console.print(f"  all of it        {data_dir / '07_model_output' / 'decision.json'}", highlight=False)
+
+
+def _events(decisions: list[dict[str, Any]]) -> list[str]:
+    """Which symbols have an event, and which must hold for want of one."""
+    kinds = {each["symbol"]: ", ".join(each["events"]) for each in decisions}
+    lines = [f"{symbol} has an event: {names.replace('_', ' ')}." for symbol, names in kinds.items() if names]
+    idle = [symbol for symbol, names in kinds.items() if not names]
+    return [*lines, f"No event, so hold: {', '.join(idle)}."] if idle else lines
 
 
 def _parts(decision: dict[str, Any]) -> list[str]:

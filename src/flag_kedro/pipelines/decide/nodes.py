@@ -1,7 +1,7 @@
 """The node of the decide pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def take_decisions(
         "policy": own_hash,
         "backbone": description["backbone_hash"],
         "data": split.data_hash,
-        "decisions": [asdict(decision) for decision in decided.decisions],
+        "decisions": [decision.as_json() for decision in decided.decisions],
         "left_out": decided.left_out,
     }
 

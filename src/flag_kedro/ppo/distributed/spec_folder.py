@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flag_kedro.env.account import Floats
+from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig, PortfolioConfig
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.policy.backbone import backbone_hash
@@ -24,6 +24,7 @@ from flag_kedro.ppo.training_spec import SavedAt, TrainingSpec
 SPEC, WINDOW, VALIDATION = "job.json", "window.parquet", "validation.parquet"
 ROWS, LOG, WEIGHTS, RESUMED = "metrics.jsonl", "log.jsonl", "weights.safetensors", "resumed_from"
 PER_SESSION = ("fill_prices", "mark_prices", "years", "fill_volumes")
+EVENTS = "event_kinds"
 
 
 def write_spec(spec: TrainingSpec, folder: Path) -> None:
@@ -100,11 +101,12 @@ def _table(window: TradingWindow) -> pl.DataFrame:
     return pl.concat(tables)
 
 
-def _per_session(window: TradingWindow) -> dict[str, list[Floats]]:
+def _per_session(window: TradingWindow) -> dict[str, list[Floats | Ints]]:
     """Each array of numbers by symbol, without what stands behind a symbol's last session."""
+    names = PER_SESSION if window.event_kinds is None else (*PER_SESSION, EVENTS)
     return {
         name: [row[:length] for row, length in zip(getattr(window, name), window.num_sessions, strict=True)]
-        for name in PER_SESSION
+        for name in names
     }
 
 
@@ -113,9 +115,12 @@ def _window(table: pl.DataFrame, fill: Any, env: EnvConfig) -> TradingWindow:
     tables = table.partition_by("symbol", maintain_order=True)
     lengths = np.array([rows.height for rows in tables], dtype=np.int64)
     padded = {name: np.full((len(tables), lengths.max()), np.nan) for name in PER_SESSION}
+    events = np.zeros((len(tables), lengths.max()), dtype=np.int64) if EVENTS in table.columns else None
     for s, rows in enumerate(tables):
         for name, values in padded.items():
             values[s, : rows.height] = rows[name].to_numpy()
+        if events is not None:
+            events[s, : rows.height] = rows[EVENTS].to_numpy()
     return TradingWindow(
         fill=fill,
         positions=env.positions,
@@ -123,5 +128,6 @@ def _window(table: pl.DataFrame, fill: Any, env: EnvConfig) -> TradingWindow:
         sessions=tuple(tuple(rows["session"]) for rows in tables),
         prefixes=tuple(tuple(rows["prefix"]) for rows in tables),
         num_sessions=lengths,
+        event_kinds=events,
         **padded,
     )
