@@ -54,8 +54,8 @@ class PortfolioVectorEnv:
     of the value traded from drifted weights. Reward, interest, fees, ruin, truncation and the restart within the same
     step are those of `TradingVectorEnv` too, of the account as a whole; orders are always filled whole. With
     `env.decide_on` `events` nothing is traded at the close of a session that is an event for none of the symbols,
-    whatever is asked for. The stop is that of `TradingVectorEnv`, too: what is asked for in a stopped account is not read,
-    all its weights are 0 from the next fill on.
+    whatever is asked for. The stop is that of `TradingVectorEnv`, too: what is asked for in a stopped account is not
+    read, all its weights are 0 from the next fill on.
 
     Info of a step: `equity` [A] and the weights `held` [A, S] at the mark before any restart, `weights` [A, S] over the
     return that ended there (at `next_close` those before the fill, else those after it, or before it where all was

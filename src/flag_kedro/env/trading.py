@@ -97,7 +97,7 @@ class TradingVectorEnv(VectorEnv[Observation, Ints, Floats]):
         that ended.
     Info: `equity` at the mark before any reset, `position` held over the return that ended there (under
         `next_open` the one after the fill, or the one before where that is flat), `exposure`, the share of equity
-        that was in it, `traded_value` in money, all [N]; with a stop also `stopped`, whether it holds from this mark on.
+        that was in it, `traded_value` in money, all [N]; with a stop `stopped` too, from this mark on.
     Stop: with `config.max_drawdown_stop`, an account whose equity at a mark is that share below its running peak in the
         episode, or more, is closed at the next fill, at the usual costs (with `max_participation` in parts), and stays
         flat until the episode ends; from that mark on only hold is legal.

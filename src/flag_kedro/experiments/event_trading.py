@@ -43,6 +43,8 @@ ORACLE = "optimal"
 """The optimal policy of a simulated market, planned for every session."""
 LEFT_OUT = (UNTRAINED_LM, ZERO_SHOT_LM, CALIBRATED_LM, ENDPOINT_LM)
 SPAN = StudySpan()
+LEAST_GAIN = 0.05
+"""Log return, summed over symbols, of which a share is told; beside less than that everything is much."""
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,13 @@ def _sum_difference(differences: Floats, draws: Draws) -> Difference:
 
 
 def _kept(every: Mapping[str, Any], events: Mapping[str, Any]) -> dict[str, float | None]:
-    """What is left on events of log return (where it was a gain), turnover and fills, as shares."""
-    names = {"log_return": "summed_log_return", "turnover": "turnover", "num_fills": "num_fills"}
+    """What is left on events of log return (where it was a gain worth a share), turnover and fills, as shares."""
+    least = {"summed_log_return": LEAST_GAIN, "turnover": 0.0, "num_fills": 0.0}
     return {
-        name: events[score] / every[score] if (every[score] or 0.0) > 0.0 and events[score] is not None else None
-        for name, score in names.items()
+        score.removeprefix("summed_"): events[score] / every[score]
+        if (every[score] or 0.0) > bound and events[score] is not None
+        else None
+        for score, bound in least.items()
     }
 
 
