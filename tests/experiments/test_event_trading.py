@@ -117,8 +117,8 @@ def test_fills_are_the_sessions_at_which_money_was_traded(both: BothWays, split:
 
 def test_the_optimal_policys_purchases_are_followed_by_what_was_planted(results: dict):
     study = results["event_study"]["decisions"]["every_session"][ORACLE]
-    assert study["buy"]["earned"].value > 0.0
-    assert study["sell"]["earned"].value < 0.0
+    assert study["buy"]["earned"]["value"] > 0.0
+    assert study["sell"]["earned"]["value"] < 0.0
     assert study["buy"]["corrected_p_values"]["earned"] < 0.05
 
 
