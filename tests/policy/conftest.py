@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    GPT2Config,
+    GPT2Model,
     GPTNeoXConfig,
     GPTNeoXModel,
     LlamaConfig,
@@ -47,6 +49,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen3": lambda: Qwen3Model(Qwen3Config(**GROUPED, head_dim=8)),
     "mistral": lambda: MistralModel(MistralConfig(**GROUPED)),
     "gpt_neox": lambda: GPTNeoXModel(GPTNeoXConfig(**GEOMETRY)),
+    "gpt2": lambda: GPT2Model(GPT2Config(**GEOMETRY, n_inner=48, eos_token_id=0)),
 }
 PREFIXES = (
     *((0, 1), (1, 3), (2, 7), (3, 1), (4, 12), (5, 3), (6, 1), (7, 7)),
@@ -87,6 +90,12 @@ def family_backbone(request: pytest.FixtureRequest, save_backbone: Callable[[Pre
 def llama_backbone(save_backbone: Callable[[PreTrainedModel], Path]) -> Path:
     """A Llama of three layers."""
     return save_backbone(draw(FAMILIES["llama"]))
+
+
+@pytest.fixture(scope="session", params=["llama", "gpt2"])
+def positioned_backbone(request: pytest.FixtureRequest, save_backbone: Callable[[PreTrainedModel], Path]) -> Path:
+    """A backbone of each kind of positions: rotated into keys and queries, or added to the embeddings."""
+    return save_backbone(draw(FAMILIES[request.param]))
 
 
 def draw(make: Callable[[], PreTrainedModel]) -> PreTrainedModel:

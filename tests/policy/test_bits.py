@@ -9,6 +9,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import (
+    GPT2Config,
+    GPT2Model,
     GPTNeoXConfig,
     GPTNeoXModel,
     LlamaConfig,
@@ -86,13 +88,14 @@ def test_bits_of_a_state_depend_neither_on_neighbours_nor_on_its_place(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", ["gpt_neox", "qwen2"])
+@pytest.mark.parametrize("family", ["gpt_neox", "qwen2", "gpt2"])
 def test_neither_do_those_of_families_with_biases_whose_layers_learn(
     build: Build, family: str, dtype: str, save_backbone: Callable[[PreTrainedModel], Path], states_of: StatesOf
 ):
     models = {
         "gpt_neox": lambda: GPTNeoXModel(GPTNeoXConfig(**WIDE)),
         "qwen2": lambda: Qwen2Model(Qwen2Config(**WIDE, num_key_value_heads=1)),
+        "gpt2": lambda: GPT2Model(GPT2Config(**WIDE, n_inner=160)),
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

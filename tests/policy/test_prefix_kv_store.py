@@ -65,11 +65,11 @@ def assert_same_bits(actual: list[Tensor], expected: list[Tensor]) -> None:
 
 
 def test_new_account_behind_a_known_prefix_reads_itself_alone(
-    build: Build, config: PolicyConfig, llama_backbone: Path, states_of: StatesOf, read: list[tuple[str, int]]
+    build: Build, config: PolicyConfig, positioned_backbone: Path, states_of: StatesOf, read: list[tuple[str, int]]
 ):
     first, second = (states_of([(prefix, account) for prefix in PREFIXES]) for account in (FIRST, SECOND))
-    expected = bits(build(llama_backbone, replace(config, trunk_cache="never")), second)
-    model = build(llama_backbone, config)
+    expected = bits(build(positioned_backbone, replace(config, trunk_cache="never")), second)
+    model = build(positioned_backbone, config)
     read.clear()
     bits(model, first)
     assert {name for name, _ in read} == {"prefill", "extend"}
@@ -83,9 +83,9 @@ def test_new_account_behind_a_known_prefix_reads_itself_alone(
 
 
 def test_without_a_budget_the_prefix_is_read_again(
-    build: Build, llama_backbone: Path, states_of: StatesOf, read: list[tuple[str, int]]
+    build: Build, positioned_backbone: Path, states_of: StatesOf, read: list[tuple[str, int]]
 ):
-    model = build(llama_backbone, replace(CONFIG, prefix_kv_mb=0))
+    model = build(positioned_backbone, replace(CONFIG, prefix_kv_mb=0))
     bits(model, states_of([(0, FIRST)]))
     read.clear()
     bits(model, states_of([(0, SECOND)]))
@@ -93,30 +93,34 @@ def test_without_a_budget_the_prefix_is_read_again(
 
 
 def test_known_and_unknown_prefixes_in_one_call_give_the_bits_of_a_cold_policy(
-    build: Build, config: PolicyConfig, llama_backbone: Path, states_of: StatesOf
+    build: Build, config: PolicyConfig, positioned_backbone: Path, states_of: StatesOf
 ):
     asked = states_of([(prefix, account) for prefix in PREFIXES for account in (FIRST, SECOND, 5)])
-    expected = bits(build(llama_backbone, replace(config, trunk_cache="never")), asked)
-    model = build(llama_backbone, config)
+    expected = bits(build(positioned_backbone, replace(config, trunk_cache="never")), asked)
+    model = build(positioned_backbone, config)
     bits(model, states_of([(prefix, FIRST) for prefix in (6, 1, 3)]))
     assert_same_bits(bits(model, asked), expected)
 
 
-def test_rows_that_left_memory_come_back_with_the_same_bits(build: Build, llama_backbone: Path, states_of: StatesOf):
+def test_rows_that_left_memory_come_back_with_the_same_bits(
+    build: Build, positioned_backbone: Path, states_of: StatesOf
+):
     """The cache of rows holds nothing, that of keys and values everything, and the other way round."""
     asked = states_of([(prefix, SECOND) for prefix in PREFIXES])
-    expected = bits(build(llama_backbone, replace(CONFIG, trunk_cache="never")), asked)
+    expected = bits(build(positioned_backbone, replace(CONFIG, trunk_cache="never")), asked)
     for config in (replace(CONFIG, trunk_cache_mb=0), replace(CONFIG, prefix_kv_mb=0)):
-        model = build(llama_backbone, config)
+        model = build(positioned_backbone, config)
         bits(model, states_of([(prefix, FIRST) for prefix in PREFIXES]))
         assert_same_bits(bits(model, asked), expected)
 
 
-def test_full_store_stays_within_its_budget_and_changes_no_bit(build: Build, llama_backbone: Path, states_of: StatesOf):
+def test_full_store_stays_within_its_budget_and_changes_no_bit(
+    build: Build, positioned_backbone: Path, states_of: StatesOf
+):
     rounds = [states_of([(prefix, account) for prefix in PREFIXES]) for account in (FIRST, SECOND, 5, 9)]
-    cold = build(llama_backbone, replace(CONFIG, trunk_cache="never"))
+    cold = build(positioned_backbone, replace(CONFIG, trunk_cache="never"))
     expected = [bits(cold, states) for states in rounds]
-    model = build(llama_backbone, CONFIG)
+    model = build(positioned_backbone, CONFIG)
     assert model.trunk.cache is not None
     store = model.trunk.cache.keys_values
     store.max_bytes = 60_000
@@ -127,9 +131,9 @@ def test_full_store_stays_within_its_budget_and_changes_no_bit(build: Build, lla
 
 
 def test_keys_and_values_are_those_of_the_real_tokens_in_every_frozen_layer(
-    build: Build, llama_backbone: Path, states_of: StatesOf
+    build: Build, positioned_backbone: Path, states_of: StatesOf
 ):
-    model = build(llama_backbone, CONFIG)
+    model = build(positioned_backbone, CONFIG)
     states = states_of([(2, FIRST)])
     bits(model, states)
     prefix = model.tokenise(states.prefix[0], states.account[0]).prefix
@@ -193,14 +197,14 @@ def test_wrong_number_of_tokens_is_a_bug():
 def test_reading_ahead_changes_no_bit_and_leaves_the_account_alone_to_be_read(
     build: Build,
     config: PolicyConfig,
-    llama_backbone: Path,
+    positioned_backbone: Path,
     states_of: StatesOf,
     read: list[tuple[str, int]],
     packing: bool,
 ):
     asked = states_of([(prefix, SECOND) for prefix in PREFIXES])
-    expected = bits(build(llama_backbone, replace(config, trunk_cache="never", packing=packing)), asked)
-    model = build(llama_backbone, replace(config, packing=packing))
+    expected = bits(build(positioned_backbone, replace(config, trunk_cache="never", packing=packing)), asked)
+    model = build(positioned_backbone, replace(config, packing=packing))
     read.clear()
     model.read_ahead(asked.prefix)
     assert {name for name, _ in read} == ({"prefill"} if packing else set())
@@ -213,11 +217,11 @@ def test_reading_ahead_changes_no_bit_and_leaves_the_account_alone_to_be_read(
 
 
 def test_reading_ahead_fills_batches(
-    build: Build, llama_backbone: Path, states_of: StatesOf, read: list[tuple[str, int]]
+    build: Build, positioned_backbone: Path, states_of: StatesOf, read: list[tuple[str, int]]
 ):
     """Prefixes asked for one by one are read beside dummies, at several times the cost."""
     asked = [states_of([(prefix, FIRST)]) for prefix in (0, 3, 6, 8, 9, 11, 13)]  # in two buckets
-    one_by_one, ahead = (build(llama_backbone, CONFIG) for _ in range(2))
+    one_by_one, ahead = (build(positioned_backbone, CONFIG) for _ in range(2))
     tokens = []
     for model, first in ((one_by_one, []), (ahead, [states.prefix[0] for states in asked])):
         read.clear()

@@ -9,6 +9,10 @@ import torch
 from transformers import (
     Gemma3TextConfig,
     Gemma3TextModel,
+    GPT2Config,
+    GPT2Model,
+    GPTNeoConfig,
+    GPTNeoModel,
     GPTNeoXConfig,
     GPTNeoXModel,
     GraniteConfig,
@@ -45,6 +49,9 @@ SMALL = {
     "num_attention_heads": 4,
     "bos_token_id": 0,
 }
+GPT_NEO = GPTNeoConfig(
+    vocab_size=1024, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
+)
 StatesOf = Callable[[Sequence[tuple[int, int]]], States]
 
 
@@ -82,6 +89,13 @@ def test_embeddings_that_learn_are_refused(open_model: Callable[..., ActorCritic
         model.evaluate(states_of([(0, 0)]))
 
 
+def test_learned_positions_that_go_on_learning_are_refused(open_model: Callable[..., ActorCritic], states_of: StatesOf):
+    model = open_model(GPT2Model(GPT2Config(**SMALL)), frozen_layers=0)
+    model.trunk.base.wpe.weight.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"weight below policy\.frozen_layers learns"):
+        model.evaluate(states_of([(0, 0)]))
+
+
 def test_lora_in_the_trunk_is_refused_learning_or_not(tiny_backbone: Path):
     low, high = PolicyConfig(frozen_layers=0), PolicyConfig(frozen_layers=1)
     backbone = build_actor_critic(tiny_backbone, low, 0, CPU).backbone.requires_grad_(False)
@@ -99,8 +113,10 @@ def test_lora_in_the_trunk_is_refused_learning_or_not(tiny_backbone: Path):
     [
         lambda: LlamaModel(LlamaConfig(**SMALL, attention_dropout=0.1)),
         lambda: GPTNeoXModel(GPTNeoXConfig(**SMALL, hidden_dropout=0.1)),
+        lambda: GPT2Model(GPT2Config(**SMALL, embd_pdrop=0.0, resid_pdrop=0.0)),
+        lambda: GPT2Model(GPT2Config(**SMALL, embd_pdrop=0.0, attn_pdrop=0.0)),
     ],
-    ids=["of attention", "of hidden states"],
+    ids=["of attention", "of hidden states", "of GPT-2's attention", "of GPT-2's hidden states"],
 )
 @pytest.mark.parametrize("part", ["trunk", "top"])
 def test_active_dropout_is_refused_in_trunk_and_top(
@@ -132,6 +148,13 @@ def test_dropout_of_one_module_is_refused_although_its_layer_is_in_eval_mode(
         built.evaluate(states_of([(0, 0)]))
 
 
+def test_dropout_behind_embeddings_is_refused(open_model: Callable[..., ActorCritic], states_of: StatesOf):
+    built = open_model(GPT2Model(GPT2Config(**SMALL, resid_pdrop=0.0, attn_pdrop=0.0)))
+    built.train()
+    with pytest.raises(ValueError, match=r"dropout of 0\.1 is active"):
+        built.evaluate(states_of([(0, 0)]))
+
+
 def test_attention_itself_refuses_dropout(open_model: Callable[..., ActorCritic], states_of: StatesOf):
     model = open_model(LlamaModel(LlamaConfig(**SMALL)), trunk_cache="never")
     model.trunk.layers[0].self_attn.attention_dropout = 0.1
@@ -150,11 +173,12 @@ def test_attention_itself_refuses_dropout(open_model: Callable[..., ActorCritic]
         (lambda: LlamaModel(LlamaConfig(**SMALL, is_causal=False)), "token by token"),
         (lambda: MambaModel(MambaConfig(vocab_size=1024, hidden_size=32, num_hidden_layers=2)), "MambaModel does not"),
         (lambda: MixtralModel(MixtralConfig(**SMALL, num_local_experts=2)), "mixtures of experts are not supported"),
+        (lambda: GPTNeoModel(GPT_NEO), "GPTNeoModel "),  # local attention, and no attention interface
         (lambda: PhiModel(PhiConfig(**SMALL)), "PhiModel is not built as Llama"),  # has no rotary_emb and norm
         (lambda: Olmo2Model(Olmo2Config(**SMALL)), "Olmo2Model is not built as Llama"),  # norms behind attention
         (lambda: Gemma3TextModel(Gemma3TextConfig(**SMALL)), "Gemma3TextModel is not built as Llama"),  # two rotaries
     ],
-    ids=["granite", "not causal", "mamba", "mixtral", "phi", "olmo2", "gemma3"],
+    ids=["granite", "not causal", "mamba", "mixtral", "gpt_neo", "phi", "olmo2", "gemma3"],
 )
 def test_backbone_that_reads_in_another_way_is_refused(
     model: Callable[[], PreTrainedModel], reason: str, open_model: Callable[..., ActorCritic]
@@ -204,8 +228,9 @@ def test_positions_that_depend_on_the_length_of_a_prompt_are_refused(
             60,
         ),
         (lambda: LlamaModel(LlamaConfig(**SMALL, max_position_embeddings=100)), 100),
+        (lambda: GPT2Model(GPT2Config(**SMALL, n_positions=100)), 100),
     ],
-    ids=["sliding window", "sliding window in one layer", "positions"],
+    ids=["sliding window", "sliding window in one layer", "positions", "learned positions"],
 )
 def test_prompt_longer_than_the_backbone_looks_back_is_refused(
     model: Callable[[], PreTrainedModel], limit: int, open_model: Callable[..., ActorCritic], states_of: StatesOf
@@ -214,6 +239,22 @@ def test_prompt_longer_than_the_backbone_looks_back_is_refused(
     built.evaluate(states_of([(0, 0)]))
     with pytest.raises(DataError, match=rf"the limit is {limit} \(policy\.max_tokens, or what the backbone can look"):
         built.evaluate(states_of([(0, 0), (4, 0)]))
+
+
+def test_model_that_cannot_read_the_prompt_it_is_checked_on_is_refused(open_model: Callable[..., ActorCritic]):
+    with pytest.raises(ParameterError, match=r"a prompt of \d+ tokens, but reads 4 at most \(.* its n_positions\)"):
+        open_model(GPT2Model(GPT2Config(**SMALL, n_positions=4)))
+
+
+def test_one_prompt_that_is_too_long_is_found_among_others_before_any_is_read(
+    open_model: Callable[..., ActorCritic], states_of: StatesOf
+):
+    built = open_model(GPT2Model(GPT2Config(**SMALL, n_positions=100)))
+    states = states_of([(0, 0), (1, 1), (4, 0)])
+    built.check_lengths(states.prefix[:2], states.account[0])
+    with pytest.raises(DataError, match=r"a prompt has 180 tokens, the limit is 100 .* lower features\.digest_chars"):
+        built.check_lengths(iter(states.prefix), states.account[0])
+    assert built.tokens_read == 0
 
 
 def test_cache_of_another_split_or_number_format_is_refused(llama_backbone: Path):

@@ -26,7 +26,8 @@ from flag_kedro.ppo import losses
 TOLERANCE = 1e-5
 ROUNDING = 1.2e-7
 """Of a float32 sum whose terms are of order one, however small what is left of them."""
-LINEAR = "(_proj|query_key_value|dense|dense_h_to_4h|dense_4h_to_h)"
+LINEAR = "(_proj|query_key_value|dense|dense_h_to_4h|dense_4h_to_h|c_attn|c_fc)"
+BLOCKS = ("layers.", "h.")
 COMBINATIONS = [
     {"packing": packing, "distinct_states": distinct, "trunk_cache": cache}
     for packing, distinct, cache in product((False, True), (False, True), ("never", "ram"))
@@ -43,13 +44,13 @@ class Plain(nn.Module):
         super().__init__()
         backbone = AutoModel.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
         for name, weight in backbone.named_parameters():
-            weight.requires_grad_(name.startswith("layers.") and int(name.split(".")[1]) >= config.frozen_layers)
+            weight.requires_grad_(name.startswith(BLOCKS) and int(name.split(".")[1]) >= config.frozen_layers)
         if config.trainable == "lora":
             lora = LoraConfig(
                 task_type=TaskType.FEATURE_EXTRACTION,
                 r=config.lora_rank,
                 lora_alpha=config.lora_alpha,
-                target_modules=rf"layers\.[{config.frozen_layers}-9]\..*{LINEAR}",
+                target_modules=rf"(layers|h)\.[{config.frozen_layers}-9]\..*{LINEAR}",
             )
             backbone = get_peft_model(backbone, lora)
         self.backbone = backbone.eval()

@@ -76,7 +76,7 @@ def test_only_what_is_frozen_in_layers_and_embeddings_is_bfloat16(build: Build, 
     model = build(family_backbone, PolicyConfig(trainable=trainable, dtype="bfloat16"))
     formats = {name: weight.dtype for name, weight in model.named_parameters()}
     for name, weight in model.named_parameters():
-        in_layers = ".layers." in name or "embed" in name
+        in_layers = any(part in name for part in (".layers.", ".h.", "embed", "wte", "wpe"))
         lowered = in_layers and not weight.requires_grad
         assert formats[name] == (torch.bfloat16 if lowered else torch.float32), name
     assert torch.bfloat16 in formats.values()

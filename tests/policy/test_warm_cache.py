@@ -62,11 +62,11 @@ def states(states_of: StatesOf) -> States:
 
 @pytest.mark.parametrize(("trainable", "packing"), [("lora", True), ("layers", True), ("lora", False)])
 def test_warm_cache_gives_the_bits_of_a_cold_one(
-    build: Build, config: PolicyConfig, trainable: str, packing: bool, llama_backbone: Path, states: States
+    build: Build, config: PolicyConfig, trainable: str, packing: bool, positioned_backbone: Path, states: States
 ):
     config = replace(config, trainable=trainable, packing=packing)
-    expected = answers(build(llama_backbone, config), states)
-    model = build(llama_backbone, replace(config, trunk_cache="ram"))
+    expected = answers(build(positioned_backbone, config), states)
+    model = build(positioned_backbone, replace(config, trunk_cache="ram"))
     num_rows = NUM_PREFIXES if packing else len(ROWS)
     for hits, misses in ((0, num_rows), (num_rows, 0)):
         before = counts(model)
@@ -75,10 +75,10 @@ def test_warm_cache_gives_the_bits_of_a_cold_one(
 
 
 def test_order_in_which_rows_were_remembered_does_not_matter(
-    build: Build, config: PolicyConfig, llama_backbone: Path, states_of: StatesOf
+    build: Build, config: PolicyConfig, positioned_backbone: Path, states_of: StatesOf
 ):
-    expected = answers(build(llama_backbone, config), states_of(ROWS))
-    model = build(llama_backbone, replace(config, trunk_cache="ram"))
+    expected = answers(build(positioned_backbone, config), states_of(ROWS))
+    model = build(positioned_backbone, replace(config, trunk_cache="ram"))
     for row in reversed(ROWS):
         model.evaluate(states_of([row]))
     before = counts(model)
@@ -87,10 +87,10 @@ def test_order_in_which_rows_were_remembered_does_not_matter(
 
 
 def test_cache_that_cannot_hold_all_rows_changes_no_bit(
-    build: Build, config: PolicyConfig, llama_backbone: Path, states: States
+    build: Build, config: PolicyConfig, positioned_backbone: Path, states: States
 ):
-    expected = answers(build(llama_backbone, config), states)
-    model = build(llama_backbone, replace(config, trunk_cache="ram"))
+    expected = answers(build(positioned_backbone, config), states)
+    model = build(positioned_backbone, replace(config, trunk_cache="ram"))
     assert model.trunk.cache is not None
     model.trunk.cache.max_bytes = 30_000
     for _ in range(2):
@@ -101,10 +101,10 @@ def test_cache_that_cannot_hold_all_rows_changes_no_bit(
 
 
 def test_row_with_all_accounts_gives_the_bits_of_one_with_few(
-    build: Build, config: PolicyConfig, llama_backbone: Path, states: States
+    build: Build, config: PolicyConfig, positioned_backbone: Path, states: States
 ):
-    expected = answers(build(llama_backbone, config), states)
-    model = build(llama_backbone, replace(config, trunk_cache="ram"))
+    expected = answers(build(positioned_backbone, config), states)
+    model = build(positioned_backbone, replace(config, trunk_cache="ram"))
     model.complete_rows(compact_account_texts())
     for hits, misses in ((0, NUM_PREFIXES), (NUM_PREFIXES, 0)):
         before = counts(model)
@@ -127,19 +127,19 @@ def evaluate_and_persist(backbone: Path, configs: Sequence[PolicyConfig], rows: 
 
 
 def test_rows_of_another_process_give_the_bits_of_a_cold_cache(
-    build: Build, llama_backbone: Path, states: States, tmp_path: Path
+    build: Build, positioned_backbone: Path, states: States, tmp_path: Path
 ):
     configs = [replace(NEVER, dtype=dtype, trunk_cache="disk") for dtype in ("float32", "bfloat16")]
     other = multiprocessing.get_context("fork").Process(
-        target=evaluate_and_persist, args=(llama_backbone, configs, tmp_path, states)
+        target=evaluate_and_persist, args=(positioned_backbone, configs, tmp_path, states)
     )
     other.start()
     other.join(timeout=120)
     assert other.exitcode == 0
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2 * NUM_PREFIXES
     for config in configs:
-        expected = answers(build(llama_backbone, replace(config, trunk_cache="never")), states)
-        model = build(llama_backbone, config, tmp_path)
+        expected = answers(build(positioned_backbone, replace(config, trunk_cache="never")), states)
+        model = build(positioned_backbone, config, tmp_path)
         model.complete_rows(compact_account_texts())
         for hits, disk_hits in ((0, NUM_PREFIXES), (NUM_PREFIXES, 0)):
             before = counts(model)
@@ -148,17 +148,17 @@ def test_rows_of_another_process_give_the_bits_of_a_cold_cache(
 
 
 def test_damaged_file_is_computed_again_with_the_same_bits(
-    build: Build, config: PolicyConfig, llama_backbone: Path, states: States, tmp_path: Path
+    build: Build, config: PolicyConfig, positioned_backbone: Path, states: States, tmp_path: Path
 ):
-    expected = answers(build(llama_backbone, config), states)
+    expected = answers(build(positioned_backbone, config), states)
     config = replace(config, trunk_cache="disk")
-    evaluate_and_persist(llama_backbone, [config], tmp_path, states)
+    evaluate_and_persist(positioned_backbone, [config], tmp_path, states)
     whole = {file: file.read_bytes() for file in sorted(tmp_path.rglob("*.safetensors"))}
     first, second, third, fourth, *_ = whole
     first.write_bytes(whole[first][:-1] + bytes([whole[first][-1] ^ 1]))
     second.write_bytes(whole[second][:1000])
     third.write_bytes(whole[fourth])
-    model = build(llama_backbone, config, tmp_path)
+    model = build(positioned_backbone, config, tmp_path)
     model.complete_rows(compact_account_texts())
     before = counts(model)
     assert_same_bits(answers(model, states), expected)
@@ -167,9 +167,9 @@ def test_damaged_file_is_computed_again_with_the_same_bits(
 
 
 def test_rows_are_named_by_all_that_their_bits_depend_on(
-    llama_backbone: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    positioned_backbone: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def context(folder: Path = llama_backbone, **changes: object) -> tuple[tuple[str, object], ...]:
+    def context(folder: Path = positioned_backbone, **changes: object) -> tuple[tuple[str, object], ...]:
         cache = open_trunk_cache(folder, replace(NEVER, trunk_cache="ram", **changes), CPU)
         assert cache is not None
         return tuple(sorted(cache.context.items()))
@@ -201,9 +201,11 @@ def test_rows_are_named_by_all_that_their_bits_depend_on(
     assert context(trunk_cache_mb=1, lora_rank=4) == contexts[0]
 
 
-def test_same_weights_with_one_changed_are_another_backbone(llama_backbone: Path, tmp_path: Path):
-    copied = shutil.copytree(llama_backbone, tmp_path / "copy")
-    opened = [open_trunk_cache(folder, replace(NEVER, trunk_cache="ram"), CPU) for folder in (llama_backbone, copied)]
+def test_same_weights_with_one_changed_are_another_backbone(positioned_backbone: Path, tmp_path: Path):
+    copied = shutil.copytree(positioned_backbone, tmp_path / "copy")
+    opened = [
+        open_trunk_cache(folder, replace(NEVER, trunk_cache="ram"), CPU) for folder in (positioned_backbone, copied)
+    ]
     assert opened[0] is not None
     assert opened[1] is not None
     assert opened[0].context == opened[1].context

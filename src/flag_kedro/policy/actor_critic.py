@@ -5,7 +5,7 @@ size.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from transformers import PreTrainedModel
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.errors import DataError, ParameterError
+from flag_kedro.policy.architecture import unknown_build
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.backbone import (
     load_backbone,
     load_tokenizer,
     longest_prompt,
-    unknown_build,
     use_shared_prefix_attention,
 )
 from flag_kedro.policy.config import PolicyConfig
@@ -160,6 +160,22 @@ class ActorCritic(nn.Module):
         ends = () if self.config.readout == "last" else self._headline_ends(prefix)
         return Prompt(prefix_ids, suffix_ids, tuple(len(self.start_ids) + end for end in ends))
 
+    def check_lengths(self, prefixes: Iterable[str], account: str) -> None:
+        """Refuse prompts that are too long before anything learns from the others.
+
+        Args:
+            prefixes: prompts without their accounts.
+            account: the longest account text that is known.
+
+        Raises:
+            DataError: when one is longer than `policy.max_tokens` or the backbone can read.
+        """
+        suffix_ids = self._tokenise_part(account)
+        room = self.max_tokens - len(self.start_ids) - len(suffix_ids)
+        for prefix in dict.fromkeys(prefixes):
+            if len(prefix.encode()) > room:  # a token is a byte or more
+                self._prompt(prefix, suffix_ids)
+
     def complete_rows(self, accounts: Sequence[str]) -> None:
         """Let every row of the trunk cache have all of `accounts` from now on, so that later ones are there already."""
         self.trunk.complete = tuple(dict.fromkeys(self._tokenise_part(text) for text in accounts))
@@ -285,6 +301,12 @@ class ActorCritic(nn.Module):
         prefix, suffix = (*self.start_ids, *self._tokenise_part(PROBE[0])), self._tokenise_part(PROBE[1])
         prompts = [Prompt(prefix, suffix), Prompt(prefix, suffix * 2), Prompt(prefix[:-3], suffix), Prompt((), prefix)]
         base = self.trunk.base
+        longest = max(len(prompt.prefix) + len(prompt.suffix) for prompt in prompts)
+        if self.trunk.positions is not None and longest > self.max_tokens:
+            raise ParameterError(
+                f"policy.backbone: {self.config.backbone} is checked on a prompt of {longest} tokens, but reads "
+                f"{self.max_tokens} at most (policy.max_tokens, or its n_positions); use a model that reads more"
+            )
         try:
             row_ids, row_of_prompt = group_by_prefix(prompts)
             outputs = self._read_rows(prompts, row_of_prompt, self.trunk.compute(row_ids), dtype)
@@ -297,7 +319,7 @@ class ActorCritic(nn.Module):
         if not difference <= PROBE_TOLERANCE[dtype]:
             raise ParameterError(
                 f"policy.backbone: {self.config.backbone} does not read prompts token by token as a plain decoder does "
-                f"(outputs differ by {difference:.1g}); use a causal model such as Llama, Qwen, Mistral or GPT-NeoX"
+                f"(outputs differ by {difference:.1g}); use a causal model such as Llama, Qwen, Mistral or GPT-2"
             )
 
     def _plain(self, ids: TokenIds, dtype: str) -> Tensor:

@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 from flag_kedro.data.streams import derived_seed
 from flag_kedro.errors import ParameterError
 from flag_kedro.names import TINY
+from flag_kedro.policy.architecture import architecture_of, unknown_build
 from flag_kedro.policy.attention import ATTENTION
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.gguf_folder import convert_gguf
@@ -38,7 +39,6 @@ disable_progress_bar()  # a second's work each; training has a bar of its own
 TINY_VOCABULARY = 1024
 BOS = "<|begin|>"
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
-FINAL_NORMS = ("norm", "final_layer_norm")
 WEIGHTS = "model.safetensors"
 
 
@@ -123,7 +123,7 @@ def load_backbone(folder: Path, device: torch.device, num_layers: int | None = N
             )
     except ValueError as error:
         raise ParameterError(
-            f"policy.backbone: {error}; use a model such as Llama, Qwen, Mistral or GPT-NeoX"
+            f"policy.backbone: {error}; use a model such as Llama, Qwen, Mistral, GPT-NeoX or GPT-2"
         ) from error
     if num_layers is not None:
         _keep_first_layers(model, num_layers)
@@ -132,11 +132,11 @@ def load_backbone(folder: Path, device: torch.device, num_layers: int | None = N
 
 def _keep_first_layers(model: PreTrainedModel, num_layers: int) -> None:
     """Drop the layers above the first `num_layers`, as if the model had been built with those alone."""
-    if not hasattr(model, "layers"):
-        raise unknown_build(model)
-    if num_layers > len(model.layers):
-        raise ParameterError(f"policy.num_layers is {num_layers}, but the backbone has {len(model.layers)} layers")
-    model.layers = model.layers[:num_layers]
+    architecture = architecture_of(model)
+    layers = architecture.layers_of(model)
+    if num_layers > len(layers):
+        raise ParameterError(f"policy.num_layers is {num_layers}, but the backbone has {len(layers)} layers")
+    setattr(model, architecture.layers, layers[:num_layers])
     model.config.num_hidden_layers = num_layers
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = model.config.layer_types[:num_layers]
@@ -146,21 +146,12 @@ def use_shared_prefix_attention(base: PreTrainedModel) -> None:
     """Switch a model of a supported build to shared-prefix attention.
 
     Raises:
-        ParameterError: when it has other parts than the layers, rotary embedding and final norm that are read here.
+        ParameterError: when it has other parts than the layers, positions and final norm that are read here.
     """
-    norms = [name for name in FINAL_NORMS if hasattr(base, name)]
-    if all(hasattr(base, part) for part in ("layers", "rotary_emb")) and norms:
-        base.set_attn_implementation(ATTENTION)
+    architecture_of(base)
+    base.set_attn_implementation(ATTENTION)
     if base.config._attn_implementation != ATTENTION:
         raise unknown_build(base)
-
-
-def unknown_build(base: PreTrainedModel) -> ParameterError:
-    """The error for a model of another build."""
-    return ParameterError(
-        f"policy.backbone: {type(base).__name__} is not built as Llama, Qwen, Mistral and GPT-NeoX models are "
-        "(layers, rotary_emb, a final norm, transformers' attention interface); use one of those"
-    )
 
 
 def longest_prompt(geometry: PretrainedConfig) -> int:

@@ -87,7 +87,7 @@ class TrainedPolicy:
                 shutil.copyfile(self.backbone / name, folder / name)
         if config.backbone == TINY:
             shutil.copytree(self.backbone, folder / "backbone", ignore=shutil.ignore_patterns("MANIFEST.json"))
-        write_model_card(description, self.origin, folder)
+        write_model_card(description, self.origin, folder, self.model.trunk.architecture.layers)
 
     def _write_adapter(self, folder: Path) -> None:
         assert isinstance(self.model.backbone, PeftModel)

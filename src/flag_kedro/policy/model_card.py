@@ -18,13 +18,16 @@ LICENCES = {TINY: "apache-2.0", HUB_ID: "apache-2.0"}
 """Of backbones, which what was trained on them shares: this project's own, and that of the hub's model card."""
 
 
-def write_model_card(description: dict[str, Any], origin: BackboneOrigin, folder: Path) -> None:
+def write_model_card(
+    description: dict[str, Any], origin: BackboneOrigin, folder: Path, layers_name: str = "layers"
+) -> None:
     """Write the card of a policy into its folder.
 
     Args:
         description: its `policy.json`.
         origin: of its backbone.
         folder: of the bundle.
+        layers_name: what the backbone calls its layers.
     """
     policy, windows = description["policy"], description["windows"]
     lora = policy["trainable"] == "lora"
@@ -50,7 +53,7 @@ Market: {description.get("market", "not said")}.
 Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["train"])}, meant to be judged on
 {" to ".join(windows["test"])}. `policy.json` holds everything else.
 
-{_opening(policy, origin)}
+{_opening(policy, origin, layers_name)}
 
 `heads.safetensors` holds the policy head (sell, hold, buy) and the value head; both read the last token of the prompt
 {READS[policy["readout"]]}.
@@ -59,7 +62,7 @@ This is research software, not investment advice.
     (folder / CARD).write_text(card)
 
 
-def _opening(policy: dict[str, Any], origin: BackboneOrigin) -> str:
+def _opening(policy: dict[str, Any], origin: BackboneOrigin, layers_name: str) -> str:
     """How to open what was trained."""
     place = _place(origin)
     base = (
@@ -70,7 +73,8 @@ def _opening(policy: dict[str, Any], origin: BackboneOrigin) -> str:
     if policy["trainable"] != "lora":
         return f"`top_layers.safetensors` replaces the layers from {policy['frozen_layers']} on of `{base}`."
     beside = "" if place != BESIDE else f"`{BESIDE}` is the backbone that the run left beside the policy.\n"
-    cut = "" if policy["num_layers"] is None else f"base.layers = base.layers[:{policy['num_layers']}]\n"
+    kept = policy["num_layers"]
+    cut = "" if kept is None else f"base.{layers_name} = base.{layers_name}[:{kept}]\n"
     return f"""Open the adapter on `AutoModel`. On `AutoModelForCausalLM` its keys do not match and PEFT only warns.
 {beside}
 ```python

@@ -17,6 +17,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 from transformers.models.mistral.modeling_mistral import MistralAttention
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
+from flag_kedro.policy.architecture import architecture_of
 from flag_kedro.policy.attention import (
     ATTENTION,
     KeysValuesStep,
@@ -26,7 +27,6 @@ from flag_kedro.policy.attention import (
     Step,
     SuffixStep,
 )
-from flag_kedro.policy.backbone import FINAL_NORMS
 from flag_kedro.policy.packing import (
     TOP_KEYS_BUCKET,
     TRUNK_KEYS_BUCKET,
@@ -57,7 +57,8 @@ class LayerStack:
 
     def __init__(self, base: PreTrainedModel, first: int, last: int) -> None:
         self.base = base
-        self.layers: list[nn.Module] = list(base.layers)[first:last]
+        self.architecture = architecture_of(base)
+        self.layers: list[nn.Module] = list(self.architecture.layers_of(base))[first:last]
         self.layer_indices = range(first, last)
 
     def prefill(self, hidden: Tensor) -> tuple[Tensor, KVCache]:
@@ -98,10 +99,20 @@ class LayerStack:
         return positions if before is None else positions + before[:, None]
 
     def _run(self, layers: Sequence[nn.Module], hidden: Tensor, positions: Tensor, step: Step) -> Tensor:
-        rotary = self.base.rotary_emb(hidden, positions)
+        rotary = self._rotary(hidden, positions)
         for layer in layers:
             hidden = layer(hidden, attention_mask=None, position_ids=positions, position_embeddings=rotary, step=step)
         return hidden
+
+    def _rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Cosine and sine [B, L, D] of positions; None where these were added to the embeddings."""
+        rotary = self.architecture.part(self.base, self.architecture.rotary)
+        return None if rotary is None else rotary(hidden, positions)
+
+    @property
+    def modules_read(self) -> list[nn.Module]:
+        """Whose dropout would show in the outputs."""
+        return self.layers
 
     def refuse_changed(self) -> None:
         """Refuse a backbone whose outputs are no longer those of its prompts.
@@ -115,7 +126,7 @@ class LayerStack:
                 f"the backbone's attention was set to {attention}, which knows neither prefixes nor suffixes; set it "
                 f"to {ATTENTION} again"
             )
-        if dropout := active_dropout(self.base, self.layers):
+        if dropout := active_dropout(self.base, self.modules_read):
             raise ValueError(f"dropout of {dropout} is active; states share what is read: put the model in eval mode")
 
 
@@ -131,9 +142,9 @@ class Top(LayerStack):
     def __init__(
         self, base: PreTrainedModel, first: int, heads: Sequence[nn.Linear], standard: Standardisation | None = None
     ) -> None:
-        super().__init__(base, first, len(base.layers))
+        super().__init__(base, first, len(architecture_of(base).layers_of(base)))
         self.standard = standard
-        self.norm: nn.Module = next(getattr(base, name) for name in FINAL_NORMS if hasattr(base, name))
+        self.norm = base.get_submodule(self.architecture.final_norm)
         self.heads = list(heads)
 
     def prefill(self, hidden: Tensor) -> tuple[Tensor, KVCache]:
@@ -173,10 +184,10 @@ class Top(LayerStack):
     def _last_keys_values(self, hidden: Tensor, positions: Tensor) -> KVCache:
         """Keys and values of the last layer, from its inputs; in known builds without its query and output maps."""
         layer = self.layers[-1]
-        attention = layer.get_submodule("self_attn" if hasattr(layer, "self_attn") else "attention")
-        rotary = self.base.rotary_emb(hidden, positions)
-        normed = layer.get_submodule("input_layernorm")(hidden)
-        if isinstance(attention, PLAIN_KEYS_VALUES):
+        attention = layer.get_submodule(self.architecture.attention)
+        rotary = self._rotary(hidden, positions)
+        normed = layer.get_submodule(self.architecture.input_norm)(hidden)
+        if rotary is not None and isinstance(attention, PLAIN_KEYS_VALUES):
             heads = (*hidden.shape[:2], -1, attention.head_dim)
             key, value = (maps(normed).view(heads).transpose(1, 2) for maps in (attention.k_proj, attention.v_proj))
             return {self.layer_indices[-1]: (rotate(key, *rotary), value)}

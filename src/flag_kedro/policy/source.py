@@ -58,7 +58,7 @@ def find_backbone(config: PolicyConfig) -> BackboneSource:
         ParameterError: when there is no such backbone, or all of the layers that are used would be frozen.
     """
     source = _find(config)
-    num_layers = source.geometry.get("num_hidden_layers")
+    num_layers = source.geometry.get("num_hidden_layers", source.geometry.get("n_layer"))  # GPT-2's name
     if not isinstance(num_layers, int):
         raise ParameterError(
             f"policy.backbone: {config.backbone} is no language model: its config has no num_hidden_layers"

@@ -7,13 +7,17 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from flag_kedro.data.streams import derived_seed
-from flag_kedro.errors import ParameterError
+from flag_kedro.policy.architecture import architecture_of
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.interface import Policy
 
-LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+LAYER = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
+"""In names of weights, as `architecture.Architecture.layers` has it."""
+EMBEDDINGS = ("embed", "wte", "wpe")
+"""What names of embeddings have in them."""
 
 
 def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: int) -> PreTrainedModel | PeftModel:
@@ -24,23 +28,20 @@ def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: 
     embeddings and the final norm stay frozen in both.
 
     Args:
-        backbone: a model whose blocks are named `layers.N`.
+        backbone: a model of a known architecture.
         config: which layers, and how.
         seed: of the random half of each LoRA update.
 
     Raises:
-        ParameterError: when the backbone has no such blocks.
+        ParameterError: when the backbone is of another one.
     """
+    architecture = architecture_of(backbone)
     backbone.requires_grad_(False)
     if config.trainable == "layers":
         for name, parameter in backbone.named_parameters():
             parameter.requires_grad_(is_top(name, config.frozen_layers))
-        if not any(parameter.requires_grad for parameter in backbone.parameters()):
-            raise _unknown_layers(config)
         return backbone
     num_layers = int(backbone.config.num_hidden_layers)
-    if not _linear_names(backbone):
-        raise _unknown_layers(config)
     lora = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
         r=config.lora_rank,
@@ -48,7 +49,8 @@ def attach_trainable_top(backbone: PreTrainedModel, config: PolicyConfig, seed: 
         lora_dropout=0.0,
         target_modules=_linear_names(backbone),
         layers_to_transform=list(range(config.frozen_layers, num_layers)),
-        layers_pattern="layers",
+        layers_pattern=architecture.layers,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in backbone.modules()),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "lora"))
@@ -63,7 +65,7 @@ def lower_precision(backbone: nn.Module, config: PolicyConfig) -> None:
     """
     for name, weight in backbone.named_parameters():
         learns = "lora_" in name if config.trainable == "lora" else is_top(name, config.frozen_layers)
-        if not learns and (LAYER.search(name) or "embed" in name):
+        if not learns and (LAYER.search(name) or any(part in name for part in EMBEDDINGS)):
             weight.data = weight.data.to(getattr(torch, config.dtype))
 
 
@@ -84,20 +86,13 @@ def is_top(name: str, frozen_layers: int) -> bool:
 
 
 def _linear_names(backbone: nn.Module) -> list[str]:
-    """Last parts of the names of all linear maps inside layers, such as q_proj and down_proj."""
+    """Last parts of the names of all linear maps inside layers, such as q_proj and down_proj, or c_attn."""
     return sorted(
         {
             name.rsplit(".", 1)[-1]
             for name, module in backbone.named_modules()
-            if isinstance(module, nn.Linear) and LAYER.search(name)
+            if isinstance(module, (nn.Linear, Conv1D)) and LAYER.search(name)
         }
-    )
-
-
-def _unknown_layers(config: PolicyConfig) -> ParameterError:
-    return ParameterError(
-        f"policy.backbone: {config.backbone} has no blocks named layers.N to train; Llama, Qwen, Mistral and GPT-NeoX "
-        "models and their relatives have"
     )
 
 

@@ -34,6 +34,8 @@ class Trunk(LayerStack):
     def __init__(self, base: PreTrainedModel, config: PolicyConfig, cache: TrunkCache | None) -> None:
         super().__init__(base, 0, config.frozen_layers)
         self.embed: nn.Embedding = base.get_input_embeddings()
+        self.positions = self.architecture.part(base, self.architecture.positions)
+        self.input_dropout = self.architecture.part(base, self.architecture.input_dropout)
         self.batch_tokens = config.batch_tokens
         self.cache = cache
         self.complete: tuple[TokenIds, ...] = ()
@@ -134,7 +136,11 @@ class Trunk(LayerStack):
             store: keeps those of the others.
         """
         prefixes = [known[index] if index in known else self._embed(ids.prefix) for index, ids in enumerate(requested)]
-        suffixes = [(index, self._embed(suffix)) for index, ids in enumerate(requested) for suffix in ids.suffixes]
+        suffixes = [
+            (index, self._embed(suffix, len(ids.prefix)))
+            for index, ids in enumerate(requested)
+            for suffix in ids.suffixes
+        ]
         keep = (
             None if store is None or store.max_bytes == 0 else lambda index, kv: store.put(requested[index].prefix, kv)
         )
@@ -142,9 +148,18 @@ class Trunk(LayerStack):
         remaining = iter(suffix_outputs)
         return prefix_outputs, [{suffix: next(remaining) for suffix in ids.suffixes} for ids in requested]
 
-    def _embed(self, ids: TokenIds) -> Tensor:
-        embedded: Tensor = self.embed(torch.tensor(ids, dtype=torch.long, device=self.embed.weight.device))
+    def _embed(self, ids: TokenIds, first: int = 0) -> Tensor:
+        """Embeddings [tokens, H], with those of positions from `first` on where the model learned some."""
+        device = self.embed.weight.device
+        embedded: Tensor = self.embed(torch.tensor(ids, dtype=torch.long, device=device))
+        if self.positions is not None:
+            embedded = embedded + self.positions(torch.arange(first, first + len(ids), device=device))
         return embedded
+
+    @property
+    def modules_read(self) -> list[nn.Module]:
+        """See `LayerStack.modules_read`; behind the embeddings too."""
+        return self.layers if self.input_dropout is None else [self.input_dropout, *self.layers]
 
     def _refuse_changing(self) -> None:
         """Refuse a trunk whose outputs may change.
@@ -153,7 +168,8 @@ class Trunk(LayerStack):
             ValueError: when weights below the split learn, dropout is active there, or its attention was changed.
         """
         self.refuse_changed()
-        for module in (self.embed, *self.layers):
+        learned = [] if self.positions is None else [self.positions]
+        for module in (self.embed, *learned, *self.layers):
             for name, weight in module.named_parameters():
                 if weight.requires_grad or "lora_" in name:
                     raise ValueError(

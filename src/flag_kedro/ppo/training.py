@@ -7,6 +7,8 @@ from dataclasses import replace
 import torch
 from accelerate import Accelerator
 
+from flag_kedro.env.portfolio import holding_texts
+from flag_kedro.env.prompt import account_texts
 from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.trunk import open_trunk_cache
@@ -81,14 +83,26 @@ def build_model(
 
     Raises:
         ParameterError: when rows of all account texts are to be kept and these are endless.
-        DataError: when the backbone cannot be used.
+        DataError: when the backbone cannot be used, or a prompt is longer than it can read.
     """
     cache = opened_cache or open_trunk_cache(spec.backbone, spec.policy, device, spec.trunk_cache)
     model = build_actor_critic(spec.backbone, spec.policy, spec.seed, built_on or device, cache)
     texts = texts_read_with_prompts(spec.env, spec.policy, spec.portfolio)
     model.complete_rows(texts)
+    _check_lengths(model, spec)
     model.fit_readout([prefix for prefixes in spec.window.prefixes for prefix in prefixes])
     return model
+
+
+def _check_lengths(model: ActorCritic, spec: TrainingSpec) -> None:
+    """Refuse prompts of the training and validation windows that are too long."""
+    if spec.portfolio is None:
+        accounts = account_texts(spec.env.account_view, spec.env.positions) or [""]
+    else:
+        accounts = holding_texts(spec.env.positions)
+    windows = [spec.window] if spec.validation is None else [spec.window, spec.validation]
+    prefixes = (prefix for window in windows for symbol in window.prefixes for prefix in symbol)
+    model.check_lengths(prefixes, max(accounts, key=len))
 
 
 def _log_model_size(model: ActorCritic, device: torch.device, num_processes: int) -> None:
