@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTo
 from flag_kedro.experiments.memorisation import (
     CloseRecall,
     LanguageModel,
+    ask,
     num_texts,
     open_language_model,
     probe_recall,
@@ -99,7 +100,7 @@ def _true_texts(statements: list[CloseStatement]) -> set[str]:
 
 
 def test_who_knows_everything_ranks_truths_first_and_tells_directions(statements: list[CloseStatement]):
-    recall = probe_recall(statements, _Oracle(_true_texts(statements)))
+    recall = probe_recall(ask(statements, _Oracle(_true_texts(statements))))
     assert recall.closes.mean_percentile == 1.0
     assert recall.closes.ranked_first == 1.0
     assert recall.closes.p_value < 1e-6
@@ -108,7 +109,7 @@ def test_who_knows_everything_ranks_truths_first_and_tells_directions(statements
 
 
 def test_who_finds_all_texts_equally_likely_is_at_chance(statements: list[CloseStatement]):
-    recall = probe_recall(statements, lambda texts: np.zeros(len(texts)))
+    recall = probe_recall(ask(statements, lambda texts: np.zeros(len(texts))))
     assert recall.closes == CloseRecall(
         mean_percentile=0.5, ci95=(0.5, 0.5), p_value=1.0, ranked_first=0.0, num_candidates=10
     )
@@ -116,7 +117,7 @@ def test_who_finds_all_texts_equally_likely_is_at_chance(statements: list[CloseS
 
 
 def test_guesses_are_called_recall_one_time_in_twenty(statements: list[CloseStatement]):
-    p_values = [probe_recall(statements, _Oracle(set(), seed)).closes.p_value for seed in range(200)]
+    p_values = [probe_recall(ask(statements, _Oracle(set(), seed))).closes.p_value for seed in range(200)]
     assert 0 < np.mean(np.array(p_values) <= 0.05) < 0.11
 
 
@@ -124,7 +125,7 @@ def test_liking_high_numbers_is_no_recall(statements: list[CloseStatement]):
     def score(texts: list[tuple[str, str]]) -> np.ndarray:
         return np.array([float(end) if end.strip()[0].isdigit() else 0.0 for _, end in texts])
 
-    assert probe_recall(statements, score).closes.p_value > 0.05
+    assert probe_recall(ask(statements, score)).closes.p_value > 0.05
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
@@ -158,7 +159,7 @@ def _opened(folder: Path) -> LanguageModel:
 
 def test_untrained_model_recalls_nothing(tmp_path: Path, statements: list[CloseStatement]):
     torch.manual_seed(0)
-    recall = probe_recall(statements, _opened(_save(tmp_path, LlamaForCausalLM(_geometry(tied=True)))).score)
+    recall = probe_recall(ask(statements, _opened(_save(tmp_path, LlamaForCausalLM(_geometry(tied=True)))).score))
     assert recall.closes.p_value > 0.05
     assert recall.direction.p_value > 0.05
 
@@ -176,7 +177,7 @@ def test_model_that_learned_the_closes_by_heart_is_found_out(tmp_path: Path, sta
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    recall = probe_recall(asked, _opened(_save(tmp_path, model.model)).score)  # saved as backbones are
+    recall = probe_recall(ask(asked, _opened(_save(tmp_path, model.model)).score))  # saved as backbones are
     assert recall.closes.p_value < 0.01
     assert recall.closes.mean_percentile > 0.8
 
@@ -206,5 +207,5 @@ def test_bar_is_as_long_as_the_texts_that_are_read(statements: list[CloseStateme
         read.append(len(set(texts)))
         return np.zeros(len(texts))
 
-    probe_recall(statements, score)
+    ask(statements, score)
     assert sum(read) == num_texts(statements)

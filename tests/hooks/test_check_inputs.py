@@ -76,5 +76,5 @@ def test_what_lacks_the_last_step_alone_is_told_that_step(tmp_path: Path):
 def test_what_is_in_memory_only_is_made_by_beginning_earlier(tmp_path: Path):
     part = PIPELINES["contamination"].from_nodes("contamination.report_contamination")
     said = refused(part, tmp_path, from_nodes=["contamination.report_contamination"], pipeline_names=["contamination"])
-    assert "knowledge, memorisation, modalities: in memory only" in said
-    assert "--pipelines=contamination --from-nodes=compare_cutoff,probe_memory,replay_ablations" in said
+    assert "before_after, knowledge, memorisation, modalities: in memory only" in said
+    assert "--pipelines=contamination --from-nodes=compare_cutoff,compare_sides,probe_memory,replay_ablations" in said

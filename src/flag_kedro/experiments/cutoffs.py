@@ -11,6 +11,7 @@ from flag_kedro.policy.origin import BackboneOrigin
 KNOWN_CUTOFFS: Mapping[str, tuple[date, str]] = {
     "HuggingFaceTB/SmolLM2-": (date(2024, 11, 30), "released in November 2024, an upper bound of its training text"),
     "HuggingFaceTB/SmolLM-": (date(2024, 7, 31), "released in July 2024, an upper bound of its training text"),
+    "openai-community/gpt2": (date(2019, 2, 28), "released in February 2019, an upper bound of its training text"),
     "EleutherAI/pythia-": (date(2020, 12, 31), "learned from the Pile, published in December 2020"),
     "mistralai/Mistral-7B-v0.1": (date(2023, 9, 30), "released in September 2023, an upper bound of its training text"),
     "Qwen/Qwen2.5-0.5B": (date(2024, 9, 30), "released in September 2024, an upper bound of its training text"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from flag_kedro.env.account import Floats
 from flag_kedro.experiments.statements import DIRECTIONS, CloseStatement
@@ -156,14 +157,33 @@ def open_language_model(folder: Path, device: "torch.device") -> LanguageModel |
     return LanguageModel(model.to(device).eval(), *load_tokenizer(folder))
 
 
-def probe_recall(statements: Sequence[CloseStatement], score: Score) -> WindowRecall:
-    """Test whether a model finds true closes and directions more likely than false ones.
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to the statements about one window; empty where there are too few to ask."""
+
+    num_statements: int
+    num_candidates: int
+    """Closes compared in each statement, the true one included."""
+    percentiles: pl.DataFrame
+    """`session`, `percentile` of the true close among the false ones, `first` (above all of them), by statement."""
+    odds: pl.DataFrame
+    """`session`, `odds` of "rose" against "fell", `rose` (what happened), one row a session."""
+
+
+def ask(statements: Sequence[CloseStatement], score: Score) -> Answers:
+    """Ask a model about the statements of one window.
 
     Args:
-        statements: of one window, from `draw_statements`.
+        statements: from `draw_statements`.
         score: of the model.
     """
-    return WindowRecall(len(statements), _probe_closes(statements, score), _probe_directions(statements, score))
+    closes = len(statements[0].closes) if statements else 0
+    return Answers(len(statements), closes, _ask_closes(statements, score), _ask_directions(statements, score))
+
+
+def probe_recall(answers: Answers) -> WindowRecall:
+    """Test whether a model finds true closes and directions of a window more likely than false ones."""
+    return WindowRecall(answers.num_statements, _probe_closes(answers), _probe_directions(answers))
 
 
 def num_texts(statements: Sequence[CloseStatement]) -> int:
@@ -175,38 +195,53 @@ def _close_texts(statements: Sequence[CloseStatement]) -> list[tuple[str, str]]:
     return [(statement.context, f" {close}") for statement in statements for close in statement.closes]
 
 
-def _probe_closes(statements: Sequence[CloseStatement], score: Score) -> CloseRecall | None:
+def _ask_closes(statements: Sequence[CloseStatement], score: Score) -> pl.DataFrame:
     if len(statements) < MIN_STATEMENTS:
-        return None
+        return pl.DataFrame(schema={"session": pl.Date, "percentile": pl.Float64, "first": pl.Boolean})
     by_statement = score(_close_texts(statements)).reshape(len(statements), -1)
     truths = np.array([statement.truth for statement in statements])
     true = by_statement[np.arange(len(statements)), truths][:, None]
     num_false = by_statement.shape[1] - 1
     below, equal = (by_statement < true).sum(1), (by_statement == true).sum(1) - 1
-    percentiles = (below + 0.5 * equal) / num_false
+    sessions = [statement.session for statement in statements]
+    percentiles, first = (below + 0.5 * equal) / num_false, (below == num_false) & (equal == 0)
+    return pl.DataFrame({"session": sessions, "percentile": percentiles, "first": first})
+
+
+def _probe_closes(answers: Answers) -> CloseRecall | None:
+    if answers.percentiles.is_empty():
+        return None
+    percentiles = answers.percentiles["percentile"].to_numpy()
     return CloseRecall(
         mean_percentile=float(percentiles.mean()),
         ci95=_mean_interval(percentiles),
         p_value=_above_half(percentiles),
-        ranked_first=float(((below == num_false) & (equal == 0)).mean()),
-        num_candidates=num_false + 1,
+        ranked_first=float(answers.percentiles["first"].to_numpy().mean()),
+        num_candidates=answers.num_candidates,
     )
 
 
-def _probe_directions(statements: Sequence[CloseStatement], score: Score) -> DirectionRecall | None:
+def _ask_directions(statements: Sequence[CloseStatement], score: Score) -> pl.DataFrame:
+    asked = _one_each_session(statements)
+    rose = [bool(statement.rose) for statement in asked]
+    if len(asked) < MIN_STATEMENTS or len(set(rose)) < 2:
+        return pl.DataFrame(schema={"session": pl.Date, "odds": pl.Float64, "rose": pl.Boolean})
+    scores = score([(statement.subject, direction) for statement in asked for direction in DIRECTIONS])
+    sessions = [statement.session for statement in asked]
+    return pl.DataFrame({"session": sessions, "odds": scores[1::2] - scores[::2], "rose": rose})
+
+
+def _probe_directions(answers: Answers) -> DirectionRecall | None:
     from scipy import stats  # takes long to import
 
-    asked = _one_each_session(statements)
-    rose = np.array([bool(statement.rose) for statement in asked])
-    if len(asked) < MIN_STATEMENTS or rose.all() or not rose.any():
+    if answers.odds.is_empty():
         return None
-    scores = score([(statement.subject, direction) for statement in asked for direction in DIRECTIONS])
-    odds = scores[1::2] - scores[::2]
+    odds, rose = answers.odds["odds"].to_numpy(), answers.odds["rose"].to_numpy()
     test = stats.mannwhitneyu(odds[rose], odds[~rose], alternative="greater")
     return DirectionRecall(
         auc=float(test.statistic) / (int(rose.sum()) * int((~rose).sum())),
         p_value=float(test.pvalue),
-        num_sessions=len(asked),
+        num_sessions=len(rose),
         share_rose=float(rose.mean()),
     )
 

@@ -51,6 +51,10 @@ def flatten_contamination(report: Mapping[str, Any]) -> dict[str, float]:
     for window, row in report["memorisation"]["windows"].items():
         flat[f"{window}/recall_percentile"] = row["closes"] and row["closes"]["mean_percentile"]
         flat[f"{window}/recall_p_value"] = row["closes"] and row["closes"]["p_value"]
+    for measure, row in report["before_after"]["measures"].items():
+        for part in ("before", "after", "difference"):
+            flat[f"{measure}/{part}"] = row[part] and row[part]["value"]
+        flat[f"{measure}/difference_p_value"] = row["difference"] and row["difference"]["p_value"]
     for kind, row in report["modalities"]["ablations"].items():
         flat |= {f"{kind}/log_return": row["log_return"], f"{kind}/agreement": row["agreement"]}
     return {f"contamination/{name}": float(value) for name, value in flat.items() if value is not None}

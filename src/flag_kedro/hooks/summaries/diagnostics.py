@@ -19,6 +19,7 @@ def print_contamination(report: dict[str, Any], data_dir: Path) -> None:
     console.print(_by_window(knowledge, memory))
     if not memory["applicable"]:
         console.print(f"Recall: {memory['reason']}.", highlight=False)
+    _print_before_after(console, report["before_after"])
     console.print(_by_ablation(modalities))
     console.print(
         "This asks what the trained policy uses. What could be learned without it is asked by a training:\n"
@@ -62,6 +63,45 @@ def _by_window(knowledge: dict[str, Any], memory: dict[str, Any]) -> Table:
             p_value(direction.get("p_value")),
         )
     return table
+
+
+def _print_before_after(console: Console, before_after: dict[str, Any]) -> None:
+    """Print a table of what could be compared across the cutoff, and why the rest could not."""
+    measures = before_after["measures"]
+    compared = {name: row for name, row in measures.items() if row["reason"] is None}
+    if compared:
+        console.print(_across_cutoff(before_after["cutoff"], compared))
+    reasons = {f"{name}: {row['reason']}" for name, row in measures.items() if row["reason"] is not None}
+    for reason in sorted(reasons) if before_after["reason"] is None else [before_after["reason"]]:
+        console.print(f"Before and after the cutoff: {escape(reason)}.", highlight=False)
+
+
+def _across_cutoff(cutoff: str, compared: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"Before and after the cutoff {cutoff}",
+        caption=(
+            "closes, direction: percentile and AUC as above, 0.5 by chance, sessions of all windows.\n"
+            "policies: % a session, less a constant position of the same mean size; 0 by chance, less costs.\n"
+            "difference: before less after; above 0, as memory would have it. Bootstrap of sessions, two-sided p."
+        ),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("measure", no_wrap=True)
+    for column in ("sessions", "before", "95 %", "after", "95 %", "difference", "95 %", "p"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, row in compared.items():
+        factor = 1.0 if name in ("closes", "direction") else 100.0
+        sides = [cell for side in ("before", "after") for cell in _value_and_interval(row[side], factor)]
+        sessions = f"{row['before']['num_sessions']} + {row['after']['num_sessions']}"
+        difference = row["difference"]
+        table.add_row(name, sessions, *sides, *_value_and_interval(difference, factor), p_value(difference["p_value"]))
+    return table
+
+
+def _value_and_interval(row: dict[str, Any], factor: float) -> tuple[str, str]:
+    return figure(row["value"], 3, factor), interval(row["ci95"], 2, factor)
 
 
 def _by_ablation(modalities: dict[str, Any]) -> Table:

@@ -13,9 +13,16 @@ from flag_kedro.backtest.config import BacktestConfig
 from flag_kedro.backtest.replay import Replay, replay
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError
+from flag_kedro.experiments.before_after import (
+    compare_policies,
+    compare_recall,
+    num_sessions,
+    spans_to_replay,
+    why_not,
+)
 from flag_kedro.experiments.config import ContaminationConfig
-from flag_kedro.experiments.cutoffs import compare_windows, find_cutoff
-from flag_kedro.experiments.memorisation import NO_HEAD, num_texts, open_language_model, probe_recall
+from flag_kedro.experiments.cutoffs import Cutoff, compare_windows, find_cutoff
+from flag_kedro.experiments.memorisation import NO_HEAD, Answers, ask, num_texts, open_language_model, probe_recall
 from flag_kedro.experiments.modalities import compare_ablations
 from flag_kedro.experiments.statements import draw_statements
 from flag_kedro.experiments.strategies import Strategies
@@ -46,8 +53,7 @@ def compare_cutoff(
 ) -> dict[str, Any]:
     """How much of each window the backbone may have read about."""
     name, origin = policy_description["policy"]["backbone"], origin_of(policy_description.get("backbone_origin"))
-    simulated = split.data.source == "simulated"
-    cutoff = find_cutoff(name, contamination.model_cutoff, simulated=simulated, origin=origin)
+    cutoff = _cutoff(policy_description, split, contamination)
     days = pl.concat(table["session"] for table in split.states.values())
     sessions = {window: days.filter(days.is_between(*span)).to_list() for window, span in _spans(split)}
     described = {"day": None if cutoff.day is None else cutoff.day.isoformat(), "reason": cutoff.reason}
@@ -64,14 +70,14 @@ def probe_memory(
     contamination: ContaminationConfig,
     runtime: RuntimeConfig,
     seed: int,
-) -> dict[str, Any]:
-    """Ask the backbone, as a language model, for closes and directions of each window."""
+) -> tuple[dict[str, Any], list[Answers]]:
+    """Ask the backbone, as a language model, for closes and directions of each window; the report, and its answers."""
     from flag_kedro.ppo.device import prepare_torch
 
     folder = policy / "backbone" if policy_description["policy"]["backbone"] == TINY else backbone
     model = open_language_model(folder, prepare_torch(runtime))
     if model is None:
-        return {"applicable": False, "reason": NO_HEAD, "windows": {}}
+        return {"applicable": False, "reason": NO_HEAD, "windows": {}}, []
     num, alternatives = contamination.probe_samples, contamination.alternatives
     statements = {
         window: draw_statements(tables.prices, tables.names, span, num, alternatives, seed)
@@ -79,8 +85,31 @@ def probe_memory(
     }
     with progress_bar("asking for closes", sum(map(num_texts, statements.values()))) as advance:
         score = partial(model.score, on_read=advance)
-        recall = {window: asdict(probe_recall(asked, score)) for window, asked in statements.items()}
-    return {"applicable": True, "reason": None, "windows": recall}
+        answers = {window: ask(asked, score) for window, asked in statements.items()}
+    recall = {window: asdict(probe_recall(answer)) for window, answer in answers.items()}
+    return {"applicable": True, "reason": None, "windows": recall}, list(answers.values())
+
+
+def compare_sides(
+    policy_description: dict[str, Any],
+    split: MarketSplit,
+    strategies: Strategies,
+    recall_answers: list[Answers],
+    contamination: ContaminationConfig,
+    backtest: BacktestConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """What the backbone recalls, and what policies earn by timing, before its cutoff and after it."""
+    cutoff, num_draws = _cutoff(policy_description, split, contamination), backtest.bootstrap_draws
+    if cutoff.day is None or cutoff.unread:
+        return {"cutoff": None, "reason": why_not(cutoff), "measures": {}}
+    measures = compare_recall(recall_answers, cutoff.day, num_draws, seed) if recall_answers else {}
+    spans = spans_to_replay(strategies, cutoff.day)
+    num_steps = sum(num_sessions(split, span) for span in spans.values() if not isinstance(span, str))
+    with progress_bar("replaying across the cutoff", num_steps) as advance:
+        measures |= compare_policies(strategies, spans, cutoff.day, num_draws, seed, advance)
+    compared = {name: asdict(comparison) for name, comparison in measures.items()}
+    return {"cutoff": cutoff.day.isoformat(), "reason": None, "measures": compared}
 
 
 def replay_ablations(
@@ -116,12 +145,27 @@ def replay_ablations(
 
 
 def report_contamination(
-    knowledge: dict[str, Any], memorisation: dict[str, Any], modalities: dict[str, Any]
+    knowledge: dict[str, Any],
+    memorisation: dict[str, Any],
+    before_after: dict[str, Any],
+    modalities: dict[str, Any],
 ) -> dict[str, Any]:
-    """All three results in one report."""
-    report = {"knowledge": knowledge, "memorisation": memorisation, "modalities": modalities}
+    """All four results in one report."""
+    report = {
+        "knowledge": knowledge,
+        "memorisation": memorisation,
+        "before_after": before_after,
+        "modalities": modalities,
+    }
     log_metrics(flatten_contamination(report), 0, int(time.time() * 1000))
     return report
+
+
+def _cutoff(policy_description: dict[str, Any], split: MarketSplit, contamination: ContaminationConfig) -> Cutoff:
+    """Of the policy's backbone."""
+    name, origin = policy_description["policy"]["backbone"], origin_of(policy_description.get("backbone_origin"))
+    simulated = split.data.source == "simulated"
+    return find_cutoff(name, contamination.model_cutoff, simulated=simulated, origin=origin)
 
 
 def _spans(split: MarketSplit) -> list[tuple[str, Any]]:

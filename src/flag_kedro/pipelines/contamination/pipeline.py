@@ -32,8 +32,17 @@ def create_pipeline() -> Pipeline:
                     *("policy_description", "market_tables", "market_split", "backbone", "policy"),
                     *params("contamination", "runtime", "seed"),
                 ],
-                outputs="memorisation",
+                outputs=["memorisation", "recall_answers"],
                 name="probe_memory",
+            ),
+            Node(
+                nodes.compare_sides,
+                inputs=[
+                    *("policy_description", "market_split", "strategies", "recall_answers"),
+                    *params("contamination", "backtest", "seed"),
+                ],
+                outputs="before_after",
+                name="compare_sides",
             ),
             Node(
                 nodes.replay_ablations,
@@ -46,7 +55,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.report_contamination,
-                inputs=["knowledge", "memorisation", "modalities"],
+                inputs=["knowledge", "memorisation", "before_after", "modalities"],
                 outputs="contamination",
                 name="report_contamination",
             ),

@@ -1,0 +1,240 @@
+"""Memory of what came before a cutoff is found; without any, sides differ one time in twenty."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flag_kedro.backtest.inference import draw_sessions
+from flag_kedro.backtest.replay import EQUITY, Replay
+from flag_kedro.data.config import DataConfig, WindowsConfig
+from flag_kedro.env.account import BUY, HOLD, SELL
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.split import MarketSplit
+from flag_kedro.env.states import Decisions, States
+from flag_kedro.experiments.before_after import (
+    MIN_SESSIONS,
+    Comparison,
+    _estimate_auc,
+    compare_means,
+    compare_policies,
+    compare_recall,
+    compare_timing,
+    spans_to_replay,
+    why_not,
+)
+from flag_kedro.experiments.cached_policy import CachedPolicy
+from flag_kedro.experiments.cutoffs import find_cutoff
+from flag_kedro.experiments.memorisation import Answers, ask
+from flag_kedro.experiments.statements import CloseStatement, draw_statements
+from flag_kedro.experiments.strategies import Strategies
+from flag_kedro.names import POLICY, ZERO_SHOT_LM
+
+FIRST, CUTOFF = date(2020, 1, 1), date(2020, 3, 31)
+WINDOWS = ((FIRST, date(2020, 4, 20)), (date(2020, 4, 21), date(2020, 6, 30)))
+DRAWS = 300
+Score = Callable[[Sequence[tuple[str, str]]], np.ndarray]
+
+
+def prices(seed: int, num: int = 190) -> pl.DataFrame:
+    """Random walks of two stocks."""
+    days = [FIRST - timedelta(days=5) + timedelta(days=day) for day in range(num)]
+    tables = []
+    for symbol in ("AAA", "BBB"):
+        moves = np.random.default_rng([seed, ord(symbol[0])]).normal(0.0, 0.02, num)
+        closes = 100.0 * np.exp(np.cumsum(moves))
+        tables.append(pl.DataFrame({"symbol": symbol, "session": days, "close": closes, "adj_close": closes}))
+    return pl.concat(tables)
+
+
+def draw(seed: int) -> list[list[CloseStatement]]:
+    return [draw_statements(prices(seed), {}, window, 120, 9, seed) for window in WINDOWS]
+
+
+def reader(statements: Sequence[Sequence[CloseStatement]], seed: int, known: date | None, bonus: float = 1.5) -> Score:
+    """Noise, and up to the day `known` something more for what is true."""
+    rng, true = np.random.default_rng([seed, 1]), set()
+    for statement in (each for window in statements for each in window):
+        if known is not None and statement.session <= known:
+            true.add((statement.context, f" {statement.closes[statement.truth]}"))
+            true.add((statement.subject, " rose" if statement.rose else " fell"))
+
+    def score(texts: Sequence[tuple[str, str]]) -> np.ndarray:
+        return np.array([bonus * (text in true) for text in texts]) + rng.normal(size=len(texts))
+
+    return score
+
+
+def answers(seed: int, known: date | None) -> list[Answers]:
+    statements = draw(seed)
+    score = reader(statements, seed, known)
+    return [ask(window, score) for window in statements]
+
+
+def test_planted_memory_of_closes_and_directions_is_found():
+    compared = compare_recall(answers(0, CUTOFF), CUTOFF, 1000, seed=0)
+    for measure in ("closes", "direction"):
+        comparison = compared[measure]
+        assert comparison.reason is None
+        assert comparison.difference.ci95[0] > 0.0
+        assert comparison.difference.p_value < 0.01
+        assert comparison.before.ci95[0] > 0.5
+        assert comparison.after.ci95[0] < 0.5 < comparison.after.ci95[1]
+        assert comparison.difference.value == pytest.approx(comparison.before.value - comparison.after.value)
+
+
+def test_who_knows_nothing_is_found_in_one_of_twenty_seeds():
+    p_values = np.array(
+        [
+            [
+                comparison.difference.p_value
+                for comparison in compare_recall(answers(seed, None), CUTOFF, DRAWS, 0).values()
+            ]
+            for seed in range(60)
+        ]
+    )
+    assert ((p_values <= 0.05).mean(axis=0) <= 0.1).all()
+
+
+def test_who_knows_both_sides_alike_is_not_found():
+    """A model whose text goes on: it recalls, but not less after the day that was named."""
+    compared = compare_recall(answers(0, date(2021, 1, 1)), CUTOFF, 1000, seed=0)
+    assert compared["closes"].before.ci95[0] > 0.5
+    assert compared["closes"].after.ci95[0] > 0.5
+    assert compared["closes"].difference.p_value > 0.05
+
+
+def replays(positions: np.ndarray, returns: np.ndarray) -> tuple[Replay, Replay]:
+    """A policy and buy and hold, without costs: positions [S, n] held over log returns [S, n]."""
+    tables = []
+    for held in (positions, np.ones_like(positions)):
+        rows = [
+            {
+                "strategy": "p", "symbol": f"S{s}", "session": FIRST + timedelta(days=t), "equity": 1.0,
+                "position": int(held[s, t]), "log_return": None if t == 0 else float(held[s, t] * returns[s, t]),
+                "traded_value": 0.0, "exposure": float(held[s, t]),
+            }
+            for s in range(len(returns))
+            for t in range(returns.shape[1])
+        ]  # fmt: skip
+        tables.append(Replay(pl.DataFrame(), pl.DataFrame(), pl.DataFrame(rows, schema=EQUITY)))
+    return tables[0], tables[1]
+
+
+def market(seed: int, drift: float = 0.0) -> np.ndarray:
+    """Log returns [S, n] of three stocks that move together, with a drift up to the cutoff."""
+    rng, num = np.random.default_rng(seed), 180
+    common = rng.normal(0.0, 0.01, num) + np.where(np.arange(num) <= (CUTOFF - FIRST).days, drift, 0.0)
+    return common + rng.normal(0.0, 0.01, (3, num))
+
+
+def test_timing_by_memory_is_found_and_a_rising_market_is_not_taken_for_it():
+    returns = market(0, drift=0.01)
+    known = np.arange(returns.shape[1]) <= (CUTOFF - FIRST).days
+    guesses = np.random.default_rng(1).integers(2, size=returns.shape)
+    remembered = np.where(known & (np.random.default_rng(2).random(returns.shape) < 0.8), returns > 0, guesses)
+    found = compare_timing(*replays(remembered, returns), CUTOFF, 1000, seed=0)
+    assert found.before.num_sessions == (CUTOFF - FIRST).days
+    assert found.before.num_sessions + found.after.num_sessions == returns.shape[1] - 1
+    assert found.difference.p_value < 0.01
+    assert found.difference.ci95[0] > 0.0
+    always = compare_timing(*replays(np.ones_like(guesses), returns), CUTOFF, 1000, seed=0)
+    assert always.difference.value == pytest.approx(0.0, abs=1e-15)
+    assert compare_timing(*replays(guesses, returns), CUTOFF, 1000, seed=0).difference.p_value > 0.05
+
+
+def test_who_times_by_chance_is_found_in_one_of_twenty_seeds():
+    p_values = []
+    for seed in range(60):
+        returns = market(seed, drift=0.003)
+        sticky = (np.random.default_rng([seed, 2]).random(returns.shape) < 0.2).cumsum(axis=1) % 2
+        p_values.append(compare_timing(*replays(sticky, returns), CUTOFF, DRAWS, seed).difference.p_value)
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.1
+
+
+def test_timing_is_the_return_less_that_of_a_constant_position():
+    """By hand: two sessions a side would do, but twenty are asked for; so a pattern of four is repeated."""
+    positions, returns = np.tile([[1, 0, 1, 1]], 20), np.tile([[0.02, -0.01, 0.01, 0.00]], 20)
+    cutoff = FIRST + timedelta(days=39)
+    comparison = compare_timing(*replays(positions, returns), cutoff, DRAWS, seed=0)
+    # after: 40 sessions, mean position 3/4, mean return of the policy 0.0075, of the stock 0.005
+    assert comparison.after.value == pytest.approx(0.0075 - 0.75 * 0.005)
+
+
+def test_a_rule_that_remembers_prices_up_to_a_day_is_found_in_the_sessions_that_taught_it_nothing(
+    make_states: Callable[..., pl.DataFrame],
+):
+    """It reads the session's number in its prompt, and knows what comes of it up to the cutoff; then it guesses."""
+    closes = 100.0 * np.exp(np.random.default_rng(0).normal(0.0, 0.01, 200).cumsum())
+    table = make_states(closes.tolist())
+    days = table["session"].to_list()
+    rng = np.random.default_rng(1)
+    windows = WindowsConfig(train=(days[0], days[59]), validation=(days[60], days[79]), test=(days[80], days[199]))
+
+    def remember(last: int) -> CachedPolicy:
+        def decide(states: States) -> Decisions:
+            session = int(re.search(r"market (\d+)", states.prefix[0])[1])
+            known = session <= last and session + 2 < len(closes)
+            rises = closes[session + 2] > closes[session + 1] if known else rng.random() < 0.5
+            wanted = BUY if rises else SELL
+            return Decisions(np.where(states.action_mask[:, wanted], wanted, HOLD))
+
+        return CachedPolicy(decide)
+
+    split = MarketSplit.of({"A": table}, DataConfig(windows=windows), EnvConfig(fill="next_close", cost_bps=0.0))
+    for last, compared_too in ((140, True), (50, False)):
+        policies = {name: partial(remember, last) for name in (POLICY, ZERO_SHOT_LM)}
+        strategies = Strategies(policies, None, split, seed=0)
+        spans = spans_to_replay(strategies, days[last])
+        assert spans[ZERO_SHOT_LM] == (days[0], days[199])
+        compared = compare_policies(strategies, spans, days[last], 1000, seed=0)
+        assert compared[ZERO_SHOT_LM].difference.p_value < 0.01
+        assert compared[ZERO_SHOT_LM].before.num_sessions == last
+        assert compared[ZERO_SHOT_LM].after.num_sessions == 199 - last
+        if compared_too:
+            assert compared[POLICY].difference.ci95[0] > 0.0
+            assert compared[POLICY].before.num_sessions == last - 80
+        else:
+            assert compared[POLICY].reason.startswith("not comparable: 0 sessions up to the cutoff 2024-02-20 and 119")
+
+
+def test_area_of_every_draw_is_that_of_its_sessions():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    odds, rose = np.round(rng.normal(size=40), 1), rng.random(40) < 0.5  # with ties
+    indices, _ = draw_sessions(odds[None], 50, 0)
+    estimate = _estimate_auc(odds, rose, indices)
+    assert estimate.value == pytest.approx(roc_auc_score(rose, odds))
+    expected = [roc_auc_score(rose[drawn], odds[drawn]) for drawn in indices]
+    assert estimate.drawn == pytest.approx(expected)
+    independent = np.stack([np.random.default_rng(k).integers(40, size=40) for k in range(2000)])
+    spread = _estimate_auc(odds, rose, independent).drawn.std()
+    assert estimate.error == pytest.approx(spread, rel=0.25)
+
+
+@pytest.mark.parametrize(("before", "after"), [(MIN_SESSIONS - 1, 50), (50, 0)])
+def test_too_few_sessions_on_a_side_are_not_compared(before: int, after: int):
+    assert compare_means([np.zeros(before), np.zeros(after)], CUTOFF, DRAWS, 0, "x") == Comparison(
+        reason=f"not comparable: {before} sessions up to the cutoff 2020-03-31 and {after} after it; 20 are needed on "
+        "each side"
+    )
+
+
+def test_a_ruined_account_is_not_compared():
+    played, held = replays(np.ones((1, 60)), np.zeros((1, 60)))
+    ruined = played.equity.with_columns(
+        log_return=pl.when(pl.col("session") > CUTOFF - timedelta(days=50)).then(-np.inf)
+    )
+    comparison = compare_timing(Replay(played.prompts, played.decisions, ruined), held, CUTOFF, DRAWS, 0)
+    assert comparison.reason == "not comparable: an account was ruined"
+
+
+def test_without_a_cutoff_the_reason_is_given():
+    assert "set contamination.model_cutoff" in why_not(find_cutoff("somebody/model", None, simulated=False))
+    assert "the market is simulated" in why_not(find_cutoff("smollm2", None, simulated=True))
+    assert why_not(find_cutoff("somebody/model", CUTOFF, simulated=False)) is None
