@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flag_kedro.data.realised import realised_variance
 from flag_kedro.evaluation.samples import HAR_COLUMNS, INDICATORS, SAMPLES
 from flag_kedro.evaluation.tasks import Inputs, TaskResult, evaluate_tasks
-from flag_kedro.evaluation.volatility import ewma_variance, har_regressors, realised_variance
+from flag_kedro.evaluation.volatility import ewma_variance, har_regressors
 
 NUM = 700
 WINDOWS = ["train"] * 400 + ["validation"] * 100 + ["test"] * 200

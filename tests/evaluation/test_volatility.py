@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from arch.univariate import HARX
 
+from flag_kedro.data.realised import realised_variance
 from flag_kedro.errors import DataError
-from flag_kedro.evaluation.volatility import ewma_variance, fit_har, har_regressors, realised_variance
+from flag_kedro.evaluation.volatility import ewma_variance, fit_har, har_regressors
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 
 from flag_kedro.data.config import NewsConfig
+from flag_kedro.data.realised import HORIZON, realised_variance
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.account import Floats
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.env.split import MarketSplit
-from flag_kedro.evaluation.volatility import HORIZON, ewma_variance, har_regressors, realised_variance
+from flag_kedro.evaluation.volatility import ewma_variance, har_regressors
 from flag_kedro.features.ablation import NOT_SHOWN
 from flag_kedro.features.indicators import compute_indicators
 

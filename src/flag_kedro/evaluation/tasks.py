@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import roc_auc_score
 
+from flag_kedro.data.realised import HORIZON
 from flag_kedro.env.account import Bools, Floats
 from flag_kedro.evaluation.forecast_scores import LossDifference, compare_losses, qlike, squared_error
 from flag_kedro.evaluation.probes import log_loss, logistic_probe, mean_by_session, ridge_probe, split_training
 from flag_kedro.evaluation.samples import HAR_COLUMNS, INDICATORS
 from flag_kedro.evaluation.value_at_risk import LEVEL, Coverage, assess_coverage, filtered_quantile
-from flag_kedro.evaluation.volatility import HORIZON, fit_har
+from flag_kedro.evaluation.volatility import fit_har
 from flag_kedro.experiments.reading import MOVING_LEVELS
 from flag_kedro.names import POLICY
 

@@ -1,4 +1,4 @@
-"""Realised volatility from daily closes, and the two forecasts of it that any other must beat.
+"""The two forecasts of realised volatility that any other must beat.
 
 Shape legend: n = sessions, h = sessions that a forecast covers.
 """
@@ -7,30 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flag_kedro.data.realised import HORIZON
 from flag_kedro.env.account import Bools, Floats
 from flag_kedro.errors import DataError
 
-HORIZON = 5
-"""Sessions of a week."""
 WEEK, MONTH = 5, 22
 """Sessions over which HAR averages (Corsi 2009, Journal of Financial Econometrics 7(2))."""
 DECAY = 0.94
 """Of daily data (RiskMetrics technical document, 1996)."""
 MIN_SAMPLES = 30
 """For the four coefficients of HAR."""
-
-
-def realised_variance(log_returns: Floats, horizon: int = HORIZON) -> Floats:
-    """Sum of the squared returns of the `horizon` sessions after each, [n]; NaN for the last ones.
-
-    Args:
-        log_returns: of a session's close over the one before, [n]; NaN where there is none.
-        horizon: h.
-    """
-    squares = np.append(log_returns[1:] ** 2, np.full(horizon, np.nan))
-    windows = np.lib.stride_tricks.sliding_window_view(squares, horizon)[: len(log_returns)]
-    summed: Floats = windows.sum(axis=1)
-    return summed
 
 
 def ewma_variance(log_returns: Floats, horizon: int = HORIZON, decay: float = DECAY) -> Floats:
@@ -86,7 +72,7 @@ def fit_har(regressors: Floats, targets: Floats, usable: Bools) -> HAR:
 
     Args:
         regressors: of `har_regressors`, of all symbols one behind the other, [n, 3].
-        targets: of `realised_variance`, [n].
+        targets: of `data.realised.realised_variance`, [n].
         usable: sessions to fit on: those of the training window whose target ends within it, [n].
 
     Raises:

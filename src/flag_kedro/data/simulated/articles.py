@@ -23,8 +23,8 @@ class Article:
     after_close: bool
     published: datetime
     kind: str
-    """good, bad, neutral, report, rival, ambiguous or stale; only the first two move prices. A report says again what
-    a good or bad article says."""
+    """good, bad, neutral, report, rival, ambiguous, stale, turbulent or settled; only the first two move prices. A
+    report says again what a good or bad article says, the last two say how much prices will move."""
     headline: str
     size: float
     """Of its effect, relative to the mean; 0 where it moves nothing."""

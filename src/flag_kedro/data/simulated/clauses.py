@@ -5,6 +5,8 @@ neutral; all kinds share objects and tails. The sum of the three indices modulo 
 belongs to, so every part occurs in every window, and no sentence in two.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from flag_kedro.data.simulated.division import NUM_WINDOWS
@@ -99,7 +101,12 @@ def recombine(kind: str, company: str, window: int, rng: np.random.Generator) ->
         window: 0 to 2, see `division.window_of_sessions`.
         rng: of the draw.
     """
-    verb, noun = int(rng.integers(len(VERBS[kind]))), int(rng.integers(len(OBJECTS)))
+    return combine(VERBS[kind], OBJECTS, company, window, rng)
+
+
+def combine(verbs: Sequence[str], nouns: Sequence[str], company: str, window: int, rng: np.random.Generator) -> str:
+    """Draw a verb phrase, an object and one of `TAILS` whose indices sum to the window modulo 3."""
+    verb, noun = int(rng.integers(len(verbs))), int(rng.integers(len(nouns)))
     remainder = (window - verb - noun) % NUM_WINDOWS
     tail = remainder + NUM_WINDOWS * int(rng.integers(len(TAILS) // NUM_WINDOWS))
-    return f"{company} {VERBS[kind][verb]} {OBJECTS[noun]} {TAILS[tail]}"
+    return f"{company} {verbs[verb]} {nouns[noun]} {TAILS[tail]}"

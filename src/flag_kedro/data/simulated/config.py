@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-Preset = Literal["laboratory", "language", "realistic", "easy"]
+Preset = Literal["laboratory", "language", "realistic", "regimes", "easy"]
 Language = Literal["templates", "recombined", "paraphrases"]
 TestWordings = Literal["first", "second"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -40,6 +40,9 @@ class MarketRule:
     conflict_share: float
     reports: int
     test_wordings: TestWordings
+    volatility_news: float = 0.0
+    volatility_effect: float = 1.0
+    volatility_decay: float = 1.0
 
     @property
     def event_share(self) -> float:
@@ -71,6 +74,7 @@ PRESETS: dict[Preset, MarketRule] = {
     "laboratory": LABORATORY,
     "language": LANGUAGE,
     "realistic": replace(LABORATORY, signal=0.0025),
+    "regimes": replace(LABORATORY, volatility_news=0.4, volatility_effect=2.0),
     "easy": EASY,
 }
 LANGUAGE_SHARES: dict[Language, dict[str, Any]] = {
@@ -88,7 +92,8 @@ class SimulatedConfig:
     market: Preset = "laboratory"
     """`laboratory`: drifting prices, most articles distract, no sentence of the test window occurs in training, effects
     are strong; `language`: prices tell nothing, and events are told in words that are new in each window; `realistic`:
-    the laboratory with small effects; `easy`: equal effects, few templates, no drift."""
+    the laboratory with small effects; `regimes`: the laboratory with headlines that announce how much prices will move;
+    `easy`: equal effects, few templates, no drift."""
     first_session: date = FIRST
     """First day of the span that windows divide; prices begin 59 sessions earlier, for the indicators."""
     last_session: date = LAST
@@ -144,6 +149,14 @@ class SimulatedConfig:
     test_wordings: TestWordings | None = None
     """Which of two sets of paraphrases the test window has: null and `first` are the one that the market was designed
     with, `second` one that was written after all settings had been fixed."""
+    volatility_news: Share | None = None
+    """Share of (symbol, session) pairs whose decision learns of a headline that announces turbulence, or that it is
+    over, as often one as the other; they say nothing of where prices go. Above 0 it needs `recombined`."""
+    volatility_effect: Annotated[float, Field(ge=1.0, le=4.0)] | None = None
+    """Factor on the noise's standard deviation in the session after a headline of turbulence, and divisor after one
+    that it is over; the newest counts. 1 is the twin without effect."""
+    volatility_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """The factor's logarithm in each further session over that in the one before; 1 lasts until the next headline."""
 
     def __post_init__(self) -> None:
         if self.first_session >= self.last_session:
@@ -167,6 +180,12 @@ class SimulatedConfig:
             raise ValueError(
                 f"simulated.test_wordings is second, but simulated.language={rule.language} has one set alone; set "
                 "simulated.language to paraphrases, or simulated.test_wordings to null"
+            )
+
+        if rule.volatility_news > 0.0 and rule.language != "recombined":
+            raise ValueError(
+                f"simulated.volatility_news is {rule.volatility_news}, but simulated.language={rule.language} has no "
+                "words for it; set simulated.language to recombined, or simulated.volatility_news to 0"
             )
 
     def rule(self) -> MarketRule:

@@ -15,6 +15,7 @@ from flag_kedro.data.simulated.config import MarketRule
 from flag_kedro.data.simulated.division import window_of_sessions
 from flag_kedro.data.simulated.paraphrases import LARGE_SIZE, SECOND, SMALL_SIZE, TEST, contradict, restate
 from flag_kedro.data.simulated.sentence import CONFLICT, Kind, Sentence, opposite
+from flag_kedro.data.simulated.volatility import SETTLED, TURBULENT, announce
 from flag_kedro.data.simulated.wording import Write, draw_kind, speak, tell_again, write_ambiguous, write_rival
 from flag_kedro.data.streams import stream
 
@@ -43,6 +44,7 @@ def draw_articles(symbol: str, sessions: pl.DataFrame, rule: MarketRule, seed: i
         *feed.draw_others("rival", rule.rival_share, write_rival),
         *feed.draw_others("ambiguous", rule.ambiguous_share, write_ambiguous),
         *feed.draw_stale(own),
+        *feed.draw_announcements(),
     ]
     return sorted([*own, *others], key=lambda article: article.day)
 
@@ -137,6 +139,18 @@ class _Feed:
             if earlier:
                 text = tell_again(earlier[words.integers(len(earlier))].headline, words)
                 articles.append(Article(day, after_close, published, "stale", text, 0.0))
+        return articles
+
+    def draw_announcements(self) -> list[Article]:
+        """Headlines of turbulence, or of its end, at most one that is new to each decision."""
+        rng, words = self._streams("volatility")
+        articles = []
+        for known in np.flatnonzero(rng.random(len(self.hours)) < self.rule.volatility_news).tolist():
+            after_close = rng.random() < AFTER_CLOSE and known > 0
+            day = known - int(after_close)
+            kind = TURBULENT if words.random() < 0.5 else SETTLED
+            text = announce(kind, COMPANIES[self.symbol], self._window(known), words)
+            articles.append(Article(day, after_close, self._draw_minute(day, after_close, rng), kind, text, 0.0))
         return articles
 
     def _streams(self, kind: str) -> tuple[np.random.Generator, np.random.Generator]:

@@ -3,6 +3,7 @@
 Shape legend: T = sessions, warm-up included.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,15 @@ def garch_noise(rng: np.random.Generator, num_sessions: int) -> Floats:
     return noise
 
 
+def garch_variance(noise: Floats) -> Floats:
+    """Variance that `garch_noise` has in each next session, by the noise up to this one, [T]."""
+    variances, variance = np.empty(len(noise)), 1.0
+    for t, value in enumerate(noise.tolist()):
+        variance = (1 - GARCH_ALPHA - GARCH_BETA) + GARCH_ALPHA * value**2 + GARCH_BETA * variance
+        variances[t] = variance
+    return variances
+
+
 def draw_climate(rule: MarketRule, num_sessions: int, seed: int) -> Climate:
     """Draw the regimes and the common factor; the first regime is either with the same chance."""
     factor = garch_noise(stream(seed, "factor"), num_sessions)
@@ -70,7 +80,13 @@ def _draw_stressed(mean_sessions: int, num_sessions: int, rng: np.random.Generat
 
 
 def draw_prices(
-    symbol: str, sessions: pl.DataFrame, climate: Climate, effect: Floats, noise: float, rng: np.random.Generator
+    symbol: str,
+    sessions: pl.DataFrame,
+    climate: Climate,
+    planted: Mapping[str, Floats],
+    idiosyncratic: Floats,
+    noise: float,
+    rng: np.random.Generator,
 ) -> pl.DataFrame:
     """Prices of a symbol in the columns of `schema.PRICES`.
 
@@ -78,18 +94,19 @@ def draw_prices(
         symbol: its name.
         sessions: `session` and `closes_at`, [T].
         climate: what it shares with the others.
-        effect: planted part of its open-to-close log returns, [T].
+        planted: `effect`, the planted part of its open-to-close log returns, and `volatility`, what multiplies its
+            noise besides the climate, [T] each.
+        idiosyncratic: its own part of the noise between open and close, of variance 1, [T].
         noise: standard deviation of a session's log return.
-        rng: of its own part of the noise.
+        rng: of all else.
     """
-    num = sessions.height
-    idiosyncratic = garch_noise(rng, num)
+    num, multiplier = sessions.height, climate.noise * planted["volatility"]
     intraday = np.sqrt(COMMON_VARIANCE) * climate.factor + np.sqrt(1 - COMMON_VARIANCE) * idiosyncratic
-    open_to_close = effect + climate.drift + noise * np.sqrt(1 - OVERNIGHT_VARIANCE) * intraday * climate.noise
-    overnight = noise * np.sqrt(OVERNIGHT_VARIANCE) * rng.standard_normal(num) * climate.noise
+    open_to_close = planted["effect"] + climate.drift + noise * np.sqrt(1 - OVERNIGHT_VARIANCE) * intraday * multiplier
+    overnight = noise * np.sqrt(OVERNIGHT_VARIANCE) * rng.standard_normal(num) * multiplier
     log_close = np.log(100.0) + np.cumsum(overnight + open_to_close)
     log_open = log_close - open_to_close
-    wick = noise / 2 * climate.noise
+    wick = noise / 2 * multiplier
     high = np.maximum(log_open, log_close) + wick * np.abs(rng.standard_normal(num))
     low = np.minimum(log_open, log_close) - wick * np.abs(rng.standard_normal(num))
     surprise = np.abs(open_to_close) / noise
