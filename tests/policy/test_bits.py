@@ -87,6 +87,28 @@ def test_bits_of_a_state_depend_neither_on_neighbours_nor_on_its_place(
     check()
 
 
+def test_a_volatility_head_changes_no_bit_of_policy_and_value_and_has_bits_of_its_own(
+    build: Build, wide_backbone: Path, states_of: StatesOf
+):
+    model = build(wide_backbone, NEVER)
+    before = model.evaluate(states_of(ROWS))
+    assert before.volatility is None
+    model.add_volatility_head()
+    assert not model.evaluate(states_of(ROWS)).volatility.detach().any()  # type: ignore[union-attr]
+    torch.nn.init.normal_(model.heads["volatility"].weight, generator=torch.Generator().manual_seed(0))
+    alone = {row: model.evaluate(states_of([row])).volatility.tolist()[0] for row in ROWS}  # type: ignore[union-attr]
+    assert len(set(alone.values())) == len(ROWS)
+    for order in (ROWS, ROWS[::-1], ROWS[5:11]):
+        after = model.evaluate(states_of(order))
+        assert after.volatility.tolist() == [alone[row] for row in order]  # type: ignore[union-attr]
+    whole = model.evaluate(states_of(ROWS))
+    assert torch.equal(whole.log_probs, before.log_probs)
+    assert torch.equal(whole.values, before.values)
+    # what it reads is the vector that the others read
+    expected = model.vectors(states_of(ROWS)) @ model.heads["volatility"].weight.T
+    torch.testing.assert_close(whole.volatility[:, None], expected)  # type: ignore[index]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", ["gpt_neox", "qwen2", "gpt2"])
 def test_neither_do_those_of_families_with_biases_whose_layers_learn(

@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import AutoModel
 
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import DataError, MadeOtherwiseError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
@@ -60,9 +61,6 @@ def write(model: ActorCritic, backbone: Path, folder: Path) -> Path:
 def test_reopened_bundle_answers_bit_for_bit(
     trained: ActorCritic, tiny_backbone: Path, small_window: TradingWindow, tmp_path: Path
 ):
-    from flag_kedro.env.config import EnvConfig
-    from flag_kedro.env.trading import TradingVectorEnv
-
     states = TradingVectorEnv(small_window, EnvConfig()).states()
     bundle = write(trained, tiny_backbone, tmp_path / "policy")
     cpu = torch.device("cpu")
@@ -73,6 +71,25 @@ def test_reopened_bundle_answers_bit_for_bit(
         before, after = trained.evaluate(states), opened.evaluate(states)
     assert torch.equal(before.log_probs, after.log_probs)
     assert torch.equal(before.values, after.values)
+
+
+@pytest.mark.parametrize("readout", ["last", "lines"])
+def test_a_bundle_brings_its_volatility_head_and_says_so(
+    readout: str, tiny_backbone: Path, small_window: TradingWindow, tmp_path: Path
+):
+    states = TradingVectorEnv(small_window, EnvConfig()).states()
+    model = build_actor_critic(tiny_backbone, PolicyConfig(readout=readout), 0, torch.device("cpu"))
+    assert "volatility_head" not in read_description(write(model, tiny_backbone, tmp_path / "without"))
+    model.add_volatility_head(mean=-7.5, deviation=0.5)
+    assert model.log_variances(states).tolist() == [-7.5] * len(states)
+    disturb(model)
+    bundle = write(model, tiny_backbone, tmp_path / "policy")
+    said = read_description(bundle)["volatility_head"]
+    assert said == {"sessions": 5, "mean": -7.5, "deviation": 0.5}
+    opened = load_policy(bundle, bundle / "backbone", torch.device("cpu"))
+    assert torch.equal(opened.log_variances(states), model.log_variances(states))
+    assert opened.log_variances(states).std() > 0.0
+    assert load_policy(tmp_path / "without", tiny_backbone, torch.device("cpu")).volatility_head is None
 
 
 def test_peft_opens_the_bundle_with_the_trained_adapter(tiny_backbone: Path, tmp_path: Path):

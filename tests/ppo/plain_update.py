@@ -2,7 +2,7 @@
 
 Advantages: Schulman et al. 2016 (arXiv:1506.02438). Clipped surrogate: Schulman et al. 2017 (arXiv:1707.06347), its
 clipped value loss as in CleanRL. REINFORCE: Williams 1992. Adam: Kingma and Ba 2015 (arXiv:1412.6980).
-The policy is a table: the logits of row k are policy[k] + bias, its value is value[k].
+The policy is a table: the logits of row k are policy[k] + bias, its value is value[k], its forecast volatility[k].
 
 Shape legend: T = steps, N = accounts, M = T x N.
 """
@@ -46,11 +46,12 @@ def legal_softmax(logits: Floats, legal: NDArray[np.bool_]) -> Floats:
 
 @dataclass
 class PlainState:
-    """What one state adds: terms of the loss, and the loss's derivatives by its logits [3] and its value."""
+    """What one state adds: terms of the loss, and the loss's derivatives by its logits [3], value and forecast."""
 
     terms: dict[str, float]
     by_logits: Floats
     by_value: float
+    by_forecast: float
 
 
 class PlainLearner:
@@ -89,6 +90,8 @@ class PlainLearner:
                 gradients["bias"] += state.by_logits / len(states)
                 gradients["policy"][rows[m]] += state.by_logits / len(states)
                 gradients["value"][rows[m]] += state.by_value / len(states)
+                if "volatility" in gradients:
+                    gradients["volatility"][rows[m]] += state.by_forecast / len(states)
                 for name, term in state.terms.items():
                     series_of[name].append(term)
             norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients.values()))
@@ -134,7 +137,14 @@ class PlainLearner:
             terms["kl"] = float(probs @ apart)
             by_logits = by_logits + settings.kl_coef * probs * (apart - terms["kl"])
             loss += settings.kl_coef * terms["kl"]
-        return PlainState(terms | {"loss": loss}, by_logits, settings.vf_coef * by_value)
+        miss = 0.0
+        if "volatility" in self.weights:
+            told = float(seen.volatility[m])
+            miss = 0.0 if math.isnan(told) else float(self.weights["volatility"][row, 0]) - told
+            terms["volatility_loss"] = miss * miss / 2
+            loss += settings.volatility_coef * terms["volatility_loss"]
+        terms["loss"] = loss
+        return PlainState(terms, by_logits, settings.vf_coef * by_value, settings.volatility_coef * miss)
 
     def _adam(self, gradients: Weights, lr_factor: float) -> None:
         self.num_steps += 1

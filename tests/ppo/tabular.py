@@ -32,9 +32,17 @@ PLAIN = PPOConfig(
 
 
 class TabularPolicy(nn.Module):
-    """Three logits and a value for every row, and one bias of all logits below the heads; float64."""
+    """Three logits and a value for every row, maybe a forecast too, and one bias of all logits below them; float64."""
 
-    def __init__(self, num_rows: int, row_of: Callable[[str, str], int], spread: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        num_rows: int,
+        row_of: Callable[[str, str], int],
+        spread: float = 0.0,
+        seed: int = 0,
+        *,
+        forecasts: bool = False,
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
 
@@ -47,7 +55,7 @@ class TabularPolicy(nn.Module):
         self.heads = nn.ModuleDict(
             {
                 name: nn.Embedding.from_pretrained(drawn(num_rows, width), freeze=False)
-                for name, width in (("policy", 3), ("value", 1))
+                for name, width in (("policy", 3), ("value", 1), ("volatility", 1))[: 3 if forecasts else 2]
             }
         )
         self.passes: list[list[int]] = []
@@ -66,7 +74,8 @@ class TabularPolicy(nn.Module):
             self.passes.append(rows)
         logits = self.heads["policy"](torch.tensor(rows)) + self.bias
         masked = logits.masked_fill(~torch.from_numpy(states.action_mask), -torch.inf)
-        return Evaluation(torch.log_softmax(masked, dim=-1), self.heads["value"](torch.tensor(rows)).squeeze(-1))
+        values, *forecasts = (head(torch.tensor(rows)).squeeze(-1) for head in list(self.heads.values())[1:])
+        return Evaluation(torch.log_softmax(masked, dim=-1), values, *forecasts)
 
     @torch.no_grad()
     def decide(self, states: States) -> Decisions:
@@ -76,7 +85,7 @@ class TabularPolicy(nn.Module):
         """Nothing."""
 
     def weights(self) -> dict[str, Floats]:
-        """Copies of `bias` [3], `policy` [R, 3] and `value` [R, 1]."""
+        """Copies of `bias` [3], `policy` [R, 3], `value` [R, 1] and maybe `volatility` [R, 1]."""
         return {short(name): weight.detach().numpy().copy() for name, weight in self.named_parameters()}
 
     def put(self, weights: dict[str, Floats]) -> None:
@@ -87,13 +96,13 @@ class TabularPolicy(nn.Module):
 
 
 def short(name: str) -> str:
-    """`bias`, `policy` or `value`."""
+    """`bias`, `policy`, `value` or `volatility`."""
     return name.removeprefix("heads.").removesuffix(".weight")
 
 
-def table_of(num_rows: int, spread: float = 0.0, seed: int = 0) -> TabularPolicy:
+def table_of(num_rows: int, spread: float = 0.0, seed: int = 0, *, forecasts: bool = False) -> TabularPolicy:
     """A policy for rollouts written by hand: row m answers for state m."""
-    return TabularPolicy(num_rows, lambda prefix, account: int(prefix), spread, seed)
+    return TabularPolicy(num_rows, lambda prefix, account: int(prefix), spread, seed, forecasts=forecasts)
 
 
 def write_rollout(

@@ -44,7 +44,7 @@ def drawn_rollout(policy: TabularPolicy) -> Rollout:
     mask = np.where(rng.random((NUM_STATES, 1)) < 0.5, [[False, True, True]], [[True, True, False]])
     with torch.no_grad():
         values = policy.heads["value"].weight.numpy().reshape(STEPS, ACCOUNTS)
-    return write_rollout(
+    rollout = write_rollout(
         policy,
         rng.normal(size=(STEPS, ACCOUNTS)),
         values + rng.normal(scale=0.3, size=values.shape),
@@ -55,6 +55,8 @@ def drawn_rollout(policy: TabularPolicy) -> Rollout:
         rng.normal(scale=0.3, size=NUM_STATES),
         mask,
     )
+    told = torch.from_numpy(np.where(rng.random(NUM_STATES) < 0.2, np.nan, rng.normal(size=NUM_STATES)))
+    return replace(rollout, volatility=told) if "volatility" in policy.heads else rollout
 
 
 def apart(actual: Weights, expected: Weights) -> float:
@@ -68,9 +70,10 @@ def apart(actual: Weights, expected: Weights) -> float:
 
 def compare(config: PPOConfig) -> tuple[Watched, dict[str, float]]:
     """Learn from the drawn rollout in both ways; they must agree step by step."""
-    policy, reference = table_of(NUM_STATES, 0.5), table_of(NUM_STATES, 0.5, seed=7)
+    forecasts = config.volatility_coef > 0.0
+    policy, reference = table_of(NUM_STATES, 0.5, forecasts=forecasts), table_of(NUM_STATES, 0.5, seed=7)
     rollout, anchored = drawn_rollout(policy), config.kl_coef > 0
-    rates = dict.fromkeys(("bias", "policy", "value"), config.learning_rate)
+    rates = dict.fromkeys(("bias", "policy", "value", "volatility"), config.learning_rate)
     plain = PlainLearner(config, policy.weights(), reference.weights() if anchored else None, rates)
     watched = Watched(policy, reference if anchored else None, config)
     metrics = watched.learn(rollout)
@@ -110,6 +113,19 @@ def test_every_weight_of_the_loss_equals_the_plain_update(config: PPOConfig, cha
         assert before.gradients[0]["value"].any()
     elif change != {"clip_coef": 0.05} or config is PPO:
         assert apart(before.gradients[0], after.gradients[0]) > 1e-3
+
+
+@pytest.mark.parametrize("config", [PPO, REINFORCE], ids=["ppo", "reinforce"])
+def test_a_head_for_volatility_equals_the_plain_update_and_reaches_no_other_weight(config: PPOConfig):
+    """Beside it all is as without it but the norm by which gradients are clipped."""
+    free = replace(config, max_grad_norm=1e9, minibatch_size=None, update_epochs=1)
+    compare(replace(config, volatility_coef=0.8))
+    (without, plain), (beside, told) = compare(free), compare(replace(free, volatility_coef=0.8))
+    assert "volatility" in beside.gradients[0]
+    for name, gradient in without.gradients[0].items():
+        np.testing.assert_array_equal(beside.gradients[0][name], gradient)
+    assert told["ppo/loss"] == pytest.approx(plain["ppo/loss"] + 0.8 * told["ppo/volatility_loss"])
+    assert "ppo/volatility_loss" not in plain
 
 
 def test_value_clipping_and_both_kinds_of_bootstrap_make_a_difference():

@@ -53,6 +53,8 @@ class Job:
     def start(self, folder: Path | None) -> tuple[ActorCritic, Iterator[Metrics]]:
         torch.set_num_threads(1)
         model = build_actor_critic(self.backbone, PolicyConfig(), 0, torch.device("cpu"))
+        if self.config.volatility_coef > 0.0:
+            model.add_volatility_head()
         checkpoints = None if folder is None else Checkpoints(folder, "key")
         arguments = self.window, self.validation, self.env, self.config, 0, Accelerator(cpu=True)
         return model, train(model, *arguments, checkpoints, portfolio=self.portfolio)
@@ -112,6 +114,17 @@ def test_a_portfolio_resumes_too(make_job: Callable[..., Job], tmp_path: Path):
         with closing(updates):
             assert len(list(islice(updates, stop))) == stop
         assert job.finish(tmp_path / str(stop)) == expected
+
+
+def test_a_volatility_head_resumes_too(make_job: Callable[..., Job], tmp_path: Path):
+    job = make_job(volatility_coef=0.5)
+    expected = job.finish(None)
+    assert expected[0][0]["ppo/volatility_loss"] > 0.0
+    _, updates = job.start(tmp_path)
+    with closing(updates):
+        assert len(list(islice(updates, 3))) == 3
+    assert job.finish(tmp_path) == expected
+    assert expected[1] != make_job().finish(None)[1]
 
 
 def test_reinforce_and_patience_resume_too(make_job: Callable[..., Job], tmp_path: Path):

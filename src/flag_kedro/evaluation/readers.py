@@ -1,7 +1,7 @@
 """The language models whose vectors are probed: a trained policy, its backbone before training, and random weights."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,16 +89,35 @@ def read_vectors(
             alone is.
         on_read: told how many prompts were read, time and again.
     """
-    view, positions = split.env.account_view, split.env.positions
-    flat = (account_texts(view, positions) or position_account_texts(positions))[0]
     parts = []
-    for start in range(0, len(prefixes), READ_AT_ONCE):
-        chunk = list(prefixes[start : start + READ_AT_ONCE])
-        states = States(chunk, [flat] * len(chunk), np.ones((len(chunk), NUM_ACTIONS), dtype=bool))
+    for states in _behind_flat_accounts(prefixes, split):
         parts.append(model.vectors(states).double().cpu().numpy())
         if on_read is not None:
-            on_read(len(chunk))
+            on_read(len(states))
     return np.concatenate(parts)
+
+
+def read_log_variances(model: "ActorCritic", prefixes: Sequence[str], split: MarketSplit) -> Floats | None:
+    """What a policy's volatility head says of each prompt: the logarithm of a week's variance, [N]; None without one.
+
+    Args:
+        model: the policy.
+        prefixes: prompts without their accounts, [N].
+        split: as for `read_vectors`.
+    """
+    if model.volatility_head is None:
+        return None
+    parts = [model.log_variances(states).double().cpu().numpy() for states in _behind_flat_accounts(prefixes, split)]
+    return np.concatenate(parts)
+
+
+def _behind_flat_accounts(prefixes: Sequence[str], split: MarketSplit) -> Iterator[States]:
+    """Prompts with a flat account, a few hundred at a time."""
+    view, positions = split.env.account_view, split.env.positions
+    flat = (account_texts(view, positions) or position_account_texts(positions))[0]
+    for start in range(0, len(prefixes), READ_AT_ONCE):
+        chunk = list(prefixes[start : start + READ_AT_ONCE])
+        yield States(chunk, [flat] * len(chunk), np.ones((len(chunk), NUM_ACTIONS), dtype=bool))
 
 
 def read_label_odds(

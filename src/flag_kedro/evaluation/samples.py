@@ -32,6 +32,7 @@ SAMPLES = {
     "week_variance": pl.Float64,
     "ewma_next": pl.Float64,
     "ewma_week": pl.Float64,
+    "oracle_week": pl.Float64,
     **dict.fromkeys(HAR_COLUMNS, pl.Float64),
     **dict.fromkeys(INDICATORS, pl.Float64),
     "large_move": pl.Boolean,
@@ -40,8 +41,9 @@ SAMPLES = {
 }
 """`next_return`: log return of the close after the session over its own; `next_variance`, `week_variance`: squared
 returns of the next one and five, summed. Null where they end behind the session's window. `ewma_*`, `har_*` and
-indicators are of closes up to the session. `news_sign`: of the planted effect of what became known at the session, null
-without a known truth; `level`: how hard that is to read."""
+indicators are of closes up to the session. `oracle_week`: what who knows the simulation expects of `week_variance`,
+null where no headline announces volatility. `news_sign`: of the planted effect of what became known at the session,
+null without a known truth; `level`: how hard that is to read."""
 
 
 def gather_samples(split: MarketSplit, news: NewsConfig, simulated: SimulatedConfig) -> pl.DataFrame:
@@ -57,6 +59,7 @@ def gather_samples(split: MarketSplit, news: NewsConfig, simulated: SimulatedCon
     table = pl.concat(tables)
     if truth is None:
         known = [pl.lit(None, pl.Int64).alias(name) for name in ("news_sign", "level")]
+        known.append(pl.lit(None, pl.Float64).alias("oracle_week"))
         return table.with_columns(known).select(list(SAMPLES))
     return table.join(truth, on=["symbol", "session"], how="left").select(list(SAMPLES))
 
@@ -86,12 +89,14 @@ def gather_tagged_headlines(split: MarketSplit) -> pl.DataFrame:
 
 
 def _truth(split: MarketSplit, news: NewsConfig, simulated: SimulatedConfig) -> pl.DataFrame | None:
-    """Sign of what each session's headlines plant, and their level; None where nobody knows."""
+    """Sign of what each session's headlines plant, their level, and the week's variance; None where nobody knows."""
     if split.data.source != "simulated" or news.source != "own":
         return None
     truth = simulate_market(tuple(split.states), simulated, split.data.seed).truth
     sign = pl.col("usable").sign().cast(pl.Int64).alias("news_sign")
-    return truth.select("symbol", "session", sign, pl.col("level").cast(pl.Int64))
+    announced = simulated.rule().volatility_news > 0.0
+    week = pl.when(announced).then(pl.col("week_variance")).alias("oracle_week")
+    return truth.select("symbol", "session", sign, pl.col("level").cast(pl.Int64), week)
 
 
 def _of_symbol(symbol: str, states: pl.DataFrame, split: MarketSplit) -> pl.DataFrame:

@@ -23,6 +23,8 @@ from flag_kedro.names import POLICY
 BACKBONE = "backbone"
 """The language model before training."""
 CONSTANT, INDICATOR_MODEL, LABELS, EWMA, HAR_MODEL = "constant", "indicators", "label_likelihood", "ewma", "har"
+VOLATILITY_HEAD, ORACLE = "volatility_head", "oracle"
+"""The policy's own forecast of a week's variance, not a probe; and who knows the simulation."""
 SMALLEST = 1e-12
 """Variance below which a week did not move."""
 MIN_TRAIN, MIN_TEST = 50, 20
@@ -56,6 +58,8 @@ class TaskResult:
     readers: dict[str, ReaderScore]
     differences: dict[str, LossDifference | None]
     """The trained policy's loss less each other reader's, by session: below 0 it is better."""
+    head_differences: dict[str, LossDifference | None] | None = None
+    """The same of the volatility head; None without one."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Inputs:
     """By reader, [N, W]."""
     label_odds: Floats | None
     """Log-likelihood of " buy" less that of " sell" behind each prompt, by the backbone's head, [N]; None without."""
+    log_variances: Floats | None = None
+    """Of the policy's volatility head, [N]; None without."""
 
     def column(self, name: str) -> Floats:
         """A column of the samples as numbers, NaN for null, [N]."""
@@ -148,9 +154,12 @@ def _classify(
 
 
 def _volatility(inputs: Inputs, variance: Floats) -> TaskResult | str:
-    """Realised variance of the next five sessions: probes of its logarithm beside EWMA and HAR."""
+    """Realised variance of the next five sessions: probes of its logarithm beside EWMA and HAR.
+
+    Where they are there, also the forecast of the policy's own head and that of who knows the simulation.
+    """
     regressors = inputs.samples.select(HAR_COLUMNS).cast(pl.Float64).to_numpy()
-    usable = (variance > SMALLEST) & ~np.isnan(regressors).any(axis=1)
+    usable, oracle = (variance > SMALLEST) & ~np.isnan(regressors).any(axis=1), inputs.column("oracle_week")
     train, validation, test = (inputs.window(name) & usable for name in ("train", "validation", "test"))
     if (reason := _too_few(train, test)) is not None:
         return reason
@@ -159,6 +168,10 @@ def _volatility(inputs: Inputs, variance: Floats) -> TaskResult | str:
     said[HAR_MODEL] = fit_har(regressors, variance, train).forecast(regressors)
     said[EWMA] = np.maximum(inputs.column("ewma_week"), SMALLEST)
     said[CONSTANT] = np.full(len(variance), variance[train].mean())
+    if inputs.log_variances is not None:
+        said[VOLATILITY_HEAD] = _unbiased(np.exp(inputs.log_variances), variance, learn)
+    if not np.isnan(oracle[test]).any():
+        said[ORACLE] = oracle
     losses = {name: qlike(variance, forecast) for name, forecast in said.items()}
     scores = {
         name: ReaderScore(
@@ -207,11 +220,13 @@ def _by_symbol(inputs: Inputs, rows: Bools) -> dict[str, Bools]:
 
 
 def _variance_probe(matrix: Floats, variance: Floats, train: Bools, validation: Bools) -> Floats:
-    """Forecast of a variance by a ridge regression of its logarithm, made unbiased on the training window, [N].
-
-    It is kept within what the training window had, as HAR's is.
-    """
+    """Forecast of a variance by a ridge regression of its logarithm, made unbiased on the training window, [N]."""
     said = np.exp(ridge_probe(matrix, np.log(np.maximum(variance, SMALLEST)), train, validation))
+    return _unbiased(said, variance, train)
+
+
+def _unbiased(said: Floats, variance: Floats, train: Bools) -> Floats:
+    """Forecasts [N], scaled to the mean of the training window and kept within what that had, as those of HAR are."""
     scaled = said * variance[train].mean() / said[train].mean()
     kept: Floats = np.clip(scaled, variance[train].min(), variance[train].max())
     return kept
@@ -240,12 +255,17 @@ def _result(
     scores: dict[str, ReaderScore],
     horizon: int,
 ) -> TaskResult:
-    own = _by_session(losses[POLICY], inputs, test)
-    others = [name for name in scores if name != POLICY]
+    by_session = {name: _by_session(losses[name], inputs, test) for name in scores}
+
+    def differences(own: str) -> dict[str, LossDifference | None]:
+        others = [name for name in scores if name != own]
+        return {name: compare_losses(by_session[own], by_session[name], horizon) for name in others}
+
     return TaskResult(
         loss=loss,
         num_train=int(train.sum()),
         num_test=int(test.sum()),
         readers=scores,
-        differences={name: compare_losses(own, _by_session(losses[name], inputs, test), horizon) for name in others},
+        differences=differences(POLICY),
+        head_differences=differences(VOLATILITY_HEAD) if VOLATILITY_HEAD in scores else None,
     )

@@ -34,6 +34,8 @@ from flag_kedro.policy.readout import Standardisation, headline_ends, sum_lines
 from flag_kedro.policy.trainable import attach_trainable_top, lower_precision
 from flag_kedro.policy.trunk import Trunk
 from flag_kedro.policy.trunk_cache import TrunkCache, TrunkRow
+from flag_kedro.policy.volatility_head import NAME as VOLATILITY
+from flag_kedro.policy.volatility_head import VolatilityHead
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +116,11 @@ class ActorCritic(nn.Module):
             outputs = outputs[torch.tensor([row_index[pair] for pair in texts], device=self.device)]
         mask = torch.from_numpy(states.action_mask).to(self.device)
         logits = outputs[:, :NUM_ACTIONS].masked_fill(~mask, -torch.inf)
-        return Evaluation(log_probs=torch.log_softmax(logits, dim=-1), values=outputs[:, NUM_ACTIONS])
+        return Evaluation(
+            log_probs=torch.log_softmax(logits, dim=-1),
+            values=outputs[:, NUM_ACTIONS],
+            volatility=outputs[:, NUM_ACTIONS + 1] if VOLATILITY in self.heads else None,
+        )
 
     @torch.no_grad()
     def decide(self, states: States) -> Decisions:
@@ -125,6 +131,37 @@ class ActorCritic(nn.Module):
             ValueError: see `evaluate`.
         """
         return most_probable(self.evaluate(states))
+
+    def add_volatility_head(self, mean: float = 0.0, deviation: float = 1.0) -> None:
+        """Let a third head read how much prices will move.
+
+        Args:
+            mean: of the logarithm of realised variance on the training window.
+            deviation: of it there.
+        """
+        width = self.heads["value"].get_parameter("weight").shape[1]
+        head = VolatilityHead(width, mean, deviation).to(self.device)
+        self.heads[VOLATILITY] = head
+        self.top.heads.append(head)
+
+    @property
+    def volatility_head(self) -> VolatilityHead | None:
+        """The head that `add_volatility_head` has added."""
+        head = dict(self.heads.items()).get(VOLATILITY)
+        assert head is None or isinstance(head, VolatilityHead)
+        return head
+
+    @torch.no_grad()
+    def log_variances(self, states: States) -> Tensor:
+        """What the volatility head forecasts of each state: the logarithm of realised variance, [N].
+
+        Raises:
+            DataError: see `evaluate`.
+        """
+        head, found = self.volatility_head, self.evaluate(states).volatility
+        assert head is not None
+        assert found is not None
+        return head.log_variance(found)
 
     @torch.no_grad()
     def vectors(self, states: States) -> Tensor:
@@ -249,7 +286,7 @@ class ActorCritic(nn.Module):
         return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype, top)
 
     def _read(self, prompts: Sequence[Prompt]) -> Tensor:
-        """Logits of the three actions and the value of each prompt, [R, 4]."""
+        """Logits of the three actions and the value of each prompt, [R, 4]; with a volatility head [R, 5]."""
         row_ids, row_of_prompt = group_by_prefix(prompts)
         self.tokens_read += sum(len(ids.prefix) + sum(map(len, ids.suffixes)) for ids in row_ids)
         return self._read_rows(prompts, row_of_prompt, self.trunk.rows(row_ids), self.config.dtype)

@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+from flag_kedro.data.realised import HORIZON
 from flag_kedro.env.account import ACTION_NAMES
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import PROMPT_VERSION
@@ -25,6 +26,7 @@ from flag_kedro.policy.origin import BUILT_HERE, BackboneOrigin, read_origin
 from flag_kedro.policy.pretrained import TOKENIZER
 from flag_kedro.policy.trainable import is_top
 from flag_kedro.policy.trunk_cache import TrunkCache
+from flag_kedro.policy.volatility_head import NAME as VOLATILITY
 
 FORMAT = 2
 ADAPTER, TOP_LAYERS, HEADS, DESCRIPTION = (
@@ -80,6 +82,7 @@ class TrainedPolicy:
             "prompt_version": PROMPT_VERSION,
             "action_order": list(ACTION_NAMES),
             **self.facts,
+            **_volatility_facts(self.model),
         }
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
         for name in TOKENIZER_FILES:
@@ -194,8 +197,18 @@ def load_policy(bundle: Path, backbone: Path, device: torch.device, cache: Trunk
     if model.standard is not None:
         own = [name for name in heads if name.startswith(STANDARD)]
         model.standard.load_state_dict({name.removeprefix(STANDARD): heads.pop(name) for name in own})
+    if f"{VOLATILITY}.weight" in heads:
+        model.add_volatility_head()
     model.heads.load_state_dict(heads)
     return model
+
+
+def _volatility_facts(model: ActorCritic) -> dict[str, Any]:
+    """What is said of the head that forecasts volatility, where there is one."""
+    head = model.volatility_head
+    if head is None:
+        return {}
+    return {"volatility_head": {"sessions": HORIZON, "mean": float(head.mean), "deviation": float(head.deviation)}}
 
 
 def _check_backbone(bundle: Path, backbone: Path, description: Mapping[str, Any]) -> None:

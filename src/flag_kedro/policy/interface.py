@@ -21,6 +21,8 @@ class Evaluation:
     """Of the three actions, -inf where masked, [N, 3], float32."""
     values: Tensor
     """V(s), [N], float32."""
+    volatility: Tensor | None = None
+    """Standardised logarithm of the next five sessions' realised variance, [N]; None without such a head."""
 
 
 class Evaluator(Protocol):
@@ -50,7 +52,8 @@ class Policy(Evaluator, Protocol):
     """Tokens that what learns has read so far; equal prompts that are read once count once."""
 
     heads: nn.ModuleDict
-    """`policy` and `value`, which learn at `ppo.head_learning_rate`; other weights that learn may lie below."""
+    """`policy` and `value`, and maybe `volatility`, which learn at `ppo.head_learning_rate`; others that learn may lie
+    below."""
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """All weights."""

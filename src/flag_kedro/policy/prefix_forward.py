@@ -46,6 +46,8 @@ from flag_kedro.policy.prefix_kv_cache import (
 )
 from flag_kedro.policy.readout import Standardisation
 
+OUTPUTS = 4
+"""Of a matrix product of heads."""
 PLAIN_KEYS_VALUES = (LlamaAttention, MistralAttention, Qwen2Attention)
 """Attentions whose keys are a linear map and a rotation, and whose values are a linear map."""
 
@@ -133,8 +135,9 @@ class LayerStack:
 class Top(LayerStack):
     """The layers that learn, the final norm and the heads, which read each suffix's last token in float32.
 
-    The heads are one matrix product: of one with three outputs MKL adds the rows of a batch differently on some CPUs
-    (an Intel Xeon with AMX), and bits would depend on a row's place; with four it does not.
+    The heads are matrix products of four outputs each: of one with three outputs MKL adds the rows of a batch
+    differently on some CPUs (an Intel Xeon with AMX), and bits would depend on a row's place; with four it does not.
+    Policy and value are the first; a further head changes none of their bits.
     """
 
     keys_bucket = TOP_KEYS_BUCKET
@@ -179,7 +182,8 @@ class Top(LayerStack):
             if not self.heads:
                 return read
             weight, bias = (torch.cat([getattr(head, part) for head in self.heads]) for part in ("weight", "bias"))
-            return nn.functional.linear(read, weight, bias)
+            parts = [slice(first, first + OUTPUTS) for first in range(0, len(weight), OUTPUTS)]
+            return torch.cat([_product(read, weight[part], bias[part]) for part in parts], dim=1)
 
     def _last_keys_values(self, hidden: Tensor, positions: Tensor) -> KVCache:
         """Keys and values of the last layer, from its inputs; in known builds without its query and output maps."""
@@ -194,6 +198,15 @@ class Top(LayerStack):
         step = KeysValuesStep()
         attention(normed, attention_mask=None, position_embeddings=rotary, step=step)
         return step.cache
+
+
+def _product(read: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Outputs of up to four rows of weights, [B, outputs], as part of four."""
+    lacking = OUTPUTS - len(weight)
+    if not lacking:
+        return nn.functional.linear(read, weight, bias)
+    padded = nn.functional.pad(weight, (0, 0, 0, lacking)), nn.functional.pad(bias, (0, lacking))
+    return nn.functional.linear(read, *padded)[:, : len(weight)]
 
 
 def rotate(key: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -48,6 +48,9 @@ class PPOConfig:
     """Weight of the value loss."""
     kl_coef: float = Field(default=0.0, ge=0)
     """Weight of the exact KL divergence of the policy from the initial policy."""
+    volatility_coef: float = Field(default=0.0, ge=0)
+    """Weight of the loss of a third head, which forecasts the logarithm of the next five sessions' realised variance
+    from the same vector; 0 is without that head."""
     max_grad_norm: float = Field(default=0.5, gt=0)
     """Global norm to which gradients are clipped."""
     target_kl: float | None = Field(default=None, gt=0)
@@ -106,8 +109,9 @@ class PPOConfig:
             raise ValueError(f"ppo.rendezvous must be HOST:PORT, such as 10.0.0.1:29400; got {self.rendezvous}")
 
     def learning(self) -> dict[str, Any]:
-        """The fields on which the bits of what is learned depend."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_LEARNING}
+        """The fields on which the bits of what is learned depend, `volatility_coef` only where there is that head."""
+        without = NOT_LEARNING if self.volatility_coef > 0.0 else (*NOT_LEARNING, "volatility_coef")
+        return {name: value for name, value in asdict(self).items() if name not in without}
 
     @property
     def world_size(self) -> int:

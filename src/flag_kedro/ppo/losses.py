@@ -31,6 +31,12 @@ def value_loss(values: Tensor, old_values: Tensor, targets: Tensor, clip_coef: f
     return 0.5 * errors
 
 
+def volatility_loss(forecasts: Tensor, targets: Tensor) -> Tensor:
+    """Half the squared error [N]; 0 where there is no target (NaN)."""
+    known = ~targets.isnan()
+    return 0.5 * torch.where(known, forecasts - targets.nan_to_num(), 0.0) ** 2
+
+
 def entropy(log_probs: Tensor) -> Tensor:
     """Entropy in nats of masked distributions [N, 3] -> [N]; an impossible action adds 0."""
     possible = log_probs > -torch.inf

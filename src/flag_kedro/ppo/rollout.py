@@ -18,6 +18,7 @@ from flag_kedro.env.trading import TradingVectorEnv
 from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Evaluation, Evaluator
 from flag_kedro.ppo.actions import ActionHead, Discrete
+from flag_kedro.ppo.volatility_targets import VolatilityTargets
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Rollout:
     """Position held over each return: -1 short, 0 flat, 1 long; or the sum of a portfolio's weights, [T, N]."""
     episode_returns: list[float]
     """Sums of rewards of the episodes that ended."""
+    volatility: Tensor | None = None
+    """What the volatility head should have said of each state, NaN where nobody knows, [M x K]; None without it."""
 
 
 class RolloutCollector:
@@ -56,6 +59,7 @@ class RolloutCollector:
         num_accounts: int,
         start: Ints | None,
         head: ActionHead | None = None,
+        volatility: VolatilityTargets | None = None,
     ) -> None:
         """Open all accounts.
 
@@ -65,11 +69,13 @@ class RolloutCollector:
             num_accounts: of each symbol; of a portfolio in all.
             start: first session of each symbol, or of each portfolio; None for the window's first.
             head: what outputs mean; None for sell, hold and buy.
+            volatility: what a volatility head learns; None without one.
         """
         self.env = env
         self.seed = seed
         self.num_accounts = num_accounts
         self.head: ActionHead = head or Discrete(env.window.symbols)
+        self.volatility = volatility
         self.step_count = 0
         self._returns = np.zeros(env.num_envs)
         if isinstance(env, PortfolioVectorEnv):
@@ -92,11 +98,14 @@ class RolloutCollector:
         steps: list[tuple[States, Tensor, Tensor]] = []
         values, next_values, rewards, terminations, truncations, positions = [], [], [], [], [], []
         episode_returns: list[float] = []
+        volatility: list[Floats] = []
         model.read_ahead(env.upcoming_prefixes(num_steps))
         states = env.states()
         evaluation = cache.evaluate(states)
         for _ in range(num_steps):
             asked: Any
+            if self.volatility is not None:
+                volatility.append(self.volatility.of_states(env))
             asked, actions = head.sample(evaluation, self.seed, self.step_count, self.num_accounts)
             *_, reward, terminated, truncated, info = env.step(asked)
             ended = terminated | truncated
@@ -123,6 +132,7 @@ class RolloutCollector:
             truncated=torch.from_numpy(np.stack(truncations)).to(device),
             positions=np.stack(positions).astype(np.float64),
             episode_returns=episode_returns,
+            volatility=torch.from_numpy(np.concatenate(volatility)).float().to(device) if volatility else None,
         )
 
     def _arrive(

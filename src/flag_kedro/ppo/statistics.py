@@ -13,17 +13,18 @@ from flag_kedro.ppo.distributed.sharding import Shard
 from flag_kedro.ppo.history import REWARD, Metrics
 from flag_kedro.ppo.rollout import Rollout
 
-PER_STATE = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "kl", "loss")
-"""Terms measured of every state; `kl` only where the initial policy counts."""
+PER_STATE = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "kl", "volatility_loss", "loss")
+"""Terms measured of every state; `kl` only where the initial policy counts, `volatility_loss` with such a head."""
 
 
 class UpdateStatistics:
     """Terms of every state that an update has seen, minibatch after minibatch, whichever process measured them."""
 
-    def __init__(self, shard: Shard, device: torch.device, *, with_kl: bool) -> None:
+    def __init__(self, shard: Shard, device: torch.device, *, with_kl: bool, with_volatility: bool = False) -> None:
         self._shard = shard
         self._device = device
-        self._names = [name for name in PER_STATE if name != "kl" or with_kl]
+        counts = {"kl": with_kl, "volatility_loss": with_volatility}
+        self._names = [name for name in PER_STATE if counts.get(name, True)]
         self._series: dict[str, list[float]] = {name: [] for name in [*self._names, "grad_norm"]}
         self._minibatch = torch.empty(0)
 

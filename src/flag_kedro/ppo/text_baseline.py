@@ -34,8 +34,8 @@ def start_bag_of_words(
     """Build a bag-of-words policy on the words of `window` and the generator that trains it in place.
 
     It learns by the run's `ppo`, with the same budget and seed, but for step size and entropy (above), without gradient
-    accumulation, which only saves memory, without limits, which are meant for the language model, and on one thread,
-    since its sums are too short to share.
+    accumulation, which only saves memory, without a volatility head and limits, which are meant for the language model,
+    and on one thread, since its sums are too short to share.
 
     Args:
         window: sessions to learn from.
@@ -60,6 +60,7 @@ def start_bag_of_words(
         learning_rate=LEARNING_RATE,
         head_learning_rate=None,
         ent_coef=ENT_COEF,
+        volatility_coef=0.0,
         gradient_accumulation_steps=1,
         max_kl=None,
         min_entropy=None,

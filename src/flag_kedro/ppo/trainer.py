@@ -29,6 +29,7 @@ from flag_kedro.ppo.rollout import RolloutCollector
 from flag_kedro.ppo.statistics import describe_rollout
 from flag_kedro.ppo.stopwatch import Stopwatch
 from flag_kedro.ppo.update import ppo_update
+from flag_kedro.ppo.volatility_targets import volatility_targets
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def train(
     Afterwards it holds the weights of the best validation, or the last ones without a validation window.
 
     Args:
-        model: the actor-critic with its initial weights, on the accelerator's device.
+        model: the actor-critic with its initial weights, on the accelerator's device; with a volatility head where
+            `ppo.volatility_coef` is above 0.
         window: sessions to learn from.
         validation: sessions that choose the weights; never the test window.
         env_config: the MDP.
@@ -68,6 +70,7 @@ def train(
 
     Raises:
         CheckpointError: when there are checkpoints and none is sound.
+        DataError: when the window is too short for what a volatility head learns.
         TrainingError: when a loss or gradient is not finite, a limit that was asked for is crossed, or processes
             have come apart.
         PeerLostError: when another process is gone.
@@ -211,15 +214,16 @@ class Trainer:
 def _open_collector(
     window: TradingWindow, env: EnvConfig, portfolio: PortfolioConfig | None, config: PPOConfig, seed: int
 ) -> RolloutCollector:
-    """The environment with what outputs mean in it."""
+    """The environment with what outputs mean in it, and what a volatility head learns."""
     num = config.num_envs
+    volatility = volatility_targets(window) if config.volatility_coef > 0.0 else None
     if portfolio is None:
         starts = _starts(window.symbols, window.num_sessions, seed) if config.stagger_starts else None
-        return RolloutCollector(TradingVectorEnv(window, env, num), seed, num, starts)
+        return RolloutCollector(TradingVectorEnv(window, env, num), seed, num, starts, volatility=volatility)
     lengths = np.repeat(window.num_sessions[:1], num)
     starts = _starts(tuple(map(str, range(num))), lengths, seed) if config.stagger_starts else None
     head = Weights(len(window.symbols), env.positions, portfolio.gross)
-    return RolloutCollector(PortfolioVectorEnv(window, env, portfolio, num), seed, num, starts, head)
+    return RolloutCollector(PortfolioVectorEnv(window, env, portfolio, num), seed, num, starts, head, volatility)
 
 
 def _starts(names: tuple[str, ...], num_sessions: Ints, seed: int) -> Ints:

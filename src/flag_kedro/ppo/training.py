@@ -21,6 +21,7 @@ from flag_kedro.ppo.encoding import texts_read_with_prompts
 from flag_kedro.ppo.history import Metrics
 from flag_kedro.ppo.trainer import train
 from flag_kedro.ppo.training_spec import SavedAt, TrainingSpec
+from flag_kedro.ppo.volatility_targets import volatility_targets
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,9 @@ def build_model(
     model.complete_rows(texts)
     _check_lengths(model, spec)
     model.fit_readout([prefix for prefixes in spec.window.prefixes for prefix in prefixes])
+    if spec.ppo.volatility_coef > 0.0:
+        targets = volatility_targets(spec.window)
+        model.add_volatility_head(targets.mean, targets.deviation)
     return model
 
 

@@ -14,9 +14,9 @@ from flag_kedro.data.streams import stream
 from flag_kedro.env.account import Ints
 from flag_kedro.env.states import take_states
 from flag_kedro.policy.evaluation_cache import EvaluationCache
-from flag_kedro.policy.interface import Policy
+from flag_kedro.policy.interface import Evaluation, Policy
 from flag_kedro.ppo import losses
-from flag_kedro.ppo.actions import state_rows
+from flag_kedro.ppo.actions import ActionHead, state_rows
 from flag_kedro.ppo.advantages import rollout_advantages
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharding import Shard
@@ -63,7 +63,9 @@ def ppo_update(
     advantages, targets = rollout_advantages(rollout, config)
     old_values, clip_value = rollout.values.flatten(), config.clip_coef if config.clip_vloss else None
     ref_log_probs = _reference_log_probs(reference, rollout, config, shard)
-    statistics = UpdateStatistics(shard, advantages.device, with_kl=ref_log_probs is not None)
+    statistics = UpdateStatistics(
+        shard, advantages.device, with_kl=ref_log_probs is not None, with_volatility=rollout.volatility is not None
+    )
 
     for epoch in range(config.update_epochs):
         for minibatch in _minibatches(len(rollout.log_probs), config, seed, update, epoch):
@@ -86,9 +88,13 @@ def ppo_update(
                 if ref_log_probs is not None:
                     kl = head.kl(new, ref_log_probs[torch.from_numpy(asked).to(advantages.device)])
                     loss = loss + config.kl_coef * kl
+                volatility_loss = _volatility_loss(new, rollout, asked, head)
+                if volatility_loss is not None:
+                    loss = loss + config.volatility_coef * volatility_loss
                 (loss.sum() / minibatch.size).backward()  # type: ignore[no-untyped-call]
                 statistics.record(
-                    groups, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy, kl=kl, loss=loss,
+                    groups, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy, kl=kl,
+                    volatility_loss=volatility_loss, loss=loss,
                     approx_kl=losses.approximate_kl(log_ratio),
                     clip_fraction=losses.clipped(log_ratio, config.clip_coef),
                 )  # fmt: skip
@@ -114,6 +120,15 @@ def _reference_log_probs(reference: Policy | None, rollout: Rollout, config: PPO
     size = pass_size * shard.world  # each process reads as much at once as in a pass of a minibatch
     pieces = [range(start, min(start + size, num_states)) for start in range(0, num_states, size)]
     return torch.cat([cache.evaluate(take_states(rollout.states, piece)).log_probs for piece in pieces])
+
+
+def _volatility_loss(new: Evaluation, rollout: Rollout, asked: Ints, head: ActionHead) -> Tensor | None:
+    """Loss of the volatility head, a mean over the states of each row, [R]; None without such a head."""
+    if rollout.volatility is None:
+        return None
+    assert new.volatility is not None, "the policy has no volatility head"
+    targets = rollout.volatility[torch.from_numpy(asked).to(rollout.volatility.device)]
+    return losses.volatility_loss(new.volatility, targets).view(-1, head.states_per_row).mean(dim=1)
 
 
 def _minibatches(num_rows: int, config: PPOConfig, seed: int, update: int, epoch: int) -> list[Ints]:
