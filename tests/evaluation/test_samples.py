@@ -56,6 +56,18 @@ def test_the_truth_is_the_markets(samples: pl.DataFrame):
     assert set(both["news_sign"]) == {-1, 0, 1}
 
 
+def test_the_oracles_forecast_is_there_where_headlines_announce_volatility(samples: pl.DataFrame, split: MarketSplit):
+    assert samples["oracle_week"].null_count() == samples.height
+    announcing = replace(CONFIG, language="recombined", volatility_news=0.4, volatility_effect=2.0)
+    found = gather_samples(split, NewsConfig(), announcing)
+    truth = simulate_market(("ALDR", "BRIX"), announcing, seed=0).truth.select(
+        "symbol", "session", expected=pl.col("week_variance")
+    )
+    both = found.join(truth, on=["symbol", "session"], how="left")
+    assert both["oracle_week"].equals(both["expected"], null_equal=True)
+    assert both["oracle_week"].null_count() < both.height / 10
+
+
 def test_what_comes_later_changes_outcomes_alone(samples: pl.DataFrame, split: MarketSplit):
     session = split.windows.test[0]
     states = {

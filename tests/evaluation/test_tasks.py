@@ -16,12 +16,23 @@ NUM = 700
 WINDOWS = ["train"] * 400 + ["validation"] * 100 + ["test"] * 200
 
 
+def planted_volatility(generator: np.random.Generator) -> np.ndarray:
+    """Of each session, which jumps every five."""
+    return np.repeat(0.01 * np.exp(0.7 * generator.standard_normal(NUM // 5 + 3)), 5)
+
+
+def planted_variance(seed: int) -> np.ndarray:
+    """Of the five sessions after each, [NUM]."""
+    volatility = planted_volatility(np.random.default_rng(seed))
+    return np.lib.stride_tricks.sliding_window_view(volatility[1:] ** 2, 5)[:NUM].sum(axis=1)
+
+
 def symbol_samples(symbol: str, seed: int) -> tuple[pl.DataFrame, np.ndarray]:
     """Samples of a symbol whose volatility jumps, and the logarithm of what its coming week has, [NUM]."""
     generator = np.random.default_rng(seed)
-    volatility = np.repeat(0.01 * np.exp(0.7 * generator.standard_normal(NUM // 5 + 3)), 5)
+    volatility = planted_volatility(generator)
     returns = volatility[:NUM] * generator.standard_normal(NUM)
-    state = np.log(np.lib.stride_tricks.sliding_window_view(volatility[1:] ** 2, 5)[:NUM].sum(axis=1))
+    state = np.log(planted_variance(seed))
     state = (state - state.mean()) / state.std()
     regressors = har_regressors(returns)
     next_return = np.append(returns[1:], np.nan)
@@ -35,6 +46,7 @@ def symbol_samples(symbol: str, seed: int) -> tuple[pl.DataFrame, np.ndarray]:
         "week_variance": realised_variance(returns),
         "ewma_next": ewma_variance(returns, 1),
         "ewma_week": ewma_variance(returns),
+        "oracle_week": [None] * NUM,
         **{name: regressors[:, at] for at, name in enumerate(HAR_COLUMNS)},
         **{name: generator.standard_normal(NUM) for name in INDICATORS},
         "large_move": np.abs(next_return) > np.nanquantile(np.abs(next_return), 0.8),
@@ -96,6 +108,29 @@ def test_who_reads_the_state_of_volatility_beats_what_prices_say(results: dict[s
     nothing = found.readers["backbone"].loss / found.readers["constant"].loss
     assert 0.9 < nothing < 1.2
     assert results["large_move"].readers["flag_trader"].auc > 0.6  # type: ignore[operator]
+
+
+def test_a_policys_own_forecast_and_the_oracles_stand_beside_har_where_they_are_there(
+    inputs: Inputs, results: dict[str, TaskResult]
+):
+    """The head says the logarithm of half the true expectation: it is made unbiased on the training window."""
+    assert results["week_volatility"].head_differences is None
+    assert not {"oracle", "volatility_head"} & set(results["week_volatility"].readers)
+    state = np.concatenate([np.log(planted_variance(seed)) for seed in (1, 2)])
+    known = inputs.samples.with_columns(oracle_week=pl.Series(np.exp(state)))
+    found = evaluate_tasks(replace(inputs, samples=known, log_variances=state - np.log(2.0)), inputs)["week_volatility"]
+    assert isinstance(found, TaskResult)
+    losses = {name: score.loss for name, score in found.readers.items()}
+    assert losses["volatility_head"] == pytest.approx(losses["oracle"], rel=0.05)
+    assert losses["oracle"] < losses["flag_trader"] < losses["har"]
+    assert found.head_differences is not None
+    assert set(found.head_differences) == set(losses) - {"volatility_head"}
+    assert found.head_differences["har"].ci95[1] < 0.0  # type: ignore[union-attr]
+    assert found.head_differences["flag_trader"].value == pytest.approx(  # type: ignore[union-attr]
+        -found.differences["volatility_head"].value  # type: ignore[union-attr]
+    )
+    same = {name: score for name, score in found.readers.items() if name not in ("oracle", "volatility_head")}
+    assert same == results["week_volatility"].readers
 
 
 def test_value_at_risk_is_crossed_about_as_often_as_said(results: dict[str, TaskResult]):

@@ -12,6 +12,7 @@ from flag_kedro.hooks.summaries.figures import figure, interval, p_value
 from flag_kedro.names import POLICY
 
 LEVEL = 0.05
+HAR, EWMA = "har", "ewma"
 
 
 def print_tasks(report: dict[str, Any], data_dir: Path) -> None:
@@ -19,6 +20,9 @@ def print_tasks(report: dict[str, Any], data_dir: Path) -> None:
     console = Console()
     console.print(f"Market: {escape(report['market'])}", style="bold", highlight=False)
     console.print(_table(report["tasks"]))
+    for name, task in report["tasks"].items():
+        for reader in (HAR, EWMA) if "head_differences" in task else ():
+            console.print(_head_line(name, reader, task["head_differences"][reader]), highlight=False)
     for task, reason in report["left_out"].items():
         console.print(f"{task} is left out: {escape(reason)}.", highlight=False)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'task_evaluation.json'}", highlight=False)
@@ -56,6 +60,17 @@ def _table(tasks: dict[str, Any]) -> Table:
                 style="bold" if reader == POLICY else None,
             )
     return table
+
+
+def _head_line(task: str, reader: str, difference: dict[str, Any] | None) -> str:
+    """What the volatility head loses less than another reader."""
+    if difference is None:
+        return f"{task}: volatility_head and {reader} cannot be told apart."
+    interval_95 = _interval(difference["ci95"])
+    return (
+        f"{task}: volatility_head less {reader} {difference['value']:+.4g}, 95 % {interval_95}, "
+        f"p {p_value(difference['p_value'])}"
+    )
 
 
 def _interval(ends: list[float] | None) -> str:
