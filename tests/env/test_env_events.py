@@ -137,21 +137,22 @@ def test_an_event_at_the_last_session_alone_is_none(make_states: MakeStates):
 
 
 def test_facts_are_as_before_where_every_session_may_trade():
-    assert EnvConfig().facts == {
-        name: value for name, value in asdict(EnvConfig()).items() if name not in {"decide_on", *EVENT_FIELDS}
-    }
-    assert EnvConfig(event_large_move=2.0).facts == EnvConfig().facts
-    assert ON_NEWS.facts == asdict(ON_NEWS)
+    named = EnvConfig().facts()
+    assert not {"decide_on", *EVENT_FIELDS} & set(named)
+    assert {name: asdict(EnvConfig())[name] for name in named} == named
+    assert EnvConfig(event_large_move=2.0).facts() == named
+    events = {name: asdict(ON_NEWS)[name] for name in ("decide_on", *EVENT_FIELDS)}
+    assert ON_NEWS.facts() == named | events
 
 
 def test_a_policy_of_other_events_is_refused():
-    trained = {"env": ON_NEWS.facts}
-    check_facts(trained, {"env": EnvConfig(decide_on="events").facts})
+    trained = {"env": ON_NEWS.facts()}
+    check_facts(trained, {"env": EnvConfig(decide_on="events").facts()})
     for other in (EnvConfig(), EnvConfig(decide_on="events", event_news_burst=2.0)):
         with pytest.raises(MadeOtherwiseError, match="env"):
-            check_facts(trained, {"env": other.facts})
+            check_facts(trained, {"env": other.facts()})
     with pytest.raises(MadeOtherwiseError, match="decide_on"):
-        check_facts({"env": EnvConfig().facts}, trained)
+        check_facts({"env": EnvConfig().facts()}, trained)
 
 
 def test_all_weights_stay_as_they_are_where_no_symbol_has_an_event(window: TradingWindow):

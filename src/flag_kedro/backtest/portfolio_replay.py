@@ -86,12 +86,12 @@ def replay_portfolio(
     days, states, held = window.sessions[0], env.states(), env.weights()
     weights, prompts = list[tuple[object, ...]](), list[tuple[object, ...]]()
     path: list[tuple[object, ...]] = [(strategy, ALL_SYMBOLS, days[0], config.initial_cash, 0, None, 0.0, 0.0)]
-    equity, ruined = config.initial_cash, False
+    equity, ruined, stopped = config.initial_cash, False, False
     for t, day in enumerate(days):
         if read_ahead is not None and t % SESSIONS_AHEAD == 0:
             read_ahead([text for texts in window.prefixes for text in texts[t : t + SESSIONS_AHEAD]])
         last = t == len(days) - 1
-        targets = None if ruined or env.stopped[0] else weigh(states, held)
+        targets = None if ruined or stopped else weigh(states, held)
         for s, symbol in enumerate(window.symbols):
             if not ruined:
                 legal = " ".join(name for name, ok in zip(ACTION_NAMES, states.action_mask[s], strict=True) if ok)
@@ -110,7 +110,7 @@ def replay_portfolio(
         gross = float(np.abs(info["weights"]).sum())
         row = (reached, int(gross > 0.0), float(np.log(reached / equity)), float(info["traded_value"][0]), gross)
         path.append((strategy, ALL_SYMBOLS, days[t + 1], *row))
-        equity, ruined = reached, bool(terminated[0])
+        equity, ruined, stopped = reached, bool(terminated[0]), bool(info["stopped"][0])
     return PortfolioReplay(
         prompts=pl.DataFrame(prompts, schema=PROMPTS, orient="row").sort("symbol", "session", maintain_order=True),
         weights=pl.DataFrame(weights, schema=WEIGHTS, orient="row").sort("symbol", "session", maintain_order=True),

@@ -59,7 +59,8 @@ class PortfolioVectorEnv:
 
     Info of a step: `equity` [A] and the weights `held` [A, S] at the mark before any restart, `weights` [A, S] over the
     return that ended there (at `next_close` those before the fill, else those after it, or before it where all was
-    sold), their sum `position` [A], `traded_value` [A] in money; `final_states` where an episode has ended.
+    sold), their sum `position` [A], `traded_value` [A] in money, `stopped` [A] from this mark on;
+    `final_states` where an episode has ended.
 
     Raises:
         DataError: when symbols trade on different sessions.
@@ -132,6 +133,7 @@ class PortfolioVectorEnv:
             "position": weights.sum(axis=1),
             "held": self.weights(),
             "traded_value": traded,
+            "stopped": self.stopped.copy(),
         }
         ended = terminated | truncated
         if ended.any():
