@@ -1,6 +1,7 @@
 """Portfolios of prices alone: optimal by their conditions, by hand, and blind to what comes later."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -137,3 +138,16 @@ def test_equal_weights_by_hand_and_the_best_in_hindsight(make_window: Callable[.
 def test_too_little_history_is_refused(closes: np.ndarray):
     with pytest.raises(DataError, match="estimate from 40 sessions before the window; there are 39"):
         portfolio_rules(closes, 39)
+
+
+def test_where_only_events_may_trade_a_rule_buys_at_the_first_one(
+    make_window: Callable[..., TradingWindow], closes: np.ndarray
+):
+    window = window_of(make_window, closes)
+    kinds = np.zeros(window.mark_prices.shape, dtype=np.int64)
+    kinds[1, 5] = kinds[0, 30] = 1
+    env = EnvConfig(cost_bps=10, slippage_bps=0, fill="next_close", decide_on="events")
+    for name, expected in (("buy_and_hold", [6]), ("equal_weight", [6, 31])):
+        rule = portfolio_rules(closes, BEFORE)[name]
+        found = replay_portfolio(name, replace(window, event_kinds=kinds), env, PortfolioConfig(), rule)
+        assert np.flatnonzero(found.equity["traded_value"].to_numpy()).tolist() == expected

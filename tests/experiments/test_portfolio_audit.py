@@ -38,8 +38,8 @@ def make_tables(kind: type[MarketTables] = MarketTables) -> MarketTables:
     return kind(simulated.prices, news, {}, pl.DataFrame(schema=UNIVERSE), FeaturesConfig(digest_sessions=1))
 
 
-def split_of(tables: MarketTables) -> MarketSplit:
-    return MarketSplit.of(tables.build_states(), DataConfig(source="simulated", windows=WINDOWS), EnvConfig())
+def split_of(tables: MarketTables, env: EnvConfig | None = None) -> MarketSplit:
+    return MarketSplit.of(tables.build_states(), DataConfig(source="simulated", windows=WINDOWS), env or EnvConfig())
 
 
 def weigh_by_length(states: States, held: np.ndarray) -> np.ndarray:
@@ -52,8 +52,10 @@ def opened(weigh: Any = weigh_by_length) -> OpenPortfolio:
     return OpenPortfolio(weigh, lambda prompts: None, {}, "hash", PortfolioConfig(threshold=0.05))
 
 
-def audit(tables: MarketTables, leave_out: tuple[str, ...] = (HINDSIGHT,)) -> dict[str, Any]:
-    split = split_of(tables)
+def audit(
+    tables: MarketTables, leave_out: tuple[str, ...] = (HINDSIGHT,), env: EnvConfig | None = None
+) -> dict[str, Any]:
+    split = split_of(tables, env)
     replays = replay_portfolios(split, opened().config, weigh_by_length, leave_out=leave_out)
     weights = pl.concat(replayed.weights for replayed in replays.values())
     return audit_portfolios(weights, tables, split, opened(), num_cuts=3, seed=1)
@@ -65,6 +67,18 @@ def test_honest_portfolios_pass_every_corruption():
     assert [check["corruption"] for check in found["checks"]] == [*CORRUPTIONS] * 3
     assert all(count > 0 for check in found["checks"] for count in check["compared"].values())
     assert found["levels"]["compared"] > 0
+
+
+@pytest.mark.parametrize(
+    "env", [EnvConfig(max_drawdown_stop=0.01), EnvConfig(decide_on="events", event_news_burst=4.0)]
+)
+def test_stops_and_events_are_no_leaks(env: EnvConfig):
+    tables = make_tables()
+    found = replay_portfolios(split_of(tables, env), opened().config, weigh_by_length)
+    asked = found["flag_trader"].weights["target"]
+    if env.max_drawdown_stop is not None:
+        assert 0 < asked.null_count() < len(asked)  # it was stopped on the way
+    assert audit(tables, env=env)["passed"]
 
 
 @dataclass(frozen=True)

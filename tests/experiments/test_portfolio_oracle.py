@@ -64,9 +64,13 @@ def test_effects_decay_and_end_ahead_as_they_do_later(make_window: MakeWindow):
     gains = corner_gains(window, truth(A=[1, 0, 0, 0, 0, 0]), rule, corner_weights(1, 1.0, ENV))[:, :, 1]
     assert gains[0, :4] == pytest.approx([0.008, 0.004, 0.002, 0.0])
     assert gains[:4, 0] == pytest.approx([0.008, 0.004, 0.002, 0.0])
+    assert gains[5].tolist() == [0.0] * AHEAD
     late = make_window("next_close", A=[10.0] * 6)
     later = corner_gains(late, truth(A=[1, 0, 0, 0, 0, 0]), rule, corner_weights(1, 1.0, ENV))[:, :, 1]
     assert later[0, :3] == pytest.approx([0.004, 0.002, 0.0])
+    soon = corner_gains(late, truth(A=[0, 0, 0, 1, 1, 0]), rule, corner_weights(1, 1.0, ENV))[:, 0, 1]
+    assert soon[3] == pytest.approx(0.004)
+    assert soon[4] == 0.0  # bought at the last close
 
 
 @pytest.mark.parametrize("seed", range(5))

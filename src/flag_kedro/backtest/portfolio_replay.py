@@ -68,6 +68,8 @@ def replay_portfolio(
 ) -> PortfolioReplay:
     """Let `weigh` trade the whole window once, from cash.
 
+    Where only events may trade (`env.decide_on`), what was asked for at another session is asked for again until then.
+
     Args:
         strategy: name for the tables.
         window: sessions to trade.
@@ -87,11 +89,15 @@ def replay_portfolio(
     weights, prompts = list[tuple[object, ...]](), list[tuple[object, ...]]()
     path: list[tuple[object, ...]] = [(strategy, ALL_SYMBOLS, days[0], config.initial_cash, 0, None, 0.0, 0.0)]
     equity, ruined, stopped = config.initial_cash, False, False
+    waiting: Floats | None = None
     for t, day in enumerate(days):
         if read_ahead is not None and t % SESSIONS_AHEAD == 0:
             read_ahead([text for texts in window.prefixes for text in texts[t : t + SESSIONS_AHEAD]])
         last = t == len(days) - 1
         targets = None if ruined or stopped else weigh(states, held)
+        if window.is_event is not None:  # what was asked for where nothing is traded waits for the next event
+            targets = waiting if targets is None else targets
+            waiting = None if window.is_event[:, t].any() else targets
         for s, symbol in enumerate(window.symbols):
             if not ruined:
                 legal = " ".join(name for name, ok in zip(ACTION_NAMES, states.action_mask[s], strict=True) if ok)

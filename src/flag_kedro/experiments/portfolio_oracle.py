@@ -7,12 +7,13 @@ or cash. It plans `AHEAD` sessions with costs (dynamic programming over the posi
 plan without later headlines trades at the wrong costs: those after which it would soon trade again count too little. So
 costs in plans are multiplied by what earned most on the training window's headlines, in expectation.
 
-It is a feasible policy and no bound; `clairvoyant` is one, which knows the window's headlines in advance.
+It is a feasible policy and no bound. A bound is what the same gains pay who knows all of them in advance: no policy
+that learns of headlines as they come out can expect more.
 
 Shape legend: S = symbols, T = sessions, K = sessions ahead, C = corners: cash, the symbols long, the symbols short.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ class PortfolioOracle:
     """Weights that each decision asks for, [T, S]; the last decision fills no more."""
     expected_log_return: float
     """Of mean effects and average drift, less costs; noise, sizes and regimes are left out."""
-    clairvoyant_log_return: float
-    """The same for the best corners of who knows all headlines of the window in advance: nobody can expect more."""
+    upper_bound: float
+    """The same for the best corners on what is known at each decision, all decisions of the window seen in advance."""
 
 
 def ask_portfolio_oracle(split: MarketSplit, portfolio: PortfolioConfig, simulated: SimulatedConfig) -> PortfolioOracle:
@@ -63,7 +64,7 @@ def ask_portfolio_oracle(split: MarketSplit, portfolio: PortfolioConfig, simulat
     return PortfolioOracle(
         weights=corners[path],
         expected_log_return=expect_path(path, test, costs),
-        clairvoyant_log_return=best_path_in_advance(test[:-1, 0], costs),
+        upper_bound=best_path_in_advance(test[:-1, 0], costs),
     )
 
 
@@ -84,6 +85,8 @@ def corner_costs(corners: Floats, env: EnvConfig) -> Floats:
 def corner_gains(window: TradingWindow, truth: pl.DataFrame, simulated: SimulatedConfig, corners: Floats) -> Floats:
     """Log return that each corner expects of the K next sessions, from what is known at each decision, [T, K, C].
 
+    What a decision earns behind the window's last session is 0.
+
     Args:
         window: of common sessions.
         truth: `data.simulated.SimulatedMarket.truth`.
@@ -101,6 +104,8 @@ def corner_gains(window: TradingWindow, truth: pl.DataFrame, simulated: Simulate
             for ahead in range(max(0, rule.horizon - age - lag)):
                 effect = rule.signal * rule.decay ** (age + ahead + lag)
                 expected[:, ahead, s] += effect * usable[rows + rule.horizon - age]
+    earned = np.arange(len(days))[:, None] + np.arange(AHEAD) + 1 + lag  # the session that pays
+    expected[earned >= len(days)] = 0.0
     gains: Floats = np.log1p(np.einsum("tks,cs->tkc", np.expm1(expected), corners))
     return gains
 
@@ -116,8 +121,7 @@ def follow_plans(gains: Floats, costs: Floats, cost_factor: float) -> Ints:
     num_sessions, _, num_corners = gains.shape
     later = np.zeros((num_sessions, num_corners))
     for ahead in reversed(range(gains.shape[1])):
-        in_window = np.arange(num_sessions) + ahead + 1 < num_sessions
-        wanted = np.where(in_window[:, None], gains[:, ahead], 0.0) + later
+        wanted = gains[:, ahead] + later
         choices = wanted[:, None, :] - cost_factor * costs  # [T, held, asked for]
         later = choices.max(axis=2)
     first: Ints = choices.argmax(axis=2)
@@ -160,7 +164,7 @@ class GivenWeights:
 def measure_portfolio(
     equity: pl.DataFrame, split: MarketSplit, portfolio: PortfolioConfig, news: NewsConfig, simulated: SimulatedConfig
 ) -> dict[str, Any] | None:
-    """What each portfolio took of what the oracle expects.
+    """What each portfolio took of what the oracle expects, who may trade at every session.
 
     Args:
         equity: columns of `backtest.replay.EQUITY`, of all strategies.
@@ -170,7 +174,7 @@ def measure_portfolio(
         simulated: the rule.
 
     Returns:
-        `market`, `expected_log_return`, `log_return` (replayed, noise included), `clairvoyant_log_return`, and
+        `market`, `expected_log_return`, `log_return` (replayed, noise included), `upper_bound`, and
         `shares`, each strategy's log return over what the oracle expects; None where the market is not simulated, has
         other news than its own, pays interest, or no headline moves a price.
 
@@ -182,13 +186,14 @@ def measure_portfolio(
         return None
     refuse_other_prices(simulate_market(tuple(split.states), simulated, split.data.seed).prices, split)
     oracle = ask_portfolio_oracle(split, portfolio, simulated)
-    replayed = replay_portfolio("oracle", split.test, split.env, portfolio, GivenWeights(oracle.weights))
+    at_once = replace(portfolio, threshold=0.0)
+    replayed = replay_portfolio("oracle", split.test, split.env, at_once, GivenWeights(oracle.weights))
     earned = equity.group_by("strategy", maintain_order=True).agg(pl.col("log_return").sum())
     expected = oracle.expected_log_return
     return {
         "market": name_market(simulated),
         "expected_log_return": expected,
         "log_return": float(replayed.equity["log_return"].sum()),
-        "clairvoyant_log_return": oracle.clairvoyant_log_return,
+        "upper_bound": oracle.upper_bound,
         "shares": {str(name): value / expected for name, value in earned.rows()} if expected > 0.0 else {},
     }

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flag_kedro.hooks.summaries.figures import figure, interval, p_value, percent
+from flag_kedro.hooks.summaries.figures import figure, interval, p_value, percent, wide_console
 from flag_kedro.names import POLICY
 
 TRADED = {"every_session": "every session", "events": "events"}
@@ -16,7 +15,7 @@ TRADED = {"every_session": "every session", "events": "events"}
 
 def print_events(results: dict[str, Any], data_dir: Path) -> None:
     """Print both ways of trading side by side, and what prices did around the policy's decisions."""
-    console = Console()
+    console = wide_console()
     console.print(f"Market: {escape(results['market'])}", style="bold", highlight=False)
     num = {name: sum(each[name] for each in results["events"].values()) for name in ("sessions", "events")}
     console.print(

@@ -1,4 +1,14 @@
-"""How summaries write figures; names that they look results up by."""
+"""How summaries write figures, and where."""
+
+from rich.console import Console
+
+LOG_WIDTH = 120
+
+
+def wide_console() -> Console:
+    """A console for wide tables: as wide as the terminal; in a file, which has no width, `LOG_WIDTH` at least."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, LOG_WIDTH))
 
 
 def figure(value: float | None, digits: int = 3, factor: float = 1.0) -> str:

@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flag_kedro.hooks.summaries.figures import figure, interval, p_value, percent
+from flag_kedro.hooks.summaries.figures import figure, interval, p_value, percent, wide_console
 from flag_kedro.names import POLICY
 
 
 def print_portfolio(results: dict[str, Any], audit: dict[str, Any], data_dir: Path) -> None:
     """Print the portfolio beside the rules, where its return came from, and whether it saw the future."""
-    console = Console()
+    console = wide_console()
     console.print(f"Market: {escape(results['market'])}", style="bold", highlight=False)
     console.print(_table(results))
     for name in results["in_hindsight"]:

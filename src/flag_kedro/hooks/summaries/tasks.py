@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flag_kedro.hooks.summaries.figures import figure, interval, p_value
+from flag_kedro.hooks.summaries.figures import figure, interval, p_value, wide_console
 from flag_kedro.names import POLICY
 
 LEVEL = 0.05
@@ -17,7 +16,7 @@ HAR, EWMA = "har", "ewma"
 
 def print_tasks(report: dict[str, Any], data_dir: Path) -> None:
     """Print each task: what every reader lost, and whether the trained policy lost less."""
-    console = Console()
+    console = wide_console()
     console.print(f"Market: {escape(report['market'])}", style="bold", highlight=False)
     console.print(_table(report["tasks"]))
     for name, task in report["tasks"].items():
