@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from flag_kedro.backtest.inference import draw_sessions
-from flag_kedro.backtest.replay import EQUITY, Replay
+from flag_kedro.backtest.replay import EQUITY, Replay, replay
 from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.env.account import BUY, HOLD, SELL
 from flag_kedro.env.config import EnvConfig
@@ -108,10 +109,10 @@ def test_who_knows_both_sides_alike_is_not_found():
     assert compared["closes"].difference.p_value > 0.05
 
 
-def replays(positions: np.ndarray, returns: np.ndarray) -> tuple[Replay, Replay]:
-    """A policy and buy and hold, without costs: positions [S, n] held over log returns [S, n]."""
+def replays(positions: np.ndarray, returns: np.ndarray) -> tuple[Replay, Replay, Replay]:
+    """A policy, buy and hold and cash, without costs or interest: positions [S, n] held over log returns [S, n]."""
     tables = []
-    for held in (positions, np.ones_like(positions)):
+    for held in (positions, np.ones_like(positions), np.zeros_like(positions)):
         rows = [
             {
                 "strategy": "p", "symbol": f"S{s}", "session": FIRST + timedelta(days=t), "equity": 1.0,
@@ -122,7 +123,7 @@ def replays(positions: np.ndarray, returns: np.ndarray) -> tuple[Replay, Replay]
             for t in range(returns.shape[1])
         ]  # fmt: skip
         tables.append(Replay(pl.DataFrame(), pl.DataFrame(), pl.DataFrame(rows, schema=EQUITY)))
-    return tables[0], tables[1]
+    return tables[0], tables[1], tables[2]
 
 
 def market(seed: int, drift: float = 0.0) -> np.ndarray:
@@ -202,6 +203,47 @@ def test_a_rule_that_remembers_prices_up_to_a_day_is_found_in_the_sessions_that_
             assert compared[POLICY].reason.startswith("not comparable: 0 sessions up to the cutoff 2024-02-20 and 119")
 
 
+@pytest.mark.parametrize(
+    ("rules", "interest"),
+    [
+        ({}, 0.0),
+        ({"max_drawdown_stop": 0.1}, 0.0),  # buy and hold would be stopped in the fifth session
+        ({"decide_on": "events"}, 0.0),  # and would wait for the news of the sixth
+        ({"cash_rate": 0.05}, np.log(1.05) / 365),
+        ({"cash_rate": 0.05, "positions": "long_short"}, np.log(1.05) / 365),
+    ],
+    ids=["plain", "stop", "events", "interest", "interest of shorts"],
+)
+def test_timing_is_measured_by_the_market_whatever_rules_bind_the_policy(
+    rules: dict[str, Any], interest: float, make_states: Callable[..., pl.DataFrame]
+):
+    """It trades on even sessions without looking; closes give the market's returns, and its own positions the rest."""
+    moves = np.random.default_rng(0).normal(0.0, 0.002, 120)
+    moves[:2], moves[2:5] = 0.0, -0.06
+    closes = 100.0 * np.exp(moves.cumsum())
+    states = make_states(closes.tolist())
+    news = ["- news" if t % 2 == 0 and t > 4 else "none" for t in range(len(closes))]
+    states = states.with_columns(news_text=pl.Series(news))
+    days, buys = states["session"].to_list(), np.random.default_rng(1).random(120) < 0.5
+    windows = WindowsConfig(train=(days[0], days[9]), validation=(days[10], days[19]), test=(days[20], days[-1]))
+    env = EnvConfig(fill="next_close", cost_bps=0.0, slippage_bps=0.0, borrow_bps_year=0.0, **rules)
+
+    def trade(asked: States) -> Decisions:
+        session = int(re.search(r"market (\d+)", asked.prefix[0])[1])
+        wanted = (BUY if buys[session] else SELL) if session % 2 == 0 and session > 4 else HOLD
+        return Decisions(np.where(asked.action_mask[:, wanted], wanted, HOLD))
+
+    split = MarketSplit.of({"A": states}, DataConfig(windows=windows), env)
+    strategies = Strategies({ZERO_SHOT_LM: lambda: CachedPolicy(trade)}, None, split, seed=0)
+    compared = compare_policies(strategies, {ZERO_SHOT_LM: (days[0], days[-1])}, days[59], DRAWS, seed=0)
+    held = replay("", split.cut((days[0], days[-1])), split.env, trade).equity
+    position, returns = held["position"].to_numpy(), held["log_return"].to_numpy()
+    moves[1] = interest  # the market is bought at the second close
+    for side, which in ((compared[ZERO_SHOT_LM].before, slice(1, 60)), (compared[ZERO_SHOT_LM].after, slice(60, 120))):
+        own = returns[which].mean() - position[which].mean() * moves[which].mean()
+        assert side.value == pytest.approx(own - interest * (position[which] <= 0).mean(), abs=1e-12)
+
+
 def test_area_of_every_draw_is_that_of_its_sessions():
     from sklearn.metrics import roc_auc_score
 
@@ -226,11 +268,11 @@ def test_too_few_sessions_on_a_side_are_not_compared(before: int, after: int):
 
 
 def test_a_ruined_account_is_not_compared():
-    played, held = replays(np.ones((1, 60)), np.zeros((1, 60)))
+    played, *others = replays(np.ones((1, 60)), np.zeros((1, 60)))
     ruined = played.equity.with_columns(
         log_return=pl.when(pl.col("session") > CUTOFF - timedelta(days=50)).then(-np.inf)
     )
-    comparison = compare_timing(Replay(played.prompts, played.decisions, ruined), held, CUTOFF, DRAWS, 0)
+    comparison = compare_timing(Replay(played.prompts, played.decisions, ruined), *others, CUTOFF, DRAWS, 0)
     assert comparison.reason == "not comparable: an account was ruined"
 
 

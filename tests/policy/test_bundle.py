@@ -23,6 +23,7 @@ from flag_kedro.policy.model_card import write_model_card
 from flag_kedro.policy.origin import BUILT_HERE, BackboneOrigin
 from flag_kedro.policy.smollm2 import HUB_ID
 from flag_kedro.policy.trunk import open_trunk_cache
+from flag_kedro.ppo.config import PPOConfig
 
 FACTS = {
     "symbols": ["ALDR"],
@@ -89,7 +90,14 @@ def test_a_bundle_brings_its_volatility_head_and_says_so(
     opened = load_policy(bundle, bundle / "backbone", torch.device("cpu"))
     assert torch.equal(opened.log_variances(states), model.log_variances(states))
     assert opened.log_variances(states).std() > 0.0
-    assert load_policy(tmp_path / "without", tiny_backbone, torch.device("cpu")).volatility_head is None
+    card = (bundle / "README.md").read_text()
+    assert "A third head, which reads the same, forecasts" in card
+    assert "next 5 sessions: its output times 0.5, plus -7.5." in card
+    assert "third head" not in (tmp_path / "without" / "README.md").read_text()
+    without = load_policy(tmp_path / "without", tiny_backbone, torch.device("cpu"))
+    assert without.volatility_head is None
+    with pytest.raises(DataError, match=r"no head that forecasts volatility; train one with .*ppo\.volatility_coef="):
+        without.log_variances(states)
 
 
 def test_peft_opens_the_bundle_with_the_trained_adapter(tiny_backbone: Path, tmp_path: Path):
@@ -203,3 +211,13 @@ def test_a_policy_of_other_risk_rules_is_refused_and_its_own_are_named():
         with pytest.raises(MadeOtherwiseError, match="env: trained on") as refused:
             check_facts({"env": trained.facts()}, {"env": found.facts()})
         assert refused.value.params == said
+
+
+def test_a_policy_with_another_volatility_coefficient_is_refused_and_its_own_can_be_given():
+    without, beside = PPOConfig(total_timesteps=400), PPOConfig(total_timesteps=400, volatility_coef=0.5)
+    for trained, found in ((without, beside), (beside, without)):
+        with pytest.raises(MadeOtherwiseError, match="ppo: trained on") as refused:
+            check_facts({"ppo": trained.learning()}, {"ppo": found.learning()})
+        given = {name.removeprefix("ppo."): value for name, value in refused.value.params.items()}
+        assert given == {"volatility_coef": trained.volatility_coef}
+        assert PPOConfig(**(asdict(found) | given)) == trained

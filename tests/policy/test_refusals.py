@@ -1,9 +1,12 @@
 """What would be wrong without a word is an error instead."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from transformers import (
@@ -34,9 +37,14 @@ from transformers import (
     Qwen2Model,
 )
 
+from flag_kedro.env.config import EnvConfig, Positions
+from flag_kedro.env.prompt import long_paper_texts
 from flag_kedro.env.states import States
+from flag_kedro.env.trading import TradingVectorEnv
+from flag_kedro.env.window import cut_window
 from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
+from flag_kedro.policy.backbone import load_tokenizer
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache
 
@@ -242,8 +250,16 @@ def test_prompt_longer_than_the_backbone_looks_back_is_refused(
 
 
 def test_model_that_cannot_read_the_prompt_it_is_checked_on_is_refused(open_model: Callable[..., ActorCritic]):
-    with pytest.raises(ParameterError, match=r"a prompt of \d+ tokens, but reads 4 at most \(.* its n_positions\)"):
+    with pytest.raises(ParameterError, match=r"a prompt of \d+ tokens, but reads 4 at most \(its n_positions\)"):
         open_model(GPT2Model(GPT2Config(**SMALL, n_positions=4)))
+
+
+def test_fewer_tokens_than_the_prompt_that_a_model_is_checked_on_are_no_fault_of_the_model(
+    open_model: Callable[..., ActorCritic], states_of: StatesOf
+):
+    built = open_model(GPT2Model(GPT2Config(**SMALL, n_positions=256)), max_tokens=16)
+    with pytest.raises(DataError, match=r"the limit is 16 \(policy\.max_tokens, or"):
+        built.evaluate(states_of([(0, 0)]))
 
 
 def test_one_prompt_that_is_too_long_is_found_among_others_before_any_is_read(
@@ -251,10 +267,43 @@ def test_one_prompt_that_is_too_long_is_found_among_others_before_any_is_read(
 ):
     built = open_model(GPT2Model(GPT2Config(**SMALL, n_positions=100)))
     states = states_of([(0, 0), (1, 1), (4, 0)])
-    built.check_lengths(states.prefix[:2], states.account[0])
+    built.check_lengths(states.prefix[:2], states.account[:1])
     with pytest.raises(DataError, match=r"a prompt has 180 tokens, the limit is 100 .* lower features\.digest_chars"):
-        built.check_lengths(iter(states.prefix), states.account[0])
+        built.check_lengths(iter(states.prefix), states.account[:1])
     assert built.tokens_read == 0
+
+
+def test_the_account_text_of_most_tokens_counts_not_the_longest(
+    open_model: Callable[..., ActorCritic], states_of: StatesOf
+):
+    built, prefix, letters = open_model(GPT2Model(GPT2Config(**SMALL))), states_of([(0, 0)]).prefix[0], " sell hold buy"
+    few, many = letters * 3, "\u00e7\u00df\u0142\u0416" * 4  # no word that the tokenizer has learned
+    tokens = [len(built.tokenise(prefix, text).suffix) for text in (few, many)]
+    assert len(few) > len(many)
+    assert tokens[0] < tokens[1]
+    total = len(built.tokenise(prefix, many).prefix) + tokens[1]
+    for limit, refused in ((total, False), (total - 1, True)):
+        built.max_tokens = limit
+        with pytest.raises(DataError, match=f"a prompt has {total} tokens") if refused else nullcontext():
+            built.check_lengths([prefix], [few, many])
+
+
+@pytest.mark.parametrize("positions", ["long_flat", "long_short"])
+def test_long_texts_of_the_papers_view_have_more_tokens_than_those_of_accounts_that_trade(
+    positions: Positions, tiny_backbone: Path, small_states: dict[str, pl.DataFrame]
+):
+    tokenizer, _ = load_tokenizer(tiny_backbone)
+    span = (date(2023, 7, 3), date(2023, 9, 29))
+    env = EnvConfig(account_view="paper", positions=positions)
+    trading = TradingVectorEnv(cut_window(small_states, span, "next_open", positions=positions), env, 20)
+    trading.action_space.seed(0)
+    texts = set(trading.states().account)
+    for _ in range(60):
+        trading.step(trading.action_space.sample())
+        texts |= set(trading.states().account)
+    longest = max(len(tokenizer.encode(text).ids) for text in long_paper_texts(env.initial_cash))
+    met = max(len(tokenizer.encode(text).ids) for text in texts)
+    assert met <= longest < 1.1 * met
 
 
 def test_cache_of_another_split_or_number_format_is_refused(llama_backbone: Path):

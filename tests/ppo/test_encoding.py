@@ -14,9 +14,9 @@ from torch import Tensor
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import States
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.errors import ParameterError
+from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic
-from flag_kedro.policy.backbone import write_backbone
+from flag_kedro.policy.backbone import load_tokenizer, write_backbone
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.config import PPOConfig
@@ -88,6 +88,11 @@ def start(
     return start_training(TrainingSpec(backbone, folder, window, None, env, policy, ppo, CPU, 0))
 
 
+def num_tokens(backbone: Path, window: TradingWindow) -> list[int]:
+    tokenizer, start_ids = load_tokenizer(backbone)
+    return [len(start_ids) + len(tokenizer.encode(prefix).ids) for prefix in prefixes(window)]
+
+
 def trained(
     backbone: Path, window: TradingWindow, policy: PolicyConfig, folder: Path, env: EnvConfig | None = None
 ) -> tuple[ActorCritic, Tensor]:
@@ -121,6 +126,16 @@ def test_rows_that_were_not_encoded_are_written_by_training(
     _, cold = trained(backbone, small_window, DISK, tmp_path)
     assert len(files(tmp_path)) > 0
     assert torch.equal(from_ram, cold)
+
+
+def test_a_prompt_that_histories_make_too_long_is_refused_before_anything_is_trained(
+    backbone: Path, small_window: TradingWindow, tmp_path: Path
+):
+    """With no text behind it every prompt would do: it is the tenth session that would not."""
+    policy = replace(NEVER, max_tokens=max(num_tokens(backbone, small_window)) + 100)
+    start(backbone, small_window, EnvConfig(), policy, PPO, tmp_path)
+    with pytest.raises(DataError, match=r"a prompt has \d+ tokens, the limit is \d+"):
+        start(backbone, small_window, EnvConfig(account_view="paper"), policy, PPO, tmp_path)
 
 
 @pytest.mark.parametrize("readout", ["last", "lines"])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
 from flag_kedro.env.config import AccountView, Positions
 from flag_kedro.features.ablation import NOT_SHOWN
 from flag_kedro.features.digest import BULLET, NO_NEWS
@@ -35,6 +35,8 @@ ACTIONS_LINE: dict[Positions, str] = {
 }
 HISTORY = 10
 """Rewards, net values and actions that the paper's account view shows (Figure 3)."""
+NUM_LONG = 100
+"""Sums of money in `long_paper_texts`."""
 
 
 def write_prefix(market_text: str, news_text: str, positions: Positions = "long_flat") -> str:
@@ -136,3 +138,29 @@ def paper_account_text(
         f'"total_account_value": {equity:.2f}}}, {{"recent_rewards": [{recent}], '
         f'"net_values": [{values}], "actions": [{", ".join(actions)}]}}\nDecision:'
     )
+
+
+def long_paper_texts(initial_cash: float) -> list[str]:
+    """Texts of the paper's view about as long as they get: full histories, losses, a short position, each action.
+
+    There is no longest one, since money has no bound. These have equity of up to twenty times that of an episode's
+    start, and roots, since tokenizers split digits without a pattern into most tokens; a history repeats one number, so
+    that among many histories one is of numbers with many tokens alone.
+
+    Args:
+        initial_cash: money at an episode's start.
+    """
+    roots = np.sqrt(np.arange(2.0, 2.0 + NUM_LONG)).tolist()  # 1.4 to 10.1
+    return [
+        paper_account_text(
+            cash=4.0 * initial_cash * root,
+            shares=-initial_cash * root / 1.7,
+            equity=2.0 * initial_cash * root,
+            rewards=[sign * root / 37.0] * HISTORY,
+            net_values=[2.0 * initial_cash * root] * HISTORY,
+            actions=[action] * HISTORY,
+        )
+        for root in roots
+        for sign in (1.0, -1.0)
+        for action in ACTION_NAMES
+    ]

@@ -8,13 +8,13 @@ Shape legend: n = sessions of a side, B = bootstrap draws.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 import polars as pl
 
-from flag_kedro.backtest.baselines import buy_and_hold
+from flag_kedro.backtest.baselines import buy_and_hold, flat
 from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.intervals import Difference, Interval, studentised_difference
 from flag_kedro.backtest.replay import Replay, replay
@@ -25,7 +25,7 @@ from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.cutoffs import Cutoff
 from flag_kedro.experiments.memorisation import Answers
 from flag_kedro.experiments.strategies import Strategies
-from flag_kedro.names import BENCHMARK, CALIBRATED_LM, POLICY, ZERO_SHOT_LM
+from flag_kedro.names import BENCHMARK, CALIBRATED_LM, FLAT, POLICY, ZERO_SHOT_LM
 
 MIN_SESSIONS = MIN_DEPENDENT_SESSIONS
 """Of each side; fewer cannot be compared."""
@@ -153,38 +153,48 @@ def compare_policies(
         on_step: called after each session that a policy replays.
     """
     split, compared = strategies.split, {}
+    # returns to measure timing by: neither is stopped, nor does it wait for an event
+    plain = replace(split, env=replace(split.env, max_drawdown_stop=None, decide_on="every_session"))
     for name, span in spans.items():
         if isinstance(span, str):
             compared[name] = Comparison(reason=span)
             continue
         window, policy = split.cut(span), strategies.policy(name)
         played = replay(name, window, split.env, policy.answer, on_step, policy.read_ahead)
-        held = replay(BENCHMARK, window, split.env, buy_and_hold)
-        compared[name] = compare_timing(played, held, cutoff, num_draws, seed)
+        free = plain.cut(span)
+        held, idle = replay(BENCHMARK, free, plain.env, buy_and_hold), replay(FLAT, free, plain.env, flat)
+        compared[name] = compare_timing(played, held, idle, cutoff, num_draws, seed)
     return compared
 
 
-def compare_timing(played: Replay, held: Replay, cutoff: date, num_draws: int, seed: int) -> Comparison:
+def compare_timing(played: Replay, held: Replay, idle: Replay, cutoff: date, num_draws: int, seed: int) -> Comparison:
     """A policy's timing before and after a cutoff, log return a session, mean over symbols.
 
     Timing is the policy's log return less that of a constant position of the same mean size in the same symbol on the
-    same side, so that neither a rising market nor a liking for being long counts as knowledge; costs stay in.
+    same side, so that neither a rising market nor a liking for being long counts as knowledge; costs stay in. That
+    position earns interest where the policy does, in sessions in which it is not long. Shorts are held against the log
+    return of the stock with its sign turned, so fees for borrowed shares stay in, and what log(1 - r) lies below
+    -log(1 + r) on a simple return r of the stock, about its square.
 
     Args:
         played: of the policy.
-        held: buy and hold over the same window.
+        held: buy and hold over the same sessions, never stopped.
+        idle: an account that never trades over them.
         cutoff: last day that counts as before.
         num_draws: B.
         seed: of the draws.
     """
     keys = ["symbol", "session"]
-    hold = held.equity.select(*keys, hold="log_return")
-    paths = played.equity.drop_nulls("log_return").join(hold, on=keys, how="inner", validate="1:1")
+    paths = played.equity.drop_nulls("log_return")
+    for name, other in (("hold", held), ("cash", idle)):
+        returns = other.equity.select(*keys, pl.col("log_return").alias(name))
+        paths = paths.join(returns, on=keys, how="inner", validate="1:1")
     if not paths.select(pl.col("log_return", "hold").is_finite().all()).select(pl.all_horizontal("*")).item():
         return Comparison(reason="not comparable: an account was ruined")
     sides = []
     for is_side in (pl.col("session") <= cutoff, pl.col("session") > cutoff):
         constant = pl.col("position").mean().over("symbol") * pl.col("hold")
+        constant += (pl.col("position") <= 0).mean().over("symbol") * pl.col("cash")
         timing = paths.filter(is_side).with_columns(timing=pl.col("log_return") - constant)
         sides.append(timing.group_by("session").agg(pl.col("timing").mean()).sort("session")["timing"].to_numpy())
     return compare_means(sides, cutoff, num_draws, seed, "timing")

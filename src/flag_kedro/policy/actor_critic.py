@@ -156,10 +156,15 @@ class ActorCritic(nn.Module):
         """What the volatility head forecasts of each state: the logarithm of realised variance, [N].
 
         Raises:
-            DataError: see `evaluate`.
+            DataError: when there is no such head; see `evaluate` too.
         """
-        head, found = self.volatility_head, self.evaluate(states).volatility
-        assert head is not None
+        head = self.volatility_head
+        if head is None:
+            raise DataError(
+                "this policy has no head that forecasts volatility; train one with "
+                "kedro run --pipelines=train --params=ppo.volatility_coef=0.5"
+            )
+        found = self.evaluate(states).volatility
         assert found is not None
         return head.log_variance(found)
 
@@ -197,17 +202,17 @@ class ActorCritic(nn.Module):
         ends = () if self.config.readout == "last" else self._headline_ends(prefix)
         return Prompt(prefix_ids, suffix_ids, tuple(len(self.start_ids) + end for end in ends))
 
-    def check_lengths(self, prefixes: Iterable[str], account: str) -> None:
+    def check_lengths(self, prefixes: Iterable[str], accounts: Sequence[str]) -> None:
         """Refuse prompts that are too long before anything learns from the others.
 
         Args:
             prefixes: prompts without their accounts.
-            account: the longest account text that is known.
+            accounts: account texts; the one of most tokens counts.
 
         Raises:
             DataError: when one is longer than `policy.max_tokens` or the backbone can read.
         """
-        suffix_ids = self._tokenise_part(account)
+        suffix_ids = max(map(self._tokenise_part, accounts), key=len)
         room = self.max_tokens - len(self.start_ids) - len(suffix_ids)
         for prefix in dict.fromkeys(prefixes):
             if len(prefix.encode()) > room:  # a token is a byte or more
@@ -338,11 +343,14 @@ class ActorCritic(nn.Module):
         prefix, suffix = (*self.start_ids, *self._tokenise_part(PROBE[0])), self._tokenise_part(PROBE[1])
         prompts = [Prompt(prefix, suffix), Prompt(prefix, suffix * 2), Prompt(prefix[:-3], suffix), Prompt((), prefix)]
         base = self.trunk.base
-        longest = max(len(prompt.prefix) + len(prompt.suffix) for prompt in prompts)
-        if self.trunk.positions is not None and longest > self.max_tokens:
+        longest, readable = (
+            max(len(prompt.prefix) + len(prompt.suffix) for prompt in prompts),
+            longest_prompt(base.config),
+        )
+        if self.trunk.positions is not None and longest > readable:
             raise ParameterError(
                 f"policy.backbone: {self.config.backbone} is checked on a prompt of {longest} tokens, but reads "
-                f"{self.max_tokens} at most (policy.max_tokens, or its n_positions); use a model that reads more"
+                f"{readable} at most (its n_positions); use a model that reads more"
             )
         try:
             row_ids, row_of_prompt = group_by_prefix(prompts)

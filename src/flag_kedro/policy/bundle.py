@@ -35,6 +35,8 @@ ADAPTER, TOP_LAYERS, HEADS, DESCRIPTION = (
     "heads.safetensors",
     "policy.json",
 )
+OFF: dict[str, dict[str, Any]] = {"env": asdict(EnvConfig()), "policy": {}, "ppo": {"volatility_coef": 0.0}}
+"""Values, by group, of parameters that are not among the facts where they are off."""
 STANDARD = "standard."
 """How names begin, among the heads, of what standardises what they read."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -158,8 +160,7 @@ def _params_of(differing: Mapping[str, tuple[Any, Any]]) -> dict[str, Any] | Non
         elif name == "windows" and trained:
             params |= {f"data.windows.{window}": span for window, span in trained.items() if span != found.get(window)}
         elif name in ("env", "policy", "ppo") and trained:
-            off = EnvConfig() if name == "env" else None  # what is off is not among the facts
-            was = {key: getattr(off, key, None) for key in found} | trained
+            was = {key: OFF[name].get(key) for key in found} | trained
             params |= {f"{name}.{key}": value for key, value in was.items() if value != found.get(key)}
         else:
             return None

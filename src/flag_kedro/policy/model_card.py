@@ -12,6 +12,8 @@ READS = {
     "last": "alone",
     "lines": "and the sum of what leaves the trunk at the end of each headline, both standardised (`standard.*`)",
 }
+VOLATILITY = """ A third head, which reads the same, forecasts the logarithm of the realised variance of
+the next {sessions} sessions: its output times {deviation:g}, plus {mean:g}."""
 BESIDE = "../backbone"
 """Where a run leaves its backbone, seen from its policy."""
 LICENCES = {TINY: "apache-2.0", HUB_ID: "apache-2.0"}
@@ -40,6 +42,8 @@ def write_model_card(
         "library_name": "peft" if lora else "transformers",
         "tags": "[reinforcement-learning, trading, flag-trader]",
     }
+    forecast = description.get("volatility_head")
+    third = "" if forecast is None else VOLATILITY.format(**forecast)
     lines = "\n".join(f"{name}: {value}" for name, value in head.items() if value is not None)
     card = f"""---
 {lines}
@@ -56,7 +60,7 @@ Symbols {" ".join(description["symbols"])}; trained on {" to ".join(windows["tra
 {_opening(policy, origin, layers_name)}
 
 `heads.safetensors` holds the policy head (sell, hold, buy) and the value head; both read the last token of the prompt
-{READS[policy["readout"]]}.
+{READS[policy["readout"]]}.{third}
 This is research software, not investment advice.
 """
     (folder / CARD).write_text(card)

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from flag_kedro.env.portfolio import holding_texts
-from flag_kedro.env.prompt import account_texts
+from flag_kedro.env.prompt import account_texts, long_paper_texts
 from flag_kedro.errors import ParameterError
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.trunk import open_trunk_cache
@@ -101,12 +101,13 @@ def build_model(
 def _check_lengths(model: ActorCritic, spec: TrainingSpec) -> None:
     """Refuse prompts of the training and validation windows that are too long."""
     if spec.portfolio is None:
-        accounts = account_texts(spec.env.account_view, spec.env.positions) or [""]
+        accounts = account_texts(spec.env.account_view, spec.env.positions)
     else:
         accounts = holding_texts(spec.env.positions)
+    accounts = accounts or long_paper_texts(spec.env.initial_cash)
     windows = [spec.window] if spec.validation is None else [spec.window, spec.validation]
     prefixes = (prefix for window in windows for symbol in window.prefixes for prefix in symbol)
-    model.check_lengths(prefixes, max(accounts, key=len))
+    model.check_lengths(prefixes, accounts)
 
 
 def _log_model_size(model: ActorCritic, device: torch.device, num_processes: int) -> None:

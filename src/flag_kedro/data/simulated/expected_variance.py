@@ -1,7 +1,9 @@
-"""The best forecast of a simulated week's realised variance: that of who knows the simulation, but not what comes.
+"""An upper bound of forecasts of a simulated week's realised variance: that of who knows the simulation.
 
-It knows the rule, regimes, the state of each GARCH process and all headlines up to the close, and their sizes; later
-headlines it knows by their frequencies. Regimes of the coming sessions are known too, so it is an upper bound.
+It knows the rule, the state of each GARCH process, all headlines up to the close and their sizes; later headlines and
+the noise it knows by their frequencies. The regimes of the coming sessions it knows too, which nobody could: with the
+close's regime held it loses about 0.011 of QLIKE (0.4431 in place of 0.4323 on the test window of the preset
+`regimes`, data seed 0).
 
 Shape legend: T = sessions, warm-up included; s = the session that is j + 1 after a close.
 """

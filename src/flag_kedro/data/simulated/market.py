@@ -46,8 +46,8 @@ class SimulatedMarket:
     `level`: the highest level (`sentence.py`) of what becomes usable at the session's decision: 0 nothing, 1 plain, 2
     turned round, 3 of another company, 4 a conflict. `regime`: calm, stressed, or null without regimes. `volatility`:
     what headlines of turbulence multiply the session's noise by; `week_variance`: expected sum of the squared log
-    returns, close over close, of the next five sessions, given all up to the close (`expected_variance.py`), null for
-    the last five."""
+    returns, close over close, of the next five sessions, given all up to the close and the regimes of those sessions
+    (`expected_variance.py`), null for the last five."""
     articles: pl.DataFrame
     """Row by row what `news` holds: `symbol`, `session` (on whose date it is published), `kind` (good, bad, neutral,
     rival, ambiguous, stale, turbulent, settled; the first two move prices), `size` of its effect relative to the mean,
