@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.signal import lfilter
 
 from flag_kedro.backtest.inference import draw_sessions
 from flag_kedro.backtest.replay import EQUITY, Replay, replay
@@ -20,11 +21,13 @@ from flag_kedro.env.states import Decisions, States
 from flag_kedro.experiments.before_after import (
     MIN_SESSIONS,
     Comparison,
+    _auc_influence,
     _estimate_auc,
     compare_means,
     compare_policies,
     compare_recall,
     compare_timing,
+    sides_of,
     spans_to_replay,
     why_not,
 )
@@ -99,6 +102,48 @@ def test_who_knows_nothing_is_found_in_one_of_twenty_seeds():
         ]
     )
     assert ((p_values <= 0.05).mean(axis=0) <= 0.1).all()
+
+
+def test_who_likes_high_numbers_is_at_chance_on_both_sides_of_a_cutoff_inside_a_window():
+    """Six stocks rise together; statements about the whole window would put one side below chance, the other above."""
+    days = [FIRST + timedelta(days=day) for day in range(120)]
+    table = pl.concat(
+        pl.DataFrame({"symbol": symbol, "session": days}).with_columns(
+            (100.0 + pl.int_range(pl.len()) * 1.5).alias(name) for name in ("close", "adj_close")
+        )
+        for symbol in "ABCDEF"
+    )
+    cutoff, span = days[59], (days[0], days[-1])
+
+    def percentiles(spans: Sequence[tuple[date, date]]) -> tuple[float, float]:
+        found = []
+        for seed in range(12):
+            for each in spans:
+                found.append(ask(draw_statements(table, {}, each, 120, 9, seed), likes_high).percentiles)
+        known, later = (pl.concat(found).filter(side) for side in (before, ~before))
+        return known["percentile"].mean(), later["percentile"].mean()
+
+    def likes_high(texts: Sequence[tuple[str, str]]) -> np.ndarray:
+        return np.array([float(end) if end.strip()[0].isdigit() else 0.0 for _, end in texts])
+
+    before = pl.col("session") <= cutoff
+    assert percentiles([span])[0] < 0.47
+    assert percentiles([span])[1] > 0.53
+    assert percentiles(sides_of(span, cutoff)) == (pytest.approx(0.5, abs=0.02), pytest.approx(0.5, abs=0.02))
+    assert sides_of(span, days[-1]) == sides_of(span, FIRST - timedelta(days=1)) == [span]
+
+
+def test_influence_of_a_session_is_what_the_area_loses_without_it():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    odds = lfilter([1.0], [1.0, -0.95], rng.normal(size=400))
+    rose = rng.random(400) < 0.5
+    influence = _auc_influence(odds, rose)
+    assert influence.mean() == pytest.approx(0.0, abs=1e-12)
+    dropped = [roc_auc_score(np.delete(rose, k), np.delete(odds, k)) for k in range(400)]  # the jackknife
+    own = roc_auc_score(rose, odds)
+    assert np.corrcoef(influence[0], own - np.array(dropped))[0, 1] > 0.99
 
 
 def test_who_knows_both_sides_alike_is_not_found():

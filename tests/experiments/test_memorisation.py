@@ -128,6 +128,19 @@ def test_liking_high_numbers_is_no_recall(statements: list[CloseStatement]):
     assert probe_recall(ask(statements, score)).closes.p_value > 0.05
 
 
+def test_what_is_too_little_to_test_a_window_is_asked_all_the_same(statements: list[CloseStatement]):
+    """Windows are tested apart, and compared together."""
+    one_way = [statement for statement in statements if statement.rose]
+    for some, num_sessions in ((statements[:4], len({each.session for each in statements[:4]})), (one_way, None)):
+        answers = ask(some, _Oracle(_true_texts(some)))
+        assert answers.percentiles["percentile"].to_list() == [1.0] * len(some)
+        assert answers.odds.height == (num_sessions or len({each.session for each in one_way}))
+        recall = probe_recall(answers)
+        assert recall.direction is None
+        assert (recall.closes is None) == (len(some) < 5)
+    assert ask([], _Oracle(set())).odds.is_empty()
+
+
 def _tokenizer() -> PreTrainedTokenizerFast:
     """One token for each character."""
     tokenizer = Tokenizer(models.BPE())

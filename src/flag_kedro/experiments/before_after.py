@@ -9,7 +9,7 @@ Shape legend: n = sessions of a side, B = bootstrap draws.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -94,7 +94,7 @@ def compare_recall(answers: Sequence[Answers], cutoff: date, num_draws: int, see
     """Percentiles of true closes, and the area under the ROC curve of directions, before and after a cutoff.
 
     Args:
-        answers: to the statements about all windows.
+        answers: to the statements about all windows, drawn on each side of the cutoff apart (`sides_of`).
         cutoff: last day that counts as before.
         num_draws: B.
         seed: of the draws.
@@ -108,6 +108,17 @@ def compare_recall(answers: Sequence[Answers], cutoff: date, num_draws: int, see
     ]
     closes = compare_means([side["percentile"].to_numpy() for side, _ in sides], cutoff, num_draws, seed, CLOSES)
     return {CLOSES: closes, DIRECTION: _compare_directions([side for _, side in sides], cutoff, num_draws, seed)}
+
+
+def sides_of(span: tuple[date, date], cutoff: date) -> list[tuple[date, date]]:
+    """The part of a window up to a cutoff and the one after it; the window where it lies on one side.
+
+    A true close's rank is uniform over statements that are drawn from a whole window, not over those about a part of
+    it: early sessions are true more often among closes that follow them.
+    """
+    if not span[0] <= cutoff < span[1]:
+        return [span]
+    return [(span[0], cutoff), (cutoff + timedelta(days=1), span[1])]
 
 
 def spans_to_replay(strategies: Strategies, cutoff: date) -> dict[str, tuple[date, date] | str]:
@@ -222,22 +233,40 @@ def _compare_directions(sides: Sequence[pl.DataFrame], cutoff: date, num_draws: 
     estimates = []
     for which, side in zip(("before", "after"), sides, strict=True):
         odds, rose = side["odds"].to_numpy(), side["rose"].to_numpy()
-        indices, _ = draw_sessions(odds[None], num_draws, derived_seed(seed, "cutoff", DIRECTION, which))
+        influence = _auc_influence(odds, rose)  # the area is a mean of it, so its memory says how long blocks must be
+        indices, _ = draw_sessions(influence, num_draws, derived_seed(seed, "cutoff", DIRECTION, which))
         estimates.append(_estimate_auc(odds, rose, indices))
     return _comparison(estimates, [side.height for side in sides])
 
 
 def _estimate_auc(odds: Floats, rose: Bools, indices: Ints) -> _Estimate:
     """Area under the ROC curve with its influences, of the sample [n] and of draws [B, n] (DeLong et al. 1988)."""
-    wins = (odds[:, None] > odds[None]) + 0.5 * (odds[:, None] == odds[None])  # [n, n], the first beats the second
-    whole = np.arange(len(odds))[None]
+    wins, whole = _wins(odds), np.arange(len(odds))[None]
     (value,), (error,) = _auc_and_error(wins, rose, whole)
     drawn, drawn_error = _auc_and_error(wins, rose, indices)
     return _Estimate(float(value), drawn, float(error), drawn_error)
 
 
+def _auc_influence(odds: Floats, rose: Bools) -> Floats:
+    """What each session adds to the area under the ROC curve of all, [1, n], mean 0."""
+    return _area_and_influence(_wins(odds), rose, np.arange(len(odds))[None])[1]
+
+
+def _wins(odds: Floats) -> Floats:
+    """Whether the first session's odds lie above the second's, [n, n]; half where they are equal."""
+    wins: Floats = (odds[:, None] > odds[None]) + 0.5 * (odds[:, None] == odds[None])
+    return wins
+
+
 def _auc_and_error(wins: Floats, rose: Bools, indices: Ints) -> tuple[Floats, Floats]:
     """Area and its standard error of draws [B, n]; NaN where all sessions of one moved the same way."""
+    area, influence = _area_and_influence(wins, rose, indices)
+    error = hac_error(np.take_along_axis(influence, indices, axis=1))
+    return area, np.nan_to_num(error, nan=0.0)  # an error of 0 leaves a draw out
+
+
+def _area_and_influence(wins: Floats, rose: Bools, indices: Ints) -> tuple[Floats, Floats]:
+    """Area of draws, [B], and in each what every session adds to it, [B, n]."""
     num = len(rose)
     counts = np.stack([np.bincount(row, minlength=num) for row in indices]).astype(np.float64)
     up, down = counts * rose, counts * ~rose
@@ -247,8 +276,7 @@ def _auc_and_error(wins: Floats, rose: Bools, indices: Ints) -> tuple[Floats, Fl
         area = (up * over_down).sum(1) / up.sum(1)
         share = up.sum(1, keepdims=True) / num
         influence = np.where(rose, (over_down - area[:, None]) / share, (below_up - area[:, None]) / (1.0 - share))
-    error = hac_error(np.take_along_axis(influence, indices, axis=1))
-    return area, np.nan_to_num(error, nan=0.0)  # an error of 0 leaves a draw out
+    return area, influence
 
 
 def _comparison(estimates: Sequence[_Estimate], lengths: Sequence[int]) -> Comparison:

@@ -159,7 +159,7 @@ def open_language_model(folder: Path, device: "torch.device") -> LanguageModel |
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said to the statements about one window; empty where there are too few to ask."""
+    """What a model said to the statements about one window; empty where there are none."""
 
     num_statements: int
     num_candidates: int
@@ -196,7 +196,7 @@ def _close_texts(statements: Sequence[CloseStatement]) -> list[tuple[str, str]]:
 
 
 def _ask_closes(statements: Sequence[CloseStatement], score: Score) -> pl.DataFrame:
-    if len(statements) < MIN_STATEMENTS:
+    if not statements:
         return pl.DataFrame(schema={"session": pl.Date, "percentile": pl.Float64, "first": pl.Boolean})
     by_statement = score(_close_texts(statements)).reshape(len(statements), -1)
     truths = np.array([statement.truth for statement in statements])
@@ -209,7 +209,7 @@ def _ask_closes(statements: Sequence[CloseStatement], score: Score) -> pl.DataFr
 
 
 def _probe_closes(answers: Answers) -> CloseRecall | None:
-    if answers.percentiles.is_empty():
+    if answers.percentiles.height < MIN_STATEMENTS:
         return None
     percentiles = answers.percentiles["percentile"].to_numpy()
     return CloseRecall(
@@ -223,18 +223,17 @@ def _probe_closes(answers: Answers) -> CloseRecall | None:
 
 def _ask_directions(statements: Sequence[CloseStatement], score: Score) -> pl.DataFrame:
     asked = _one_each_session(statements)
-    rose = [bool(statement.rose) for statement in asked]
-    if len(asked) < MIN_STATEMENTS or len(set(rose)) < 2:
+    if not asked:
         return pl.DataFrame(schema={"session": pl.Date, "odds": pl.Float64, "rose": pl.Boolean})
     scores = score([(statement.subject, direction) for statement in asked for direction in DIRECTIONS])
-    sessions = [statement.session for statement in asked]
+    sessions, rose = [statement.session for statement in asked], [bool(statement.rose) for statement in asked]
     return pl.DataFrame({"session": sessions, "odds": scores[1::2] - scores[::2], "rose": rose})
 
 
 def _probe_directions(answers: Answers) -> DirectionRecall | None:
     from scipy import stats  # takes long to import
 
-    if answers.odds.is_empty():
+    if answers.odds.height < MIN_STATEMENTS or answers.odds["rose"].n_unique() < 2:
         return None
     odds, rose = answers.odds["odds"].to_numpy(), answers.odds["rose"].to_numpy()
     test = stats.mannwhitneyu(odds[rose], odds[~rose], alternative="greater")

@@ -17,6 +17,7 @@ from flag_kedro.experiments.before_after import (
     compare_policies,
     compare_recall,
     num_sessions,
+    sides_of,
     spans_to_replay,
     why_not,
 )
@@ -71,7 +72,11 @@ def probe_memory(
     runtime: RuntimeConfig,
     seed: int,
 ) -> tuple[dict[str, Any], list[Answers]]:
-    """Ask the backbone, as a language model, for closes and directions of each window; the report, and its answers."""
+    """Ask the backbone, as a language model, for closes and directions of each window.
+
+    Returns:
+        The report, and answers to statements on either side of the cutoff.
+    """
     from flag_kedro.ppo.device import prepare_torch
 
     folder = policy / "backbone" if policy_description["policy"]["backbone"] == TINY else backbone
@@ -79,15 +84,18 @@ def probe_memory(
     if model is None:
         return {"applicable": False, "reason": NO_HEAD, "windows": {}}, []
     num, alternatives = contamination.probe_samples, contamination.alternatives
+    cutoff, spans = _cutoff(policy_description, split, contamination), dict(_spans(split))
+    day = None if cutoff.unread else cutoff.day
+    sides = [side for span in spans.values() for side in ([span] if day is None else sides_of(span, day))]
     statements = {
-        window: draw_statements(tables.prices, tables.names, span, num, alternatives, seed)
-        for window, span in _spans(split)
+        span: draw_statements(tables.prices, tables.names, span, num, alternatives, seed)
+        for span in dict.fromkeys([*spans.values(), *sides])
     }
     with progress_bar("asking for closes", sum(map(num_texts, statements.values()))) as advance:
         score = partial(model.score, on_read=advance)
-        answers = {window: ask(asked, score) for window, asked in statements.items()}
-    recall = {window: asdict(probe_recall(answer)) for window, answer in answers.items()}
-    return {"applicable": True, "reason": None, "windows": recall}, list(answers.values())
+        answers = {span: ask(asked, score) for span, asked in statements.items()}
+    recall = {window: asdict(probe_recall(answers[span])) for window, span in spans.items()}
+    return {"applicable": True, "reason": None, "windows": recall}, [answers[side] for side in sides]
 
 
 def compare_sides(
