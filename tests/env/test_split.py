@@ -10,6 +10,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import FlagError
 from flag_kedro.experiments.folds import common_sessions, roll_folds
+from flag_kedro.features.digest import NO_NEWS
 
 States = dict[str, pl.DataFrame]
 
@@ -59,3 +60,19 @@ def test_other_states_get_the_windows_and_fill_of_the_split(small_states: States
     assert other.test.sessions == split.test.sessions
     assert other.test.prefixes != split.test.prefixes
     assert other.data_hash != split.data_hash
+
+
+def test_what_an_ablation_hides_moves_no_event_of_the_test_window(small_states: States, data: DataConfig):
+    split = MarketSplit.of(small_states, data, EnvConfig(decide_on="events", event_news_burst=1.0))
+    hidden = {s: table.with_columns(news_text=pl.lit(NO_NEWS)) for s, table in small_states.items()}
+    shown = split.test_on(hidden)
+    assert shown.event_kinds is not None
+    assert split.test.event_kinds is not None
+    assert shown.event_kinds.any()
+    assert shown.event_kinds.tolist() == split.test.event_kinds.tolist()
+    assert shown.prefixes != split.test.prefixes
+    assert split.test_on(small_states).prefixes == split.test.prefixes
+
+
+def test_a_window_over_other_states_has_no_events_where_every_session_trades(small_states: States, data: DataConfig):
+    assert MarketSplit.of(small_states, data, EnvConfig()).test_on(small_states).event_kinds is None

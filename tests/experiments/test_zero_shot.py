@@ -1,6 +1,7 @@
 """The backbone as the language model it is: raw, and beside its means on the training window."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -107,6 +108,18 @@ def test_actions_that_were_never_legal_together_are_refused_by_name():
     rule = calibrated(Fixed({"flat": [0.0, 0.0, 0.0]}), {})  # type: ignore[arg-type]
     with pytest.raises(DataError, match="calibrated_lm: the legal actions are hold buy, which no rule met"):
         rule(states("flat", legal=FLAT))
+
+
+def test_where_nothing_but_hold_is_legal_no_mean_is_asked_for():
+    """A stop or a session without an event leaves hold alone, and the training window may not have met that."""
+    given = Fixed({"flat": [0.0, -1.0, -1.0]})
+    both = states("flat", "flat", legal=FLAT)
+    both = replace(both, action_mask=np.array([FLAT, [False, True, False]]))
+    means = {np.array(FLAT).tobytes(): np.array([0.0, 0.0, -2.0])}
+    decisions = calibrated(given, means)(both)  # type: ignore[arg-type]
+    assert decisions.actions.tolist() == [2, 1]
+    assert decisions.probabilities is not None
+    assert decisions.probabilities[1].tolist() == [0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(("positions", "num_sets"), [("long_flat", 2), ("long_short", 3)])

@@ -181,3 +181,33 @@ def test_certificates_are_of_policies_that_trade_every_session(parameters: dict[
     settings = check_parameters(put(parameters, "env.decide_on", "events"))
     with pytest.raises(ParameterError, match=r"env\.decide_on=every_session"):
         check_pipeline(settings, {"certificate"})
+
+
+def test_certificates_are_of_policies_without_a_stop(parameters: dict[str, Any]):
+    settings = check_parameters(put(parameters, "env.max_drawdown_stop", 0.2))
+    with pytest.raises(ParameterError, match=r"env\.max_drawdown_stop=null"):
+        check_pipeline(settings, {"certificate"})
+    check_pipeline(settings, {"policy"})
+
+
+def test_events_that_a_sweep_tries_need_prompts_of_one_session(parameters: dict[str, Any]):
+    put(parameters, "sweep.grid", {"env.decide_on": ["every_session", "events"]})
+    check_parameters(parameters)
+    with pytest.raises(
+        ParameterError, match=r"sweep\.grid has a combination .*env\.decide_on=events.*digest_sessions=1"
+    ):
+        check_parameters(put(parameters, "features.digest_sessions", 3))
+
+
+def test_the_events_pipeline_needs_prompts_of_one_session_whatever_decide_on_is(parameters: dict[str, Any]):
+    settings = check_parameters(put(parameters, "features.digest_sessions", 3))
+    check_pipeline(settings, {"policy"})
+    with pytest.raises(ParameterError, match=r"this pipeline trades on events.*digest_sessions=1"):
+        check_pipeline(settings, {"event_study"})
+
+
+def test_the_events_pipeline_needs_a_kind_of_event(parameters: dict[str, Any]):
+    settings = check_parameters(put(parameters, "env.event_news_burst", None))
+    check_pipeline(settings, {"policy"})
+    with pytest.raises(ParameterError, match=r"no kind of event is asked for; set one of env\.event_news_burst"):
+        check_pipeline(settings, {"event_study"})

@@ -5,8 +5,9 @@ The environment replays the path itself, so fills, costs and marks are those of 
 Shape legend: S = symbols, A = paths per symbol, T = sessions of the longest symbol, n = sessions of one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -91,12 +92,15 @@ class Shifts:
     """[K], without costs; the first is the path itself."""
     changes: bool
     """Whether the path ever changes; else every shift is the path itself and nothing can be said."""
+    stopped: bool = False
+    """Whether `env.max_drawdown_stop` closed the account: the path was flat from where it had lost on, and its shifts
+    are not, so that they are not as likely as the path itself."""
 
     @property
     def percentile(self) -> float | None:
-        """Share of the other shifts that earned less, ties by half; None for a path that never changes."""
+        """Share of the other shifts that earned less, ties by half; None where the path never changes or was stopped."""
         own, others = self.log_returns[0], self.log_returns[1:]
-        if not self.changes:
+        if not self.changes or self.stopped:
             return None
         return float((others < own).mean() + 0.5 * (others == own).mean())
 
@@ -107,11 +111,16 @@ class Shifts:
         With timing that has nothing to do with the market every shift is as likely as the path itself, so that
         this is at most p in a share p of all cases (a randomisation test).
         """
-        return float((self.log_returns >= self.log_returns[0]).mean()) if self.changes else None
+        if not self.changes or self.stopped:
+            return None
+        return float((self.log_returns >= self.log_returns[0]).mean())
 
 
 def shift_in_time(
-    window: TradingWindow, config: EnvConfig, targets: Mapping[str, Ints]
+    window: TradingWindow,
+    config: EnvConfig,
+    targets: Mapping[str, Ints],
+    stopped: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Shifts]]:
     """Shift each strategy's positions around the window, symbol by symbol.
 
@@ -122,8 +131,9 @@ def shift_in_time(
 
     Args:
         window: sessions traded.
-        config: fills and interest; the rest is ignored.
+        config: fills, interest and stop; the rest is ignored.
         targets: position that each decision of a strategy asks for, [S, T] by strategy.
+        stopped: symbols in which the account of a strategy was stopped, by strategy.
 
     Returns:
         By symbol and strategy; K is the number of decisions that are filled.
@@ -139,7 +149,7 @@ def shift_in_time(
         equity = replay_targets(one_symbol, free, padded).equity
         returns = cumulative_log_returns(equity, one_symbol).reshape(len(names), decisions)
         by_symbol[symbol] = {
-            name: Shifts(earned, bool((path != path[0]).any()))
+            name: Shifts(earned, bool((path != path[0]).any()), symbol in stopped.get(name, ()))
             for name, path, earned in zip(names, paths, returns, strict=True)
         }
     return by_symbol
@@ -154,7 +164,8 @@ def shift_together(shifts: Sequence[Shifts], pool: Callable[[Floats], Floats]) -
     """
     num = max(len(shift.log_returns) for shift in shifts)
     rows = [shift.log_returns[np.arange(num) * len(shift.log_returns) // num] for shift in shifts]
-    return Shifts(pool(np.stack(rows)), any(shift.changes for shift in shifts))
+    changes, stopped = any(shift.changes for shift in shifts), any(shift.stopped for shift in shifts)
+    return Shifts(pool(np.stack(rows)), changes, stopped)
 
 
 def _one_symbol(window: TradingWindow, s: int) -> TradingWindow:

@@ -28,7 +28,7 @@ class Evidence:
     """Annualised Sharpe ratio of the returns less cash, against 0."""
     shift_p_value: float | None
     """Share of the circular shifts of its positions, itself included, that earned at least as much; None where it never
-    changes."""
+    changes or a drawdown stopped it."""
     sessions_needed: int | None
     """Window at which the difference to buy and hold would be told from 0."""
     deflated_sharpe_ratio: float | None

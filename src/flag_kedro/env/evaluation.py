@@ -73,3 +73,15 @@ class EvaluationWindow:
             row = self.window.symbols.index(str(symbol))
             by_strategy.setdefault(str(strategy), np.zeros(shape, dtype=np.int64))[row, : len(targets)] = targets
         return by_strategy
+
+    def stopped(self, decisions: pl.DataFrame) -> dict[str, set[str]]:
+        """Symbols in which `env.max_drawdown_stop` closed the account of a strategy, by strategy.
+
+        Args:
+            decisions: columns of `backtest.replay.DECISIONS`, and `stopped` where accounts can be.
+        """
+        by_strategy: dict[str, set[str]] = {}
+        if STOPPED in decisions.columns:
+            for strategy, symbol in decisions.filter(STOPPED).select("strategy", "symbol").unique().rows():
+                by_strategy.setdefault(strategy, set()).add(symbol)
+        return by_strategy

@@ -91,6 +91,11 @@ class MarketSplit:
         """Sessions that the backtest scores."""
         return require_events(self.cut(self.windows.test), "test")
 
+    def test_on(self, states: Mapping[str, pl.DataFrame]) -> TradingWindow:
+        """The test window over other states of the same sessions, with the events of these: the same may trade."""
+        window = self.with_states(states).cut(self.windows.test)
+        return replace(window, event_kinds=self.test.event_kinds)
+
     @property
     def evaluation(self) -> EvaluationWindow:
         """The test window as scoring needs it."""

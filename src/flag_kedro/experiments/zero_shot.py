@@ -87,7 +87,7 @@ def calibrated(reader: "LabelReader", means: Means) -> Decide:
 
 
 def measure_means(reader: "LabelReader", split: MarketSplit, seed: int) -> Means:
-    """Mean log-likelihood of each label on the training window, for each set of legal actions.
+    """Mean log-likelihood of each label on the training window, for each set of two or more legal actions.
 
     Accounts are those of three rules that know nothing: one that trades at random but seldom, one that is always long,
     and one that is never.
@@ -100,7 +100,8 @@ def measure_means(reader: "LabelReader", split: MarketSplit, seed: int) -> Means
     seen = calibration_states(split.train, split.env, seed)
     by_legal: dict[bytes, list[int]] = {}
     for row, mask in enumerate(seen.action_mask):
-        by_legal.setdefault(mask.tobytes(), []).append(row)
+        if mask.sum() > 1:
+            by_legal.setdefault(mask.tobytes(), []).append(row)
     means = {}
     for legal, rows in by_legal.items():
         spread = np.linspace(0, len(rows) - 1, min(len(rows), CALIBRATION_STATES)).round().astype(int)
@@ -141,16 +142,17 @@ def _likeliest(scores: Floats, legal: Bools) -> Decisions:
 
 
 def _rows(means: Means, legal: Bools) -> Floats:
-    """The means that belong to each state, [N, 3].
+    """The means that belong to each state, [N, 3]; zeros where a single action is legal, so nothing is chosen.
 
     Raises:
         DataError: for actions that were never legal together in the training window.
     """
     for mask in legal:
-        if mask.tobytes() not in means:
+        if mask.sum() > 1 and mask.tobytes() not in means:
             names = " ".join(name for name, ok in zip(ACTION_NAMES, mask, strict=True) if ok)
             raise DataError(
                 f"calibrated_lm: the legal actions are {names}, which no rule met in the training window, so there is "
                 "nothing to calibrate by; lengthen data.windows.train, or set backtest.zero_shot to false"
             )
-    return np.stack([means[mask.tobytes()] for mask in legal])
+    nothing = np.zeros(len(ACTION_NAMES))
+    return np.stack([means[mask.tobytes()] if mask.sum() > 1 else nothing for mask in legal])

@@ -5,7 +5,7 @@ Kedro checks only the parameters of the pipelines that run and ignores unknown t
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -79,23 +79,25 @@ def check_parameters(parameters: Mapping[str, Any]) -> Settings:
         lines = [_explain(dict(problem)) for problem in error.errors()]
         raise ParameterError("parameters are not right; nothing was run\n  " + "\n  ".join(lines)) from error
     try:
-        combinations(settings.sweep.grid, settings.env, settings.policy, settings.ppo)
+        grid_points = combinations(settings.sweep.grid, settings.env, settings.policy, settings.ppo)
     except ValueError as error:
         raise ParameterError(f"parameters are not right; nothing was run\n  {error}") from error
-    _check_events(settings)
+    _check_events(settings.env, settings.features.digest_sessions, "env.decide_on is events")
+    for point in grid_points:
+        where = f"sweep.grid has a combination that trades on events ({point.as_params})"
+        _check_events(point.env, settings.features.digest_sessions, where)
     return settings
 
 
-def _check_events(settings: Settings) -> None:
-    """Refuse events of news where a prompt shows more than those since the decision before.
+def _check_events(env: EnvConfig, shown: int, where: str) -> None:
+    """Refuse events of news where prompts show the news of more sessions (`shown`) than the one since the last close.
 
     Raises:
-        ParameterError: naming both parameters.
+        ParameterError: beginning with `where`, and naming both parameters.
     """
-    rule, shown = settings.env.event_rule, settings.features.digest_sessions
-    if rule is not None and rule.reads_news and shown != 1:
+    if env.event_rule is not None and env.event_rule.reads_news and shown != 1:
         raise ParameterError(
-            f"env.decide_on is events, some of them of news, but prompts show those of {shown} sessions; set "
+            f"{where}, some of them of news, but prompts show those of {shown} sessions; set "
             "features.digest_sessions=1, or trade on moves alone (env.event_news_burst=null,env.event_large_move=2)"
         )
 
@@ -105,12 +107,20 @@ def check_pipeline(settings: Settings, outputs: set[str]) -> None:
 
     Raises:
         ParameterError: for several trainings on several machines, of which all but one would leave after the first, for
-            `seeds` where `certify.seeds` is read, and for certificates of policies that trade on events.
+            `seeds` where `certify.seeds` is read, for certificates of policies that trade on events or have a stop, and
+            for events that the events pipeline cannot find.
     """
     if "certificate" in outputs and settings.seeds is not None:
         raise ParameterError("seeds is not read by this pipeline; give certify.seeds, those of the markets")
     if "certificate" in outputs and settings.env.decide_on == "events":
         raise ParameterError("certificates are of policies that trade every session; set env.decide_on=every_session")
+    if "certificate" in outputs and settings.env.max_drawdown_stop is not None:
+        raise ParameterError(
+            "certificates hold a policy against time shifts of its positions, and those of a stopped account say "
+            "nothing of timing; set env.max_drawdown_stop=null"
+        )
+    if "event_study" in outputs:
+        _check_events(_on_events(settings.env), settings.features.digest_sessions, "this pipeline trades on events")
     several = bool({"walk_forward_results", "sweep_results"} & outputs)
     several |= "seed_results" in outputs and settings.seeds is not None
     if several and settings.ppo.num_machines > 1:
@@ -118,6 +128,21 @@ def check_pipeline(settings: Settings, outputs: set[str]) -> None:
             f"ppo.num_machines is {settings.ppo.num_machines}, but only a single training can run on several machines; "
             "give each machine other seeds or folds with ppo.num_machines=1, or train one seed"
         )
+
+
+def _on_events(env: EnvConfig) -> EnvConfig:
+    """The environment of the events pipeline, whatever `env.decide_on` is.
+
+    Raises:
+        ParameterError: when no kind of event is asked for.
+    """
+    try:
+        return replace(env, decide_on="events")
+    except ValueError as error:
+        raise ParameterError(
+            "this pipeline trades on events, but no kind of event is asked for; set one of env.event_news_burst, "
+            "env.event_news_ratio, env.event_large_move or env.event_filing"
+        ) from error
 
 
 def _explain(problem: dict[str, Any]) -> str:

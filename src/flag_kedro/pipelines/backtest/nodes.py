@@ -141,7 +141,9 @@ def compare_backtest(
         replayed,
         replayed.draw(backtest.bootstrap_draws, seed),
         trials=None if trials is None else tried,
-        shifts=shift_in_time(evaluation.window, evaluation.env, evaluation.targets(decisions)),
+        shifts=shift_in_time(
+            evaluation.window, evaluation.env, evaluation.targets(decisions), evaluation.stopped(decisions)
+        ),
     )
     inference = asdict(comparison)
     judged = {ALL_SYMBOLS: inference["pooled"], **inference["symbols"]}

@@ -139,8 +139,7 @@ def replay_ablations(
                     "the policy's market states do not repeat from prices and news as they are now in "
                     "02_intermediate; run ingest and features again (kedro run), or the whole training"
                 )
-            test = split.with_states(states).test
-            replays[kind] = replay(kind, test, split.env, policy.answer, advance, policy.read_ahead)
+            replays[kind] = replay(kind, split.test_on(states), split.env, policy.answer, advance, policy.read_ahead)
     ablations = compare_ablations(replays, split.evaluation, reference, backtest.bootstrap_draws, seed)
     if missing := unnamed(list(split.states), tables.names):
         logger.warning("mask_names masked the tickers of %s only: no name of theirs is known", " ".join(missing))
