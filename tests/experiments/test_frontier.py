@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flag_kedro.backtest.metrics import conditional_value_at_risk
+from flag_kedro.backtest.replay import replay
+from flag_kedro.env.account import HOLD, SELL
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.evaluation import EvaluationWindow
+from flag_kedro.env.states import Decisions
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.experiments.frontier import ANNUAL_RETURN, DRAWDOWN, TAIL_RISK, FrontierPoint, risk_frontier
+from flag_kedro.experiments.frontier import (
+    ANNUAL_RETURN,
+    DRAWDOWN,
+    TAIL_RISK,
+    FrontierPoint,
+    risk_frontier,
+    validation_log_returns,
+)
 from flag_kedro.experiments.frontier_plot import plot_frontier
 
 NUM = 40
@@ -106,3 +117,37 @@ def test_the_figure_joins_what_is_not_dominated_and_marks_the_base(
 
 def _tail(points: list[FrontierPoint]) -> float:
     return points[1].values[TAIL_RISK]
+
+
+def test_a_ruined_account_has_lost_all_and_is_never_joined(
+    results: dict[str, Any], evaluation: EvaluationWindow
+) -> None:
+    ruined = [0.5] * 20 + [None] * (NUM - 20)
+    results["combinations"].append(_combination("ruined", [ruined]))
+    *_, lost, held = risk_frontier(results, evaluation, 0)
+    assert lost.values == {ANNUAL_RETURN: -1.0, DRAWDOWN: 1.0, TAIL_RISK: pytest.approx(np.log(10_000.0))}
+    assert lost.efficient == {DRAWDOWN: False, TAIL_RISK: False}
+    assert np.isfinite(list(lost.intervals.values())).all()
+    assert held.values[DRAWDOWN] == pytest.approx(0.5)
+    page = plot_frontier(risk_frontier(results, evaluation, 0), results).to_json()
+    json.loads(page, parse_constant=pytest.fail)
+
+
+def test_one_ruined_seed_of_three_leaves_the_median_to_the_others(
+    results: dict[str, Any], evaluation: EvaluationWindow
+) -> None:
+    ruined, steady = [0.0, *[None] * (NUM - 1)], results["combinations"][0]["validation_log_returns"][0]
+    results["combinations"] = [_combination("mixed", [ruined, steady, steady])]
+    mixed, _ = risk_frontier(results, evaluation, 0)
+    assert mixed.values == pytest.approx({ANNUAL_RETURN: np.expm1(0.252), DRAWDOWN: 0.0, TAIL_RISK: -0.001})
+
+
+def test_returns_of_a_ruined_account_are_fit_for_json(make_window: Callable[..., TradingWindow]) -> None:
+    """A short position is worth nothing once the price has doubled and doubled again."""
+    window = replace(make_window("next_close", A=[10.0, 10.0, 10.0, 40.0, 40.0, 40.0]), positions="long_short")
+    env = EnvConfig(fill="next_close", positions="long_short", cost_bps=0, slippage_bps=0)
+    played = replay("short", window, env, lambda states: Decisions(np.where(states.action_mask[:, SELL], SELL, HOLD)))
+    returns = validation_log_returns(played.equity)
+    assert returns[:2] == pytest.approx([0.0, 0.0], abs=1e-4)
+    assert returns[2:] == [None] * 3
+    json.dumps(returns, allow_nan=False)

@@ -51,6 +51,14 @@ def test_single_values_null_and_words_are_understood():
         ({"ppo.num_envs": [64], "ppo.minibatch_size": [32]}, r"ppo\.minibatch_size \(32\) must be at least"),
         ({"ppo.gamma": []}, r"sweep\.grid\.ppo\.gamma has no values"),
         ({"ppo.gamma": [0.5, "0.5"]}, r"sweep\.grid holds ppo\.gamma=0\.5 twice"),
+        (
+            {"env.cvar_level": [0.05, 0.1]},
+            r"env\.cvar_level=0\.05 and env\.cvar_level=0\.1, which are the same: .* without env\.cvar_penalty above 0",
+        ),
+        (
+            {"env.decide_on": ["events", "every_session"], "env.event_news_burst": [1, 2]},
+            r"env\.event_news_burst has no effect without env\.decide_on=events; turn that on, or leave",
+        ),
     ],
 )
 def test_what_cannot_be_tried_is_named(grid: dict[str, list[object]], message: str):

@@ -98,7 +98,7 @@ class Shifts:
 
     @property
     def percentile(self) -> float | None:
-        """Share of the other shifts that earned less, ties by half; None where the path never changes or was stopped."""
+        """Share of the other shifts that earned less, ties by half; None where it never changes or is stopped."""
         own, others = self.log_returns[0], self.log_returns[1:]
         if not self.changes or self.stopped:
             return None

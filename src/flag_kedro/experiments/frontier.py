@@ -3,6 +3,7 @@
 Shape legend: n = returns of the account of all symbols, R = policies (seeds) of a combination, B = draws.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from flag_kedro.backtest.pooled import pool_accounts
 from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.scores import days_per_year
 from flag_kedro.data.streams import derived_seed
-from flag_kedro.env.account import Floats, Ints
+from flag_kedro.env.account import RUIN_SHARE, Floats, Ints
 from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.names import BENCHMARK
 
@@ -25,6 +26,9 @@ NUM_DRAWS = 500
 CENTRAL = 0.05, 0.95
 LEVEL = 0.05
 """Of conditional value at risk."""
+RUIN_LOSS = -math.log(RUIN_SHARE)
+"""Log loss of a ruined account, whose own is infinite: what the environment books where a symbol is ruined, and more
+than any session can lose without."""
 ANNUAL_RETURN, DRAWDOWN, TAIL_RISK = "annual_return", "max_drawdown", "cvar"
 RISKS = (DRAWDOWN, TAIL_RISK)
 Measures = dict[str, float]
@@ -58,7 +62,7 @@ def risk_frontier(results: Mapping[str, Any], evaluation: EvaluationWindow, seed
     """
     held = replay(BENCHMARK, evaluation.window, evaluation.env, buy_and_hold)
     benchmark = pool_accounts(held.equity)["log_return"].drop_nulls().to_numpy()[None]
-    paths = [np.array(each["validation_log_returns"]) for each in results["combinations"]]
+    paths = [np.array(each["validation_log_returns"], dtype=np.float64) for each in results["combinations"]]
     indices, _ = draw_sessions(np.concatenate([*paths, benchmark]), NUM_DRAWS, derived_seed(seed, "frontier"))
     days = max(days_per_year(calendar) for calendar in evaluation.calendars.values())
     points = [
@@ -68,10 +72,13 @@ def risk_frontier(results: Mapping[str, Any], evaluation: EvaluationWindow, seed
     return [*_mark_efficient(points), _point(BENCHMARK, benchmark, indices, days, "benchmark")]
 
 
-def validation_log_returns(equity: pl.DataFrame) -> list[float]:
-    """Log returns of all symbols in one account, [n], from one strategy's `replay.EQUITY`."""
-    returns: list[float] = pool_accounts(equity)["log_return"].drop_nulls().to_list()
-    return returns
+def validation_log_returns(equity: pl.DataFrame) -> list[float | None]:
+    """Log returns of all symbols in one account, [n], from one strategy's `replay.EQUITY`.
+
+    None from where the account is ruined on: JSON knows no infinity.
+    """
+    returns = pool_accounts(equity)["log_return"].drop_nulls().to_list()
+    return [value if math.isfinite(value) else None for value in returns]
 
 
 def _point(name: str, paths: Floats, indices: Ints, days: int, kind: str) -> FrontierPoint:
@@ -86,11 +93,16 @@ def _point(name: str, paths: Floats, indices: Ints, days: int, kind: str) -> Fro
 
 
 def measure_paths(returns: Floats, days: int) -> dict[str, Floats]:
-    """Compounded annual return, largest drawdown and CVaR of log returns [..., n], each [...], decimals."""
+    """Compounded annual return, largest drawdown and CVaR of log returns [..., n], each [...], decimals.
+
+    A path with a return that is not finite is a ruined account: it has lost all, -1, 1 and `RUIN_LOSS`.
+    """
+    finite = np.isfinite(returns)
+    kept, known = finite.all(axis=-1), np.where(finite, returns, 0.0)
     return {
-        ANNUAL_RETURN: np.expm1(returns.mean(axis=-1) * days),
-        DRAWDOWN: max_drawdown(equity_path(returns)),
-        TAIL_RISK: conditional_value_at_risk(returns, LEVEL),
+        ANNUAL_RETURN: np.where(kept, np.expm1(known.mean(axis=-1) * days), -1.0),
+        DRAWDOWN: np.where(kept, max_drawdown(equity_path(known)), 1.0),
+        TAIL_RISK: np.where(kept, conditional_value_at_risk(known, LEVEL), RUIN_LOSS),
     }
 
 
@@ -101,10 +113,17 @@ def _mark_efficient(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
             point.values,
             point.intervals,
             point.kind,
-            {risk: not any(_dominates(other.values, point.values, risk) for other in points) for risk in RISKS},
+            {
+                risk: _is_finite(point) and not any(_dominates(other.values, point.values, risk) for other in points)
+                for risk in RISKS
+            },
         )
         for point in points
     ]
+
+
+def _is_finite(point: FrontierPoint) -> bool:
+    return all(map(math.isfinite, point.values.values()))
 
 
 def _dominates(one: Measures, other: Measures, risk: str) -> bool:

@@ -105,8 +105,8 @@ class ValidatedRun:
     """By symbol and strategy, in the convention `account`."""
     validation_sharpes: dict[str, float]
     """By symbol, Sharpe ratio per session, 0 where the equity never moves."""
-    validation_log_returns: list[float]
-    """Of all symbols in one account, [n]."""
+    validation_log_returns: list[float | None]
+    """Of all symbols in one account, [n]; None from where it is ruined on."""
     collapsed_to: str | None
     """The constant position that the policy held there, see `collapse.Collapse`."""
     history: list[dict[str, float]]

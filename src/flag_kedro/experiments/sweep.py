@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flag_kedro.backtest.inference import SeedSummary, summarise_seeds
-from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.config import EVENT_FIELDS, EnvConfig
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 
@@ -21,6 +21,9 @@ FIXED = {
     | {"max_participation", "initial_cash"},
 }
 """Parameters that a sweep cannot try: they change no result, how it is measured, or the backbone that all share."""
+
+NEEDS = {"cvar_level": "env.cvar_penalty above 0", **dict.fromkeys(EVENT_FIELDS, "env.decide_on=events")}
+"""Parameters of `env` that `EnvConfig.facts` leaves out while they are off, and what turns them on."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class RankedCombination:
     """By seed, the constant position that the policy held on validation; other seeds are left out."""
     is_base: bool
     """Whether these are the run's own parameters."""
-    validation_log_returns: list[list[float]]
-    """Of each seed, of all symbols in one account."""
+    validation_log_returns: list[list[float | None]]
+    """Of each seed, of all symbols in one account; None from where it is ruined on."""
 
     @property
     def median(self) -> float:
@@ -94,9 +97,22 @@ def combinations(
     grid_points = [_combine(dict(zip(grid, values, strict=True)), groups) for values in product(*grid.values())]
     names = [combination.name for combination in grid_points]
     if len(set(names)) < len(names):
-        repeated = next(combination for combination in grid_points if names.count(combination.name) > 1)
-        raise ValueError(f"sweep.grid holds {repeated.as_params} twice; give each value once")
+        raise ValueError(_explain_equal([each for each in grid_points if names.count(each.name) > 1]))
     return grid_points
+
+
+def _explain_equal(grid_points: Sequence[Combination]) -> str:
+    """Why two of `grid_points` are the same: a value that is given twice, or one of a parameter that is off."""
+    first = grid_points[0]
+    other = next(each for each in grid_points[1:] if each.name == first.name)
+    differing = [path for path, value in first.values.items() if value != other.values[path]]
+    if not differing:
+        return f"sweep.grid holds {first.as_params} twice; give each value once"
+    needed = sorted({NEEDS.get(path.partition(".")[2], "another parameter") for path in differing})
+    return (
+        f"sweep.grid holds {first.as_params} and {other.as_params}, which are the same: {', '.join(differing)} has no "
+        f"effect without {' and '.join(needed)}; turn that on, or leave {', '.join(differing)} out"
+    )
 
 
 def rank(tried: Sequence[tuple[Combination, Sequence[Mapping[str, Any]]]]) -> list[RankedCombination]:
