@@ -38,6 +38,8 @@ RIVALS = (TEXT_RIDGE, TEXT_LINEAR_PPO, UNTRAINED_LM, ZERO_SHOT_LM, CALIBRATED_LM
 
 STOPPED = "stopped"
 """Column of decisions, where `env.max_drawdown_stop` is set: whether the account is closed, or to be."""
+FORCED = "forced"
+"""Column of decisions that are judged, where `env.decide_on` is events: whether nothing but `hold` was legal."""
 
 SIMULATED = "SIMULATED"
 """How the name of a market begins that no real price is in."""

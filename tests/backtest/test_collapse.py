@@ -59,3 +59,12 @@ def test_decisions_that_are_none_are_refused(
     given = None if probabilities is None else np.array(probabilities)
     with pytest.raises(DataError, match=message):
         detect_collapse(np.array(actions, dtype=np.int64), np.array(targets, dtype=np.int64), given)
+
+
+def test_entropy_is_of_decisions_with_a_choice() -> None:
+    probabilities = np.array([[0.0, 0.5, 0.5], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 0.5]])
+    actions, targets, forced = np.array([2, 1, 1, 1]), np.array([1, 1, 1, 1]), np.array([False, True, True, False])
+    assert detect_collapse(actions, targets, probabilities).policy_entropy == pytest.approx(math.log(2) / 2)
+    assert detect_collapse(actions, targets, probabilities, forced).policy_entropy == pytest.approx(math.log(2))
+    assert detect_collapse(actions, targets, probabilities, np.ones(4, dtype=bool)).policy_entropy is None
+    assert detect_collapse(actions, targets, probabilities, forced).actions["hold"] == 0.75

@@ -18,6 +18,7 @@ from flag_kedro.backtest.rules import follow
 from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.env.account import BUY, HOLD, SELL
 from flag_kedro.env.config import EVENT_FIELDS, EnvConfig, PortfolioConfig
+from flag_kedro.env.evaluation import EvaluationWindow
 from flag_kedro.env.portfolio import PortfolioVectorEnv
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.env.trading import TradingEnv, TradingVectorEnv
@@ -180,3 +181,18 @@ def test_an_agent_of_gymnasium_trades_on_events(window: TradingWindow):
         idle += mask.tolist() == [False, True, False]
         plain.step(BUY)  # holds where it may not buy
     assert 0 < idle < 60
+
+
+def test_decisions_at_sessions_that_are_no_event_are_marked_and_are_no_choice(
+    make_window: Callable[..., TradingWindow],
+) -> None:
+    plain = make_window("next_close", A=[10.0, 11.0, 12.0, 11.0], B=[10.0, 11.0, 12.0])
+    window = replace(plain, event_kinds=np.array([[0, 1, 0, 2], [1, 0, 0, 0]]))
+    env = EnvConfig(decide_on="events", fill="next_close")
+    calendars = {"A": "XNYS", "B": "XNYS"}
+    played = replay("held", window, env, buy_and_hold)
+    marked = EvaluationWindow(window, env, ("2024-01-01", "2024-01-04"), calendars).mark_forced(played.decisions)
+    assert marked["forced"].to_list() == [True, False, True, False, False, True, True]
+    assert played.choices.rows() == marked.filter(~pl.col("forced")).drop("forced").rows()
+    free = EvaluationWindow(plain, EnvConfig(fill="next_close"), ("2024-01-01", "2024-01-04"), calendars)
+    assert free.mark_forced(played.decisions) is played.decisions

@@ -1,6 +1,7 @@
 """What a policy loses without names, news or prices."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -70,3 +71,15 @@ def test_equal_actions_from_different_positions_are_not_the_same_position(
         comparisons["no_news"].same_position == 0.0
     )  # one buys at once and then holds, the other holds from the first
     assert comparisons["no_news"].agreement > 0.5
+
+
+def test_agreement_is_of_decisions_with_a_choice_on_both(small_window: TradingWindow):
+    """Five events a symbol: between them all must hold, which is no agreement."""
+    events = np.zeros(small_window.mark_prices.shape, dtype=np.int64)
+    events[:, :5] = 1
+    window, env = replace(small_window, event_kinds=events), EnvConfig(decide_on="events")
+    never, held = (replay(name, window, env, rule) for name, rule in (("none", flat), ("no_news", buy_and_hold)))
+    seen = EvaluationWindow(window, env, ("2023-07-03", "2023-07-31"), {"ALDR": "XNYS", "BRIX": "XNYS"})
+    found = compare_ablations({"none": never, "no_news": held}, seen, "none", 200, seed=0)["no_news"]
+    assert found.agreement == pytest.approx(4 / 5)
+    assert found.same_position == 0.0

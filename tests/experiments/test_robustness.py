@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -16,6 +17,7 @@ from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.prompt import write_prefix
 from flag_kedro.env.states import Decisions, States
 from flag_kedro.env.window import cut_window
+from flag_kedro.errors import DataError
 from flag_kedro.experiments.headline_probes import HeadlineProbe, plan_probes, prefixes_at, write_articles
 from flag_kedro.experiments.injections import FAMILIES, ORDERS, draw_injections
 from flag_kedro.experiments.prompt_checks import find_line, find_violations
@@ -204,3 +206,19 @@ def test_change_before_the_news_is_named():
     assert find_violations(BEFORE, BEFORE.replace("calm", "wild"), 300, {"old"}) == [
         "a section before the news changed"
     ]
+
+
+def test_headlines_are_dealt_where_they_could_change_a_decision(market: SimulatedMarket):
+    """Between events nothing but hold is legal: asked there, a policy that obeys would seem to resist."""
+    states = _build(market, market.news)
+    window = cut_window(states, WINDOW, "next_open")
+    events = np.zeros(window.mark_prices.shape, dtype=np.int64)
+    events[0, 4::6] = 1
+    decide, env = partial(_decide, _never_sure), EnvConfig(decide_on="events")
+    played = replay("flag_trader", replace(window, event_kinds=events), env, decide)
+    probed = [probe for probes in plan_probes(played.choices, 40, 2, seed=0) for probe in probes]
+    assert len(probed) == 40
+    assert {probe.symbol for probe in probed} == {window.symbols[0]}
+    assert {probe.session for probe in probed} <= set(window.sessions[0][4::6])
+    with pytest.raises(DataError, match="no headline could change a decision"):
+        plan_probes(played.choices.clear(), 40, 2, seed=0)

@@ -38,7 +38,7 @@ from flag_kedro.backtest.verdict import (
 from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
 from flag_kedro.env.evaluation import target_positions
 from flag_kedro.errors import DataError
-from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, POLICY, RIVALS, STOPPED
+from flag_kedro.names import ALL_SYMBOLS, BENCHMARK, FORCED, POLICY, RIVALS, STOPPED
 
 UNDEFINED = Difference(None, None, None)
 
@@ -296,7 +296,8 @@ def _with_verdict(strategy: str, one: StrategyComparison, correction: Correction
 def collapse_of(decisions: pl.DataFrame, *, long_short: bool) -> Collapse:
     """How a strategy acts, over all rows of a table of its decisions (columns of `replay.DECISIONS`).
 
-    Sessions of stopped accounts are left out: nothing is decided there.
+    Sessions of stopped accounts are left out: nothing is decided there. Rows that `forced` marks, see
+    `EvaluationWindow.mark_forced`, count but for the policy's entropy.
     """
     if STOPPED in decisions.columns:
         decisions = decisions.filter(~pl.col(STOPPED))
@@ -304,4 +305,5 @@ def collapse_of(decisions: pl.DataFrame, *, long_short: bool) -> Collapse:
     targets = target_positions(decisions, long_short=long_short)
     columns = decisions.select("prob_sell", "prob_hold", "prob_buy")
     has_none = all(column.null_count() == decisions.height for column in columns)
-    return detect_collapse(actions, targets, None if has_none else columns.to_numpy())
+    forced = decisions[FORCED].to_numpy() if FORCED in decisions.columns else None
+    return detect_collapse(actions, targets, None if has_none else columns.to_numpy(), forced)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flag_kedro.env.account import ACTION_NAMES, Floats, Ints
+from flag_kedro.env.account import ACTION_NAMES, Bools, Floats, Ints
 from flag_kedro.errors import DataError
 from flag_kedro.names import BENCHMARK, FLAT
 
@@ -32,7 +32,7 @@ class Collapse:
     action_entropy: float
     """Of the shares of the actions, in nats."""
     policy_entropy: float | None
-    """Mean of the decisions' entropies, in nats; None for a rule without probabilities."""
+    """Mean of the decisions' entropies, in nats, of those with a choice; None for a rule without probabilities."""
     collapsed_to: str | None
     """`buy_and_hold`, `flat` or `short` from an agreement of 0.95 on, else None."""
 
@@ -42,13 +42,16 @@ class Collapse:
         return max(self.agreement_long, self.agreement_flat, self.agreement_short)
 
 
-def detect_collapse(actions: Ints, targets: Ints, probabilities: Floats | None) -> Collapse:
+def detect_collapse(
+    actions: Ints, targets: Ints, probabilities: Floats | None, forced: Bools | None = None
+) -> Collapse:
     """How often a policy acts, how much it agrees with always being long, flat or short, and how sure it is.
 
     Args:
         actions: 0 sell, 1 hold, 2 buy, [n].
         targets: position that each decision asks for, -1, 0 or 1, [n].
         probabilities: of sell, hold and buy at each decision, [n, 3]; None for a rule without any.
+        forced: whether nothing but `hold` was legal, [n]; None where there was always a choice.
 
     Raises:
         DataError: without decisions, for unknown actions or targets, or for probabilities that are none.
@@ -62,7 +65,7 @@ def detect_collapse(actions: Ints, targets: Ints, probabilities: Floats | None) 
         agreement_flat=agreements[FLAT],
         agreement_short=agreements[SHORT],
         action_entropy=float(_entropy(shares)),
-        policy_entropy=None if probabilities is None else float(_entropy(probabilities).mean()),
+        policy_entropy=_policy_entropy(probabilities, forced),
         collapsed_to=next((name for name, share in agreements.items() if share >= COLLAPSED), None),
     )
 
@@ -82,6 +85,12 @@ def _check(actions: Ints, targets: Ints, probabilities: Floats | None) -> None:
     if len(off) or len(probabilities) != len(actions):
         invalid = probabilities[off[0]].tolist() if len(off) else f"{len(probabilities)} rows"
         raise DataError(f"each of {len(actions)} decisions needs three probabilities of sum 1; found {invalid}")
+
+
+def _policy_entropy(probabilities: Floats | None, forced: Bools | None) -> float | None:
+    if probabilities is not None and forced is not None:
+        probabilities = probabilities[~forced]
+    return None if probabilities is None or not len(probabilities) else float(_entropy(probabilities).mean())
 
 
 def _entropy(probabilities: Floats) -> Floats:

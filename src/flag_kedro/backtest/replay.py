@@ -65,6 +65,12 @@ class Replay:
     """Columns `EQUITY`, one row per symbol and session; `position` was held over the return ending that
     session, whose first is null, with the share `exposure` of equity. A ruined account stays where it ended."""
 
+    @property
+    def choices(self) -> pl.DataFrame:
+        """The decisions with more than one legal action, columns `DECISIONS`; others could not be different."""
+        several = self.prompts.filter(pl.col("legal").str.contains(" ", literal=True))
+        return self.decisions.join(several, on=KEYS, how="semi", maintain_order="left")
+
 
 def replay(
     strategy: str,

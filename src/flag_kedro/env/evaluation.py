@@ -11,7 +11,7 @@ import polars as pl
 from flag_kedro.env.account import Floats, Ints
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.names import STOPPED
+from flag_kedro.names import FORCED, STOPPED
 
 
 def target_positions(decisions: pl.DataFrame, *, long_short: bool = False) -> Ints:
@@ -85,3 +85,16 @@ class EvaluationWindow:
             for strategy, symbol in decisions.filter(STOPPED).select("strategy", "symbol").unique().rows():
                 by_strategy.setdefault(strategy, set()).add(symbol)
         return by_strategy
+
+    def mark_forced(self, decisions: pl.DataFrame) -> pl.DataFrame:
+        """`decisions` with a column `forced` where some sessions are no event, so that nothing but `hold` was legal.
+
+        Args:
+            decisions: columns of `backtest.replay.DECISIONS`.
+        """
+        if self.window.is_event is None:
+            return decisions
+        by_symbol = zip(self.window.symbols, self.window.sessions, self.window.is_event, strict=True)
+        rows = [(symbol, day, not events[t]) for symbol, days, events in by_symbol for t, day in enumerate(days)]
+        marks = pl.DataFrame(rows, schema={"symbol": pl.String, "session": pl.Date, FORCED: pl.Boolean}, orient="row")
+        return decisions.join(marks, on=["symbol", "session"], how="left", maintain_order="left")

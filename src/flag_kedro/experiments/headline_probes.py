@@ -11,6 +11,7 @@ import polars as pl
 
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.streams import stream
+from flag_kedro.errors import DataError
 from flag_kedro.experiments.injections import draw_injections
 
 
@@ -25,17 +26,25 @@ class HeadlineProbe:
 
 
 def plan_probes(decisions: pl.DataFrame, num: int, digest_sessions: int, seed: int) -> list[list[HeadlineProbe]]:
-    """Deal headlines out over all decisions of a replay: a list of rounds, each to be asked at once.
+    """Deal headlines out over the decisions of a replay that could be different: a list of rounds, each asked at once.
 
     Within a round sessions of a symbol lie further apart than a digest looks back, so that no headline is seen
     from the session of another.
 
     Args:
-        decisions: `symbol` and `session` of each decision.
+        decisions: `symbol` and `session` of each decision with more than one legal action, see `Replay.choices`.
         num: headlines.
         digest_sessions: sessions that a digest looks back.
         seed: of headlines and sessions.
+
+    Raises:
+        DataError: without a decision.
     """
+    if not decisions.height:
+        raise DataError(
+            "at no session of the test window is more than one action legal, so no headline could change a decision; "
+            "loosen env.max_drawdown_stop or env.event_*"
+        )
     rng, sessions_of = stream(seed, "robustness"), decisions.partition_by("symbol", as_dict=True)
     injections, spacing = draw_injections(num, seed), digest_sessions + 1
     rounds: list[list[HeadlineProbe]] = []

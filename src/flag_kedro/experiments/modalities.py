@@ -35,7 +35,8 @@ class AblationComparison:
     mean_turnover: float | None
     """Per year, over the symbols for which it is defined."""
     agreement: float
-    """Share of actions that are those on the reference; where positions differ, equal actions do not mean the same."""
+    """Share of actions that are those on the reference, of decisions with more than one legal action on both; where
+    positions differ, equal actions do not mean the same."""
     same_position: float
     """Share of decisions that ask for the same position as on the reference."""
     difference: Difference
@@ -84,7 +85,7 @@ def _by_session(replayed: Replay) -> Floats:
 
 
 def _likeness(replayed: Replay, reference: Replay, positions: Positions) -> tuple[float, float]:
-    """Share of decisions with the same action, and with the same position after it."""
+    """Share of decisions with the same action, where there was a choice, and of all with the same position after it."""
     keys = ["symbol", "session"]
     decisions, others = (
         replay.decisions.select(*keys, "action").with_columns(
@@ -93,12 +94,9 @@ def _likeness(replayed: Replay, reference: Replay, positions: Positions) -> tupl
         for replay in (replayed, reference)
     )
     both = decisions.join(others, on=keys, suffix="_reference")
-    same = both.select(
-        agreement=(pl.col("action") == pl.col("action_reference")).mean(),
-        same_position=(pl.col("target") == pl.col("target_reference")).mean(),
-    )
-    agreement, same_position = same.row(0)
-    return agreement, same_position
+    chosen = both.join(replayed.choices, on=keys, how="semi").join(reference.choices, on=keys, how="semi")
+    agreement = chosen.select((pl.col("action") == pl.col("action_reference")).mean()).item()
+    return agreement, both.select((pl.col("target") == pl.col("target_reference")).mean()).item()
 
 
 def _difference(returns: Floats, reference: Floats, indices: Ints) -> Difference:

@@ -110,7 +110,8 @@ def _shares(yardstick: Yardstick | None) -> dict[str, float]:
 
 def _replayed(decisions: pl.DataFrame, equity: pl.DataFrame, split: MarketSplit) -> ReplayedStrategies:
     evaluation = split.evaluation
-    return ReplayedStrategies(decisions, equity, evaluation.calendars, evaluation.cash_returns, evaluation.long_short)
+    marked, cash_returns = evaluation.mark_forced(decisions), evaluation.cash_returns
+    return ReplayedStrategies(marked, equity, evaluation.calendars, cash_returns, evaluation.long_short)
 
 
 def sensitivity_of_backtest(decisions: pl.DataFrame, split: MarketSplit) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def try_headlines(
         digest_chars=features.digest_chars,
         names=tables.names,
     )
-    rounds, rows = plan_probes(reference.decisions, robustness.headlines, features.digest_sessions, seed), []
+    rounds, rows = plan_probes(reference.choices, robustness.headlines, features.digest_sessions, seed), []
     with progress_bar("trying headlines", robustness.headlines) as advance:
         for probes in rounds:
             rows += ask_round(probes, probed, seed)
