@@ -70,12 +70,18 @@ def test_a_price_that_never_moved_makes_no_large_move():
     assert not find_events(states_of([7.0] * 40), EventRule(large_move=2.0)).any()
 
 
-@pytest.mark.parametrize("text", ["- 10-K summary: sales rose", "- X files 8-K", "- a 10-Q/A", "- form 20-f"])
+@pytest.mark.parametrize(
+    "text",
+    ["- 10-K summary: sales rose", "- X files 8-K", "- a 10-Q/A", "- 10-K405 filed", "- 10-KSB/A", "- form 20-F"],
+)
 def test_forms_of_the_sec_are_filings(text: str):
     assert find_events(states_of([1.0], [text]), EventRule(filing=True)).tolist() == [FILED]
 
 
-@pytest.mark.parametrize("text", ["- a 10k run", "- sold 10 K units", "- 110-Knot winds", "- 8 kilograms", NO_NEWS])
+@pytest.mark.parametrize(
+    "text",
+    ["- a 10k run", "- sold 10 K units", "- 110-Knot winds", "- 8 kilograms", "- a 10-k race", "- 6-k units", NO_NEWS],
+)
 def test_other_texts_are_not(text: str):
     assert find_events(states_of([1.0], [text]), EventRule(filing=True)).tolist() == [0]
 

@@ -1,5 +1,6 @@
 """Each weight, clip and limit of the loss does what its docstring says; `test_plain_update` has all numbers at once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 import torch
 from tabular import PLAIN, TabularPolicy, Watched, learned, table_of, write_rollout
 
+from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.states import States
-from flag_kedro.errors import TrainingError
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import ParameterError, TrainingError
 from flag_kedro.ppo.advantages import rollout_advantages
 from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.limits import refuse_idle_penalty
 from flag_kedro.ppo.statistics import explained_variance
 
 
@@ -160,3 +164,30 @@ def test_explained_variance_is_told_of_the_values_before_the_update():
     policy = table_of(4)
     rollout = write_rollout(policy, [[1.0], [2.0], [3.0], [4.0]], values=[[1.0], [2.0], [4.0], [3.0]])
     assert Watched(policy, None, PLAIN).learn(rollout)["ppo/explained_variance"] == pytest.approx(0.6)
+
+
+def test_min_entropy_is_of_states_with_a_choice():
+    """Three states of four leave nothing but hold: their entropy of 0 says nothing of the policy."""
+    mask = [[True] * 3, *[[False, True, False]] * 3]
+
+    def learn(min_entropy: float, legal: list[list[bool]]) -> dict[str, float]:
+        policy = table_of(4)
+        rollout = write_rollout(policy, [[0.0], [0.0], [0.0], [0.0]], mask=legal)
+        return Watched(policy, None, replace(PLAIN, min_entropy=min_entropy)).learn(rollout)
+
+    assert learn(1.098, mask)["ppo/entropy"] == pytest.approx(np.log(3) / 4)
+    with pytest.raises(TrainingError, match=r"entropy fell to 1\.1 in update 1, ppo\.min_entropy asks for 1\.1"):
+        learn(1.1, mask)
+    learn(1.1, mask[1:] + mask[1:2])  # nothing to choose, so nothing to be undecided about
+
+
+def test_a_cvar_penalty_that_can_never_count_is_refused_before_anything_is_learned(
+    make_window: Callable[..., TradingWindow],
+):
+    """At a level of 0.25 it counts from the fifth return of an episode on, which needs six sessions."""
+    env = EnvConfig(fill="next_close", cvar_penalty=1.0, cvar_level=0.25)
+    prices = [10.0, 11.0, 10.0, 12.0, 11.0, 13.0]
+    refuse_idle_penalty(make_window("next_close", A=prices, B=prices[:3]), env)
+    refuse_idle_penalty(make_window("next_close", A=prices[:5]), replace(env, cvar_penalty=0.0))
+    with pytest.raises(ParameterError, match=r"session 5 on .* has 4 returns at most; .*lengthen data\.windows\.train"):
+        refuse_idle_penalty(make_window("next_close", A=prices[:5], B=prices[:3]), env)

@@ -14,8 +14,8 @@ from flag_kedro.features.digest import count_articles
 Kinds = NDArray[np.int64]
 EVENT_KINDS = {"news_burst": 1, "large_move": 2, "filing": 4}
 """Bit of each kind; a session that is several has their sum."""
-FILING = r"(?i)\b(?:10-[KQ]|8-K|20-F|6-K)(?:/A)?\b"
-"""Forms of the SEC, as headlines and InvestorBench's summaries name them."""
+FILING = r"\b(?:10-K(?:405|SB|T)?|10-Q(?:SB)?|8-K|20-F|6-K)(?:/A)?\b"
+"""Forms of the SEC, as headlines and InvestorBench's summaries name them: in capitals, as a "10-k race" is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,8 @@ class PPOConfig:
     """Stop with an error when an update moves the policy further (approximate KL after its last step); null never
     does."""
     min_entropy: float | None = Field(default=None, gt=0)
-    """Stop with an error when the policy's mean entropy (nats) falls below; null never does."""
+    """Stop with an error when the policy's mean entropy (nats) where several actions are legal falls below; null never
+    does."""
     checkpoint_interval: int = Field(default=10, ge=1)
     """Updates between two checkpoints; when a training is stopped by a signal one more is written."""
     resume: Literal["auto", "never"] = "auto"

@@ -1,4 +1,6 @@
-"""Where learning stops with an error: a gradient that is no number, and the limits `ppo.max_kl` and `ppo.min_entropy`.
+"""Where learning stops with an error: what can never count, a gradient that is no number, and the limits that were set.
+
+`ppo.max_kl` and `ppo.min_entropy` are the limits.
 
 Shape legend: M = rows of a rollout.
 """
@@ -8,13 +10,30 @@ import math
 import torch
 from torch import Tensor
 
-from flag_kedro.errors import TrainingError
+from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.window import TradingWindow
+from flag_kedro.errors import ParameterError, TrainingError
 from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Evaluator
 from flag_kedro.ppo import losses
 from flag_kedro.ppo.actions import ActionHead
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.rollout import Rollout
+
+
+def refuse_idle_penalty(window: TradingWindow, env: EnvConfig) -> None:
+    """Refuse a penalty on the conditional value at risk that no episode of the training window is long enough for.
+
+    Raises:
+        ParameterError: naming the parameters.
+    """
+    num_returns = int(window.num_sessions.max()) - 1
+    if env.cvar_penalty and num_returns <= env.cvar_sessions:
+        raise ParameterError(
+            f"env.cvar_penalty counts from an episode's session {env.cvar_sessions + 1} on (1 / env.cvar_level = "
+            f"{1.0 / env.cvar_level:g} returns must be known), but the training window has {num_returns} returns at "
+            "most; raise env.cvar_level, or lengthen data.windows.train"
+        )
 
 
 def check_gradient(grad_norm: Tensor, update: int, epoch: int) -> float:
@@ -41,7 +60,7 @@ def check_limits(
         policy: the policy after the update's last step, asked by all processes together.
         rollout: what the policy before the update collected.
         head: what outputs mean.
-        entropy: mean over the update, nats.
+        entropy: mean over the update's states with more than one legal action, nats.
         config: the limits.
         update: its number from 0.
 

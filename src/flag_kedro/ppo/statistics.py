@@ -3,11 +3,13 @@
 Shape legend: M = states of a rollout, G = groups of a minibatch, A = accounts of a group, K = states of a pass.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from flag_kedro.env.account import Ints
+from flag_kedro.env.account import Bools, Ints
 from flag_kedro.ppo.actions import ActionHead
 from flag_kedro.ppo.distributed.sharding import Shard
 from flag_kedro.ppo.history import REWARD, Metrics
@@ -26,10 +28,12 @@ class UpdateStatistics:
         counts = {"kl": with_kl, "volatility_loss": with_volatility}
         self._names = [name for name in PER_STATE if counts.get(name, True)]
         self._series: dict[str, list[float]] = {name: [] for name in [*self._names, "grad_norm"]}
+        self._rows: list[int] = []
         self._minibatch = torch.empty(0)
 
     def begin_minibatch(self, minibatch: Ints) -> None:
-        """Make room for the terms of a minibatch [G, A]."""
+        """Make room for the terms of a minibatch, rows [G, A] of the rollout."""
+        self._rows.extend(minibatch.ravel().tolist())
         self._minibatch = torch.zeros(len(self._names), *minibatch.shape, dtype=torch.float64, device=self._device)
 
     def record(self, groups: Ints, **terms: Tensor | None) -> None:
@@ -51,6 +55,11 @@ class UpdateStatistics:
     def recent_approx_kl(self, num_states: int) -> float:
         """Mean approximate KL over the `num_states` states that were seen last."""
         return float(np.mean(self._series["approx_kl"][-num_states:]))
+
+    def entropy_of(self, several: Bools) -> float:
+        """Mean entropy over all minibatches of the rows that `several` marks, [M]; infinite where it marks none."""
+        entropies = np.array(self._series["entropy"])[several[self._rows]]
+        return float(np.mean(entropies)) if len(entropies) else math.inf
 
     def means(self) -> Metrics:
         """The mean of each term over all minibatches, as `ppo/TERM`."""

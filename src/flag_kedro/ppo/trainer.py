@@ -24,6 +24,7 @@ from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharded_trunk import PassSynchronizer
 from flag_kedro.ppo.distributed.sharding import Shard, weights_sum
 from flag_kedro.ppo.history import LEARNING_RATE, STEP, VALIDATION_SECONDS, Metrics
+from flag_kedro.ppo.limits import refuse_idle_penalty
 from flag_kedro.ppo.optimizer import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rates
 from flag_kedro.ppo.rollout import RolloutCollector
 from flag_kedro.ppo.statistics import describe_rollout
@@ -71,6 +72,7 @@ def train(
     Raises:
         CheckpointError: when there are checkpoints and none is sound.
         DataError: when the window is too short for what a volatility head learns.
+        ParameterError: when it is too short for `env.cvar_penalty` to count.
         TrainingError: when a loss or gradient is not finite, a limit that was asked for is crossed, or processes
             have come apart.
         PeerLostError: when another process is gone.
@@ -131,6 +133,7 @@ class Trainer:
         self.shard = Shard.of(accelerator, synchronizer)
         self.num_updates = config.num_updates(len(window.symbols) if portfolio is None else 1)
         self.history: list[Metrics] = []
+        refuse_idle_penalty(window, env_config)
         self.collector = _open_collector(window, env_config, portfolio, config, seed)
         self.env = self.collector.env
         self.reference = frozen_copy(model) if config.kl_coef > 0 else None

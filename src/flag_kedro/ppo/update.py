@@ -20,7 +20,7 @@ from flag_kedro.ppo.actions import ActionHead, state_rows
 from flag_kedro.ppo.advantages import rollout_advantages
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharding import Shard
-from flag_kedro.ppo.history import ENTROPY, EXPLAINED_VARIANCE, Metrics
+from flag_kedro.ppo.history import EXPLAINED_VARIANCE, Metrics
 from flag_kedro.ppo.limits import check_gradient, check_limits
 from flag_kedro.ppo.rollout import Rollout, RolloutCollector
 from flag_kedro.ppo.statistics import UpdateStatistics, explained_variance
@@ -107,7 +107,8 @@ def ppo_update(
             break
 
     metrics = statistics.means() | {EXPLAINED_VARIANCE: explained_variance(old_values, targets)}
-    check_limits(shard.spread(model), rollout, head, metrics[ENTROPY], config, update)
+    several = (rollout.states.action_mask.sum(axis=1) > 1).reshape(-1, head.states_per_row).any(axis=1)
+    check_limits(shard.spread(model), rollout, head, statistics.entropy_of(several), config, update)
     return rollout, metrics
 
 
