@@ -81,3 +81,15 @@ def test_policy_trains_and_is_judged_on_ablated_states(tmp_path: Path, small_run
     if kind in ("no_news", "shuffle_news"):
         done = kedro("run", "--pipelines=robustness", data_dir=tmp_path, params=params, check=False)
         assert "does not read headlines" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_policy_of_news_events_is_replayed_without_news_at_the_same_events(
+    tmp_path: Path, small_run: str, kedro: Kedro
+):
+    params = f"{small_run},env.decide_on=events"
+    for command in (("run",), ("run", "--pipelines=contamination")):
+        kedro(*command, data_dir=tmp_path, params=params)
+    ablations = json.loads((tmp_path / "08_reporting" / "contamination.json").read_text())["modalities"]["ablations"]
+    assert list(ablations) == list(ABLATIONS)
+    assert ablations["none"]["agreement"] == 1.0
