@@ -47,15 +47,17 @@ class PortfolioOracle:
     """The same for the best corners on what is known at each decision, all decisions of the window seen in advance."""
 
 
-def ask_portfolio_oracle(split: MarketSplit, portfolio: PortfolioConfig, simulated: SimulatedConfig) -> PortfolioOracle:
+def ask_portfolio_oracle(
+    split: MarketSplit, portfolio: PortfolioConfig, truth: pl.DataFrame, simulated: SimulatedConfig
+) -> PortfolioOracle:
     """Plan on the test window, with the cost factor that was best on the training window.
 
     Args:
         split: a simulated market.
         portfolio: gross limit.
+        truth: `data.simulated.SimulatedMarket.truth`.
         simulated: the rule.
     """
-    truth = simulate_market(tuple(split.states), simulated, split.data.seed).truth
     corners = corner_weights(len(split.test.symbols), portfolio.gross, split.env)
     costs = corner_costs(corners, split.env)
     train, test = (corner_gains(window, truth, simulated, corners) for window in (split.train, split.test))
@@ -184,8 +186,9 @@ def measure_portfolio(
     simulates = split.data.source == "simulated" and news.source == "own"
     if not simulates or split.env.cash_rate > 0.0 or simulated.rule().signal == 0.0:
         return None
-    refuse_other_prices(simulate_market(tuple(split.states), simulated, split.data.seed).prices, split)
-    oracle = ask_portfolio_oracle(split, portfolio, simulated)
+    market = simulate_market(tuple(split.states), simulated, split.data.seed)
+    refuse_other_prices(market.prices, split)
+    oracle = ask_portfolio_oracle(split, portfolio, market.truth, simulated)
     at_once = replace(portfolio, threshold=0.0)
     replayed = replay_portfolio("oracle", split.test, split.env, at_once, GivenWeights(oracle.weights))
     earned = equity.group_by("strategy", maintain_order=True).agg(pl.col("log_return").sum())

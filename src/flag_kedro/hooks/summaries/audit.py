@@ -18,19 +18,22 @@ FULL_AUDIT = {
 """By what `pipelines.backtest.audit_nodes.state_of` says."""
 
 
+def audit_line(audit: dict[str, Any], file: str) -> str:
+    """Whether anything decided depends on what became known later, and in which report it is told."""
+    checks = [*audit["checks"], audit["levels"], *([audit["fills"]] if "fills" in audit else [])]
+    if audit["passed"]:
+        rows = sum(sum(check["compared"].values()) for check in audit["checks"])
+        num = len(audit["checks"])
+        return f"[green]Causality audit passed[/green]: the future changed {num} times, {rows:,} rows compared."
+    differences = sum(check["num_differences"] for check in checks)
+    return f"[bold red]Causality audit FAILED[/bold red]: {differences:,} difference(s); 08_reporting/{file}."
+
+
 def describe_audit(audit: dict[str, Any]) -> str:
     """The audit of a backtest, and whether the full one passed."""
-    checks = audit["checks"]
-    rows = sum(sum(check["compared"].values()) for check in checks)
-    fills = audit["fills"]
+    line = audit_line(audit, "causality_audit.json")
     if audit["passed"]:
-        line = (
-            f"[green]Causality audit passed[/green]: the future changed {len(checks)} times, {rows:,} rows compared; "
-            f"{fills['num_fills']:,} fills checked against the prices table."
-        )
-    else:
-        num = sum(check["num_differences"] for check in [*checks, audit["levels"], fills])
-        line = f"[bold red]Causality audit FAILED[/bold red]: {num:,} difference(s); 08_reporting/causality_audit.json."
+        line += f" {audit['fills']['num_fills']:,} fills checked against the prices table."
     command = escape(FollowUp.command("audit"))
     return f"{line}\n{FULL_AUDIT[audit['full_audit']].format(command=command)}"
 

@@ -7,6 +7,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from flag_kedro.hooks.summaries.audit import audit_line
 from flag_kedro.hooks.summaries.figures import figure, interval, p_value, percent, wide_console
 from flag_kedro.names import POLICY
 
@@ -22,7 +23,7 @@ def print_portfolio(results: dict[str, Any], audit: dict[str, Any], data_dir: Pa
         console.print(_beside_oracle(yardstick), highlight=False)
     parts = ", ".join(f"{symbol} {100.0 * value:+.1f}" for symbol, value in results["contributions"].items())
     console.print(f"What {POLICY}'s symbols added to its return, in percent of equity: {parts}", highlight=False)
-    console.print(_audited(audit), highlight=False)
+    console.print(audit_line(audit, "portfolio_audit.json"), highlight=False)
     console.print(f"  weights, equity  {data_dir / '07_model_output' / 'portfolio_weights.parquet'}", highlight=False)
     console.print(f"  all figures      {data_dir / '08_reporting' / 'portfolio.json'}", highlight=False)
 
@@ -65,12 +66,3 @@ def _beside_oracle(yardstick: dict[str, Any]) -> str:
         return f"{opening}: effects do not pay for costs."
     ranked = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     return f"{opening}; of that took {ranked}."
-
-
-def _audited(audit: dict[str, Any]) -> str:
-    checks = audit["checks"]
-    differing = sum(check["num_differences"] for check in [*checks, audit["levels"]])
-    if audit["passed"]:
-        rows = sum(sum(check["compared"].values()) for check in checks)
-        return f"[green]Causality audit passed[/green]: the future changed {len(checks)} times, {rows:,} rows compared."
-    return f"[red]Causality audit FAILED[/red]: {differing} rows depend on the future."
