@@ -15,7 +15,8 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
 
 FIXED = {
-    "ppo": {"resume", "checkpoint_interval", "num_processes", "num_machines", "rendezvous", "fsdp"},
+    "ppo": {"resume", "checkpoint_interval", "num_processes", "num_machines", "rendezvous", "fsdp"}
+    | {"activation_checkpointing"},
     "policy": {"backbone", "revision", "weights", "trunk_cache", "trunk_cache_mb", "prefix_kv_mb"},
     "env": {"fill", "positions", "cost_bps", "slippage_bps", "borrow_bps_year", "cash_rate"}
     | {"max_participation", "initial_cash"},
@@ -41,7 +42,8 @@ class Combination:
     @property
     def name(self) -> str:
         """A hash of all its parameters."""
-        parts = [self.env.facts(), asdict(self.policy), asdict(self.ppo)]
+        ppo = {name: value for name, value in asdict(self.ppo).items() if name != "activation_checkpointing"}
+        parts = [self.env.facts(), asdict(self.policy), ppo]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -41,11 +41,11 @@ class PrefixStep:
     """Causal attention within prefixes, whose keys and values are cached."""
 
     cache: KVCache = field(default_factory=dict)
-    """[B, G, P, D] by layer, filled layer by layer."""
+    """[B, G, P, D] by layer, filled layer by layer; a layer that is computed again for its gradients changes none."""
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """See `Step`."""
-        self.cache[module.layer_idx] = key, value  # type: ignore[index]
+        self.cache.setdefault(module.layer_idx, (key, value))  # type: ignore[arg-type]
         return _attend(module, query, key, value, None, scaling)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaAttention
 from transformers.models.mistral.modeling_mistral import MistralAttention
@@ -56,6 +57,8 @@ class LayerStack:
     """Consecutive layers of a backbone."""
 
     keys_bucket = TRUNK_KEYS_BUCKET
+    recomputes = False
+    """Whether what happens inside a layer is computed again in the backward pass instead of kept (arXiv:1604.06174)."""
 
     def __init__(self, base: PreTrainedModel, first: int, last: int) -> None:
         self.base = base
@@ -102,8 +105,12 @@ class LayerStack:
 
     def _run(self, layers: Sequence[nn.Module], hidden: Tensor, positions: Tensor, step: Step) -> Tensor:
         rotary = self._rotary(hidden, positions)
+        known = {"attention_mask": None, "position_ids": positions, "position_embeddings": rotary, "step": step}
         for layer in layers:
-            hidden = layer(hidden, attention_mask=None, position_ids=positions, position_embeddings=rotary, step=step)
+            if self.recomputes and torch.is_grad_enabled():  # no layer draws anything: dropout is refused
+                hidden = checkpoint(layer, hidden, use_reentrant=False, preserve_rng_state=False, **known)
+            else:
+                hidden = layer(hidden, **known)
         return hidden
 
     def _rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-NOT_LEARNING = ("resume", "checkpoint_interval", "rendezvous", "fsdp")
+NOT_LEARNING = ("resume", "checkpoint_interval", "rendezvous", "fsdp", "activation_checkpointing")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -89,6 +89,9 @@ class PPOConfig:
     """HOST:PORT, an address of one of several machines and a free port there, where they meet."""
     fsdp: bool = False
     """Whether each process holds only its part of the frozen layers, for backbones that no device can hold."""
+    activation_checkpointing: bool = False
+    """Whether the backward pass computes layers that learn once more instead of keeping what they computed: less memory
+    for a third more time of an update, and the same weights."""
 
     def __post_init__(self) -> None:
         if self.algorithm == "reinforce":

@@ -88,6 +88,7 @@ def build_model(
     """
     cache = opened_cache or open_trunk_cache(spec.backbone, spec.policy, device, spec.trunk_cache)
     model = build_actor_critic(spec.backbone, spec.policy, spec.seed, built_on or device, cache)
+    model.top.recomputes = spec.ppo.activation_checkpointing
     texts = texts_read_with_prompts(spec.env, spec.policy, spec.portfolio)
     model.complete_rows(texts)
     _check_lengths(model, spec)
