@@ -14,6 +14,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,7 @@ def flex(documents: Documents, device: torch.device) -> Attention:
 
 
 def variable_lengths(documents: Documents, device: torch.device) -> Attention:
-    """torch's variable-length kernel: prefixes causal, then suffixes behind copies of their prefixes."""
+    """The variable-length kernel of torch: prefixes causal, then suffixes behind copies of their prefixes."""
     from torch.nn.attention.varlen import varlen_attn
 
     spans = documents.spans
@@ -174,13 +175,15 @@ def variable_lengths(documents: Documents, device: torch.device) -> Attention:
     of_prefixes, of_own, of_seen = (_offsets(s, device) for s in (documents.prefixes, own_sizes, seen_sizes))
     longest, wide, furthest = max(documents.prefixes), max(own_sizes), max(seen_sizes)
 
+    kernel: Callable[..., Tensor] = partial(varlen_attn, window_size=(-1, 0))  # type: ignore[assignment]
+
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        options: dict[str, Any] = {"window_size": (-1, 0), "enable_gqa": query.shape[1] != key.shape[1]}
+        attend_all = partial(kernel, enable_gqa=query.shape[1] != key.shape[1])
         outputs = torch.empty_like(query)
-        rows = (part[prefix_tokens] for part in (query, key, value))
-        outputs[prefix_tokens] = varlen_attn(*rows, of_prefixes, of_prefixes, longest, longest, **options)
-        seen = key[seen_tokens], value[seen_tokens]
-        outputs[own_tokens] = varlen_attn(query[own_tokens], *seen, of_own, of_seen, wide, furthest, **options)
+        q, k, v = (part[prefix_tokens] for part in (query, key, value))
+        outputs[prefix_tokens] = attend_all(q, k, v, of_prefixes, of_prefixes, longest, longest)
+        q, k, v = query[own_tokens], key[seen_tokens], value[seen_tokens]
+        outputs[own_tokens] = attend_all(q, k, v, of_own, of_seen, wide, furthest)
         return outputs
 
     return run
@@ -204,7 +207,7 @@ def measure_attention(
     drawn = [torch.randn(documents.tokens, num, size, generator=generator).to(device) for num in heads]
     direction = torch.randn(drawn[0].shape, generator=generator).to(device)
     expected = _gradients(plain_attention(documents), drawn, direction)
-    ways = {
+    ways: dict[str, Callable[[], Attention]] = {
         "masked": lambda: masked_attention(documents, device),
         "flex": lambda: flex(documents, device),
         "varlen": lambda: variable_lengths(documents, device),

@@ -1,10 +1,12 @@
 """What a device is, and how fast it multiplies matrices: the denominator of a model's utilisation."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from actor_critic_meters import matrix_product_rate
 
+DRIVER = Path("/proc/driver/nvidia/version")
 PEAKS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -41,19 +43,12 @@ def describe_card(device: torch.device) -> dict[str, Any]:
         "memory_bytes": properties.total_memory,
         "driver": _driver(),
         "cuda": torch.version.cuda,
-        "nccl": ".".join(map(str, torch.cuda.nccl.version())),
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())),  # type: ignore[no-untyped-call]
         "peak_flops_per_second": data_sheet_peak(properties.name),
         **facts,
     }
 
 
 def _driver() -> str | None:
-    """The NVIDIA driver's version; None where NVML's Python package or the driver does not tell."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    pynvml.nvmlInit()
-    version: str = pynvml.nvmlSystemGetDriverVersion()
-    pynvml.nvmlShutdown()
-    return version
+    """The first line that the NVIDIA driver tells of itself; None where it does not."""
+    return DRIVER.read_text().splitlines()[0] if DRIVER.is_file() else None

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from actor_critic_backbone import GEOMETRIES, Geometry, write_random_backbone
 from actor_critic_meters import now
+from torch.distributed.tensor import DTensor
 
 from flag_kedro.data.atomic import atomic_write
 from flag_kedro.policy.actor_critic import build_actor_critic
@@ -103,8 +104,8 @@ def _shared_trunk(folder: Path, frozen: int, device: torch.device) -> dict[str, 
     synchronizer = shard_trunk(model, device)
     found, shared = _read(model.trunk, rows, device)
     synchronizer.finish()
-    held = sum(weight.to_local().numel() for layer in model.trunk.layers for weight in layer.parameters())  # type: ignore[operator]
-    total = sum(weight.numel() for layer in model.trunk.layers for weight in layer.parameters())
+    parts = [weight for layer in model.trunk.layers for weight in layer.parameters() if isinstance(weight, DTensor)]
+    held, total = sum(part.to_local().numel() for part in parts), sum(part.numel() for part in parts)
     return {
         "held_of_trunk": held / total,
         "whole_seconds": whole,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class Load:
     minibatch_size: int = 256
     update_epochs: int = 4
     batch_tokens: int = 16384
-    dtype: str = "bfloat16"
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
 
 class Counter:
@@ -107,12 +107,8 @@ def training_of(
         total_timesteps=10**9, num_envs=load.num_envs, num_steps=load.num_steps, update_epochs=load.update_epochs,
         minibatch_size=load.minibatch_size, activation_checkpointing=checkpointing,
     )  # fmt: skip
-    policy = PolicyConfig(
-        frozen_layers=geometry.frozen_layers,
-        dtype=load.dtype,
-        batch_tokens=load.batch_tokens,  # type: ignore[arg-type]
-    )
-    runtime = RuntimeConfig(device=device.type, threads=torch.get_num_threads())  # type: ignore[arg-type]
+    policy = PolicyConfig(frozen_layers=geometry.frozen_layers, dtype=load.dtype, batch_tokens=load.batch_tokens)
+    runtime = RuntimeConfig(device="cpu" if device.type == "cpu" else "cuda", threads=torch.get_num_threads())
     return TrainingSpec(folder, None, window, None, EnvConfig(), policy, ppo, runtime, 0)
 
 
@@ -132,7 +128,15 @@ def measure_update(
     Returns:
         Rates, peak memory, and operations by formula and, padding and repeated layers included, as torch counts them.
     """
-    begun = time.perf_counter()
+    try:
+        return _measure(geometry, folder, load, device, checkpointing, time.perf_counter() + seconds)
+    finally:
+        gc.collect()
+
+
+def _measure(
+    geometry: Geometry, folder: Path, load: Load, device: torch.device, checkpointing: bool, deadline: float
+) -> dict[str, Any]:
     if not folder.exists():
         folder.mkdir(parents=True)
         write_random_backbone(geometry, 0, folder)
@@ -144,7 +148,7 @@ def measure_update(
     next(updates)
     counter.reset()
     started, rows = now(device), list[dict[str, Any]]()
-    while not rows or (now(device) - begun < seconds and len(rows) < MOST_UPDATES):
+    while not rows or (now(device) < deadline and len(rows) < MOST_UPDATES):
         rows.append(next(updates))
     elapsed, read, flops = now(device) - started, counter.forward, counter.flops
     trunk = counter.trunk.tokens
@@ -152,7 +156,7 @@ def measure_update(
     counter.reset()
     computed = count_flops(lambda: next(updates))
     decisions = len(rows) * load.num_envs * load.num_steps * len(window.symbols)
-    report = {
+    return {
         "weights": sum(weight.numel() for weight in model.parameters()),
         "weights_that_learn": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         "updates": len(rows),
@@ -169,6 +173,3 @@ def measure_update(
         "peak_memory_mb": peak,
         "last_loss": rows[-1]["ppo/loss"],
     }
-    del model, updates, counter
-    gc.collect()
-    return report

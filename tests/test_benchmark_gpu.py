@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import gpu
 import gpu_attention
 from gpu_attention import Documents, draw_documents, masked_attention, plain_attention, variable_lengths

@@ -9,6 +9,7 @@ G = key-value heads, D = head size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -105,12 +106,12 @@ class LayerStack:
 
     def _run(self, layers: Sequence[nn.Module], hidden: Tensor, positions: Tensor, step: Step) -> Tensor:
         rotary = self._rotary(hidden, positions)
-        known = {"attention_mask": None, "position_ids": positions, "position_embeddings": rotary, "step": step}
         for layer in layers:
+            compute = partial(layer, attention_mask=None, position_ids=positions, position_embeddings=rotary, step=step)
             if self.recomputes and torch.is_grad_enabled():  # no layer draws anything: dropout is refused
-                hidden = checkpoint(layer, hidden, use_reentrant=False, preserve_rng_state=False, **known)
+                hidden = checkpoint(compute, hidden, use_reentrant=False, preserve_rng_state=False)
             else:
-                hidden = layer(hidden, **known)
+                hidden = compute(hidden)
         return hidden
 
     def _rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor] | None:
