@@ -4,7 +4,7 @@ import torch
 
 from flag_kedro.policy.attention import KVCache
 from flag_kedro.policy.packing import Batch
-from flag_kedro.policy.prefix_kv_cache import PrefixKVCache, append_suffixes, prefix_length
+from flag_kedro.policy.prefix_kv_cache import PrefixKVCache, TakenRows, append_suffixes
 
 
 def keys_values(rows: list[float], length: int) -> KVCache:
@@ -27,24 +27,30 @@ def test_prefixes_of_several_batches_are_taken_in_any_order_and_repeatedly():
             assert keys[:, 0, 0, 0].tolist() == [7, 4, 7, 0]
             assert values[:, 0, 0, 0].tolist() == [70, 40, 70, 0]
     assert cache.take([2], 128)[1][0].shape == (1, 1, 128, 1)
+    assert cache.take([2], 128).length == 128
+
+
+def test_taken_rows_keep_no_copies():
+    taken = TakenRows(keys_values([4.0, 5.0], 2), [1, 1], 2)
+    assert taken[1][0].data_ptr() != taken[1][0].data_ptr()
 
 
 def test_empty_prefixes_have_no_keys():
     cache = PrefixKVCache()
     cache.add(Batch([1, 3], rows=1, length=0), {})
     assert cache.padded_length == {1: 0, 3: 0}
-    assert cache.take([3, 1], 0) == {}
-    assert prefix_length({}) == 0
+    taken = cache.take([3, 1], 0)
+    assert not taken
+    assert taken.length == 0
 
 
 def test_suffixes_stand_behind_their_prefixes():
-    past, suffixes = keys_values([1.0], 3), {2: keys_values([5.0], 2)[2]}
+    past, suffixes = TakenRows(keys_values([1.0], 3), [0], 3), {2: keys_values([5.0], 2)[2]}
     joined = append_suffixes(past, suffixes)
     assert joined.keys() == {2}
     assert joined[2][0][0, 0, :, 0].tolist() == [1, 1, 1, 5, 5]
     assert joined[2][1][0, 0, :, 0].tolist() == [10, 10, 10, 50, 50]
-    assert prefix_length(joined) == 5
-    assert append_suffixes({}, suffixes)[2][0] is suffixes[2][0]
+    assert append_suffixes(TakenRows({}, [0], 0), suffixes)[2][0] is suffixes[2][0]
 
 
 def test_padding_makes_prefixes_of_two_lengths_share_a_batch_and_keeps_their_rows():

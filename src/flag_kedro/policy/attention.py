@@ -10,6 +10,7 @@ attention of scaled_dot_product_attention.
 Shape legend: B = rows, A = heads, G = key-value heads, P = tokens of prefixes, L = tokens of suffixes, D = head size.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,7 +67,7 @@ class KeysValuesStep:
 class SuffixStep:
     """Attention of suffixes to their prefixes and, causally, to themselves."""
 
-    past: KVCache
+    past: Mapping[int, tuple[Tensor, Tensor]]
     """Of the prefixes, [B, G, P, D] by layer; empty where there are none."""
     mask: Tensor
     """What each query sees of its prefix and of its own suffix, bool [B, 1, L, P + L]."""

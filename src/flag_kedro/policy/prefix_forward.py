@@ -41,8 +41,8 @@ from flag_kedro.policy.packing import (
 from flag_kedro.policy.prefix_kv_cache import (
     KeysValues,
     PrefixKVCache,
+    TakenRows,
     append_suffixes,
-    prefix_length,
     row_of,
     stack_rows,
 )
@@ -84,7 +84,7 @@ class LayerStack:
         hidden: Tensor,
         prefix_tokens: Tensor,
         suffix_tokens: Tensor,
-        past: KVCache,
+        past: TakenRows,
         beside: Tensor | None = None,
     ) -> Tensor:
         """Read suffixes behind prefixes that were read before; outputs [B, L, H].
@@ -96,7 +96,7 @@ class LayerStack:
             past: of the prefixes, [B, G, P, D] by layer; empty where there are none.
             beside: of no use here.
         """
-        step = SuffixStep(past, suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1]))
+        step = SuffixStep(past, suffix_mask(prefix_tokens, past.length, hidden.shape[1]))
         return self._run(self.layers, hidden, self._positions(hidden, prefix_tokens), step)
 
     def _positions(self, hidden: Tensor, before: Tensor | None = None) -> Tensor:
@@ -169,7 +169,7 @@ class Top(LayerStack):
         hidden: Tensor,
         prefix_tokens: Tensor,
         suffix_tokens: Tensor,
-        past: KVCache,
+        past: TakenRows,
         beside: Tensor | None = None,
     ) -> Tensor:
         """Outputs of the heads on each suffix's last token, side by side, [B, outputs]; see `LayerStack.extend`.
@@ -177,7 +177,7 @@ class Top(LayerStack):
         With `beside`, [B, H], heads read the standardised last token and that. Without heads: what they would read.
         """
         positions = self._positions(hidden, prefix_tokens)
-        mask = suffix_mask(prefix_tokens, prefix_length(past), hidden.shape[1])
+        mask = suffix_mask(prefix_tokens, past.length, hidden.shape[1])
         hidden = self._run(self.layers[:-1], hidden, positions, SuffixStep(past, mask))
         rows, last = torch.arange(len(hidden), device=hidden.device), suffix_tokens - 1
         past_and_suffixes = append_suffixes(past, self._last_keys_values(hidden, positions))

@@ -4,7 +4,7 @@ Shape legend: B = rows of a batch, N = layers, G = key-value heads, P = tokens o
 D = head size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,13 +56,33 @@ class PrefixKVCache:
         self._num_rows[length] = first_row + batch.rows
         self._batches.setdefault(length, []).append(_pad(cache, length - batch.length))
 
-    def take(self, prefixes: Sequence[int], length: int) -> KVCache:
+    def take(self, prefixes: Sequence[int], length: int) -> "TakenRows":
         """Keys and values of each of `prefixes`, all of the padded `length`; a prefix may be named several times."""
         batches = self._batches[length]
         if len(batches) > 1:
             batches[:] = [_stack_batches(batches)]
-        rows = torch.tensor([self._row[prefix] for prefix in prefixes])
-        return {layer: (_take_rows(key, rows), _take_rows(value, rows)) for layer, (key, value) in batches[0].items()}
+        return TakenRows(batches[0], [self._row[prefix] for prefix in prefixes], length)
+
+
+class TakenRows(Mapping[int, tuple[Tensor, Tensor]]):
+    """Keys and values of some rows by layer, copied whenever a layer is asked for, so that nobody keeps all copies."""
+
+    def __init__(self, cache: KVCache, rows: Sequence[int], length: int) -> None:
+        self.kept = cache
+        """From which rows are taken."""
+        self._rows = torch.tensor(rows)
+        self.length = length if cache else 0
+        """P; 0 where there are no prefixes."""
+
+    def __getitem__(self, layer: int) -> tuple[Tensor, Tensor]:
+        key, value = self.kept[layer]
+        return _take_rows(key, self._rows), _take_rows(value, self._rows)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
 
 
 def row_of(cache: KVCache, row: int, num_tokens: int) -> KeysValues:
@@ -81,17 +101,15 @@ def stack_rows(rows: Sequence[KeysValues], layers: Sequence[int], batch: Batch) 
     return {layer: (keys, values) for layer, (keys, values) in zip(layers, stacked, strict=True)}
 
 
-def append_suffixes(past: KVCache, suffixes: KVCache) -> KVCache:
+def append_suffixes(past: TakenRows, suffixes: KVCache) -> KVCache:
     """Keys and values of suffixes behind those of their prefixes, [B, G, P + L, D], for the layers of `suffixes`."""
-    return {
-        layer: (torch.cat([past[layer][0], key], 2), torch.cat([past[layer][1], value], 2)) if past else (key, value)
-        for layer, (key, value) in suffixes.items()
-    }
-
-
-def prefix_length(past: KVCache) -> int:
-    """P of a cache; 0 where there are no prefixes."""
-    return next(iter(past.values()))[0].shape[2] if past else 0
+    if not past:
+        return suffixes
+    joined = {}
+    for layer, own in suffixes.items():
+        key, value = (torch.cat(parts, dim=2) for parts in zip(past[layer], own, strict=True))
+        joined[layer] = key, value
+    return joined
 
 
 def _pad(cache: KVCache, missing: int) -> KVCache:

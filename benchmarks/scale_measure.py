@@ -1,0 +1,170 @@
+"""What a backbone of a known size keeps for the backward pass, and what a row of its trunk takes, measured on a CPU.
+
+Layers have their true width and a vocabulary of 1,024; as many are built as show what one more takes. Nothing here
+depends on what weights say, so they are random. Writes one JSON file, a row for each geometry.
+
+    python benchmarks/scale_measure.py --json docs/scale.json
+"""
+
+import argparse
+import gc
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from actor_critic_backbone import GEOMETRIES, Geometry, random_texts, write_random_backbone
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from flag_kedro.data.atomic import atomic_write
+from flag_kedro.env.states import States
+from flag_kedro.policy import prefix_forward
+from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
+from flag_kedro.policy.attention import SuffixStep
+from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.trunk import open_trunk_cache
+
+CPU = torch.device("cpu")
+PREFIX, SUFFIX, SUFFIXES = 128, 8, 2
+"""Tokens of a prefix, of a suffix, and suffixes behind each prefix: what a minibatch of 16 accounts asks, without
+padding."""
+BATCH_TOKENS = 512
+LAYERS = 2, 3
+PROMPTS = 4, 8
+
+
+@dataclass
+class Saved:
+    """Bytes that autograd keeps, weights not counted and memory that tensors share counted once."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def saved_bytes(model: nn.Module) -> Iterator[Saved]:
+    """Count what is kept while this is open."""
+    seen = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    saved, kept = Saved(), list[Tensor]()  # kept, so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            kept.append(tensor.detach())
+            saved.bytes += storage.nbytes()
+        return tensor
+
+    def recompute(layer: partial[Tensor], hidden: Tensor, **options: bool) -> Tensor:
+        """Count what a layer that is computed again holds by itself: positions, masks, keys and values of prefixes."""
+        step = layer.keywords["step"]
+        held = [*layer.keywords["position_embeddings"], layer.keywords["position_ids"]]
+        if isinstance(step, SuffixStep):
+            held += [step.mask, *(part for pair in step.past.kept.values() for part in pair)]
+        for tensor in held:
+            pack(tensor)
+        output: Tensor = checkpoint(layer, hidden, **options)  # type: ignore[no-untyped-call]
+        return output
+
+    prefix_forward.checkpoint = recompute  # type: ignore[attr-defined]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield saved
+    finally:
+        prefix_forward.checkpoint = checkpoint  # type: ignore[attr-defined]
+
+
+def states_of(prompts: int, geometry: Geometry) -> States:
+    """Prompts with random words, `SUFFIXES` account texts behind each."""
+    rng = np.random.default_rng(0)
+    prefixes, accounts = random_texts(prompts, PREFIX, geometry, rng), random_texts(SUFFIXES, SUFFIX, geometry, rng)
+    states = [(prefix, account) for prefix in prefixes for account in accounts]
+    return States(*map(list, zip(*states, strict=True)), np.ones((len(states), 3), dtype=np.bool_))
+
+
+def kept_bytes(model: ActorCritic, geometry: Geometry, prompts: int, *, recomputes: bool) -> int:
+    """Bytes that wait for the backward pass of so many prompts."""
+    model.top.recomputes = recomputes
+    states = states_of(prompts, geometry)
+    with saved_bytes(model) as saved:
+        evaluation = model.evaluate(states)
+    del evaluation
+    return saved.bytes
+
+
+def measure(geometry: Geometry, dtype: str, scratch: Path) -> dict[str, Any]:
+    """A row: bytes of a token in a layer that learns, and of a trunk's row on disk."""
+    small = replace(geometry, num_hidden_layers=max(LAYERS), vocab_size=1024, frozen_layers=0)
+    write_random_backbone(small, 0, scratch)
+    kept: dict[tuple[int, int, bool], int] = {}
+    for layers in LAYERS:
+        config = PolicyConfig(
+            frozen_layers=0,
+            num_layers=layers,
+            dtype=dtype,
+            batch_tokens=BATCH_TOKENS,
+            trunk_cache="never",  # type: ignore[arg-type]
+        )
+        model = build_actor_critic(scratch, config, 0, CPU)
+        for prompts in PROMPTS:
+            for recomputes in (False, True):
+                kept[layers, prompts, recomputes] = kept_bytes(model, small, prompts, recomputes=recomputes)
+        learning = sum(weight.numel() for weight in model.backbone.parameters() if weight.requires_grad) // layers
+        del model
+        gc.collect()
+    few, many = LAYERS
+    tokens = max(PROMPTS) * (PREFIX + SUFFIXES * SUFFIX)
+    row: dict[str, Any] = {
+        "dtype": dtype,
+        "lora_weights_a_layer": learning,
+        "row_bytes": row_bytes(small, dtype, scratch),
+    }
+    for recomputes, name in ((False, "kept"), (True, "recomputed")):
+        layer = (kept[many, max(PROMPTS), recomputes] - kept[few, max(PROMPTS), recomputes]) / tokens
+        row[f"{name}_bytes_a_token_and_layer"] = layer
+        row[f"{name}_bytes_a_token_in_the_last"] = kept[few, max(PROMPTS), recomputes] / tokens - (few - 1) * layer
+        row[f"{name}_of_twice_the_prompts"] = (
+            kept[many, max(PROMPTS), recomputes] / kept[many, min(PROMPTS), recomputes]
+        )
+    return row
+
+
+def row_bytes(geometry: Geometry, dtype: str, folder: Path) -> int:
+    """Bytes of a file with the trunk's outputs for one prefix and its suffixes."""
+    config = PolicyConfig(frozen_layers=1, num_layers=2, dtype=dtype, batch_tokens=BATCH_TOKENS, trunk_cache="disk")  # type: ignore[arg-type]
+    rows = folder / "rows"
+    model = build_actor_critic(folder, config, 0, CPU, open_trunk_cache(folder, config, CPU, rows))
+    states = states_of(1, geometry)
+    model.complete_rows(states.account)
+    list(model.encode([states.prefix[0]]))
+    [file] = rows.rglob("*.safetensors")
+    return file.stat().st_size
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, help="file to write")
+    parser.add_argument("--geometries", nargs="+", choices=GEOMETRIES, default=[n for n in GEOMETRIES if n != "tiny"])
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows = {}
+    for name in arguments.geometries:
+        with tempfile.TemporaryDirectory() as scratch:
+            rows[name] = measure(GEOMETRIES[name], arguments.dtype, Path(scratch))
+        print(name, rows[name], flush=True)
+    prompts = {"prefix_tokens": PREFIX, "suffix_tokens": SUFFIX, "suffixes": SUFFIXES, "batch_tokens": BATCH_TOKENS}
+    with atomic_write(arguments.json) as aside:
+        aside.write_text(json.dumps({"torch": torch.__version__, **prompts, "geometries": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
