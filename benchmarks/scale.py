@@ -100,8 +100,8 @@ def exchange(geometry: Geometry, given: Assumptions) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Two digits."""
-    return f"{1e3 * seconds:.2g}"
+    """Two digits below 10, whole numbers from there on."""
+    return f"{1e3 * seconds:.2g}" if seconds < 0.01 else f"{1e3 * seconds:,.0f}"
 
 
 def amount(size: float) -> str:

@@ -1,7 +1,9 @@
 """What a backbone of a known size keeps for the backward pass, and what a row of its trunk takes, measured on a CPU.
 
-Layers have their true width and a vocabulary of 1,024; as many are built as show what one more takes. Nothing here
-depends on what weights say, so they are random. Writes one JSON file, a row for each geometry.
+Layers have a vocabulary of 1,024 and, up to 1,000 wide, their true width; as many are built as show what one more
+takes. All bytes are straight lines of width where heads keep their size and there are more of them; so wider layers are
+measured at an eighth and a quarter, and half is measured to check the line. Nothing depends on what weights say, so
+they are random. Writes one JSON file, a row for each geometry.
 
     python benchmarks/scale_measure.py --json docs/scale.json
 """
@@ -37,6 +39,15 @@ PREFIX, SUFFIX, SUFFIXES = 128, 8, 2
 padding."""
 BATCH_TOKENS = 512
 LAYERS = 2, 3
+WIDEST = 1000
+NUMBERS = (
+    "lora_weights_a_layer",
+    "row_bytes",
+    "kept_bytes_a_token_and_layer",
+    "kept_bytes_a_token_in_the_last",
+    "recomputed_bytes_a_token_and_layer",
+    "recomputed_bytes_a_token_in_the_last",
+)
 PROMPTS = 4, 8
 
 
@@ -96,6 +107,33 @@ def kept_bytes(model: ActorCritic, geometry: Geometry, prompts: int, *, recomput
         evaluation = model.evaluate(states)
     del evaluation
     return saved.bytes
+
+
+def measure_any(geometry: Geometry, dtype: str) -> dict[str, Any]:
+    """A row; of a wide backbone by the line through an eighth and a quarter of its width."""
+    if geometry.hidden_size <= WIDEST:
+        return _measure_apart(geometry, dtype) | {"widths": [1.0]}
+    eighth, quarter, half = (_measure_apart(narrowed(geometry, divisor), dtype) for divisor in (8, 4, 2))
+    row: dict[str, Any] = {"widths": [0.125, 0.25], "dtype": dtype}
+    errors = []
+    for name in NUMBERS:
+        slope = (quarter[name] - eighth[name]) * 8
+        row[name] = eighth[name] + slope * 7 / 8
+        errors.append(abs((eighth[name] + slope * 3 / 8) / half[name] - 1))
+    return row | {"largest_error_at_half": max(errors)}
+
+
+def narrowed(geometry: Geometry, divisor: int) -> Geometry:
+    """The same with a part of its heads, and as many times narrower."""
+    names = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
+    sizes = {name: getattr(geometry, name) for name in names}
+    assert all(size % divisor == 0 for size in sizes.values())
+    return replace(geometry, **{name: size // divisor for name, size in sizes.items()})
+
+
+def _measure_apart(geometry: Geometry, dtype: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as scratch:
+        return measure(geometry, dtype, Path(scratch))
 
 
 def measure(geometry: Geometry, dtype: str, scratch: Path) -> dict[str, Any]:
@@ -158,8 +196,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rows = {}
     for name in arguments.geometries:
-        with tempfile.TemporaryDirectory() as scratch:
-            rows[name] = measure(GEOMETRIES[name], arguments.dtype, Path(scratch))
+        rows[name] = measure_any(GEOMETRIES[name], arguments.dtype)
         print(name, rows[name], flush=True)
     prompts = {"prefix_tokens": PREFIX, "suffix_tokens": SUFFIX, "suffixes": SUFFIXES, "batch_tokens": BATCH_TOKENS}
     with atomic_write(arguments.json) as aside:

@@ -1,4 +1,4 @@
-"""The plan of docs/scale.md: sums by hand, measured bytes that are in proportion, and a page that shows what is computed."""
+"""The plan of docs/scale.md: sums by hand, measured bytes in proportion, and a page that shows what is computed."""
 
 import json
 import sys
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import scale
 from actor_critic_backbone import GEOMETRIES, Geometry
 from scale_measure import measure
 from scale_plan import Assumptions, exchanges, memory, pieces, row_bytes
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = Geometry(4, 6, 3, 2, 1, 10, 1)
 """One frozen layer of 32 + 16 + 72 = 120 weights; LoRA of rank 1 has 16 + 12 + 30 = 58 in each layer that learns."""
 GIVEN = Assumptions(
