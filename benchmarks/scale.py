@@ -8,7 +8,7 @@ Every assumption is an option. With `--gpu` the utilisation is the one that gpu.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,15 @@ def bill(geometry: Geometry, given: Assumptions) -> str:
                 between(part.dollars(given)),
             ]
         )
-    hours, dollars = (tuple(map(sum, zip(*costs, strict=True))) for costs in (
-        [part.gpu_hours(given) for part in parts], [part.dollars(given) for part in parts]
-    ))  # fmt: skip
+    hours, dollars = added(part.gpu_hours(given) for part in parts), added(part.dollars(given) for part in parts)
     rows.append(["all", "", f"{sum(part.flops for part in parts) / 1e18:,.1f}", between(hours), "", between(dollars)])
     return table(["piece", "million prompts", "EFLOP", "GPU hours", "stored", "dollars"], rows)
+
+
+def added(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The sums of both ends."""
+    ends = list(ranges)
+    return sum(best for best, _ in ends), sum(worst for _, worst in ends)
 
 
 def by_size(measured: Mapping[str, Any], given: Assumptions) -> str:
@@ -58,9 +62,9 @@ def by_size(measured: Mapping[str, Any], given: Assumptions) -> str:
         row = [name, f"{geometry.frozen_layers} + {geometry.num_hidden_layers - geometry.frozen_layers}"]
         for checkpointing in (False, True):
             parts = pieces(geometry, given, checkpointing=checkpointing)
-            row.append(between(tuple(map(sum, zip(*(part.gpu_hours(given) for part in parts), strict=True)))))
+            row.append(between(added(part.gpu_hours(given) for part in parts)))
         row.append(amount(sum(part.stored_bytes for part in parts)))
-        row.append(between(tuple(map(sum, zip(*(part.dollars(given) for part in parts), strict=True)))))
+        row.append(between(added(part.dollars(given) for part in parts)))
         rows.append(row)
     return table(["backbone", "layers: frozen + learning", "GPU hours", "with checkpointing", "rows", "dollars"], rows)
 
@@ -149,11 +153,12 @@ def parse() -> tuple[argparse.Namespace, Assumptions]:
         else:
             parser.add_argument(option, type=type(field.default), default=field.default)
     arguments = parser.parse_args()
-    given = Assumptions(**{field.name: getattr(arguments, field.name) for field in fields(Assumptions)})
+    values: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in fields(Assumptions)}
+    given = Assumptions(**values | {"utilisation": tuple(values["utilisation"])})
     if arguments.gpu is not None:
         share = measured_utilisation(arguments.gpu, arguments.geometry, given.peak_tflops)
         given = replace(given, utilisation=(share, share))
-    return arguments, replace(given, utilisation=tuple(given.utilisation))
+    return arguments, given
 
 
 def main() -> None:

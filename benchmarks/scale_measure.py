@@ -2,7 +2,7 @@
 
 Layers have a vocabulary of 1,024 and, up to 1,000 wide, their true width; as many are built as show what one more
 takes. All bytes are straight lines of width where heads keep their size and there are more of them; so wider layers are
-measured at an eighth and a quarter, and half is measured to check the line. Nothing depends on what weights say, so
+measured at an eighth and a quarter, and one at half to check the line. Nothing depends on what weights say, so
 they are random. Writes one JSON file, a row for each geometry.
 
     python benchmarks/scale_measure.py --json docs/scale.json
@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.policy.trunk import open_trunk_cache
 
 CPU = torch.device("cpu")
+Dtype = Literal["float32", "bfloat16"]
 PREFIX, SUFFIX, SUFFIXES = 128, 8, 2
 """Tokens of a prefix, of a suffix, and suffixes behind each prefix: what a minibatch of 16 accounts asks, without
 padding."""
@@ -80,15 +82,13 @@ def saved_bytes(model: nn.Module) -> Iterator[Saved]:
             held += [step.mask, *(part for pair in step.past.kept.values() for part in pair)]
         for tensor in held:
             pack(tensor)
-        output: Tensor = checkpoint(layer, hidden, **options)  # type: ignore[no-untyped-call]
+        assert options == {"use_reentrant": False, "preserve_rng_state": False}
+        output: Tensor = checkpoint(layer, hidden, use_reentrant=False, preserve_rng_state=False)
         return output
 
-    prefix_forward.checkpoint = recompute  # type: ignore[attr-defined]
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            yield saved
-    finally:
-        prefix_forward.checkpoint = checkpoint  # type: ignore[attr-defined]
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with patch.object(prefix_forward, "checkpoint", recompute), hooks:
+        yield saved
 
 
 def states_of(prompts: int, geometry: Geometry) -> States:
@@ -109,18 +109,29 @@ def kept_bytes(model: ActorCritic, geometry: Geometry, prompts: int, *, recomput
     return saved.bytes
 
 
-def measure_any(geometry: Geometry, dtype: str) -> dict[str, Any]:
-    """A row; of a wide backbone by the line through an eighth and a quarter of its width."""
+def measure_any(geometry: Geometry, dtype: Dtype, *, check: bool) -> dict[str, Any]:
+    """A row; of a wide backbone by the line through an eighth and a quarter of its width.
+
+    Args:
+        geometry: of the backbone.
+        dtype: in which it computes.
+        check: whether half of the width is measured too, and how far the line is off there.
+    """
     if geometry.hidden_size <= WIDEST:
         return _measure_apart(geometry, dtype) | {"widths": [1.0]}
-    eighth, quarter, half = (_measure_apart(narrowed(geometry, divisor), dtype) for divisor in (8, 4, 2))
+    eighth, quarter = (_measure_apart(narrowed(geometry, divisor), dtype) for divisor in (8, 4))
     row: dict[str, Any] = {"widths": [0.125, 0.25], "dtype": dtype}
-    errors = []
-    for name in NUMBERS:
-        slope = (quarter[name] - eighth[name]) * 8
-        row[name] = eighth[name] + slope * 7 / 8
-        errors.append(abs((eighth[name] + slope * 3 / 8) / half[name] - 1))
+    row |= {name: on_line(eighth[name], quarter[name], 1.0) for name in NUMBERS}
+    if not check:
+        return row
+    half = _measure_apart(narrowed(geometry, 2), dtype)
+    errors = [abs(on_line(eighth[name], quarter[name], 0.5) / half[name] - 1.0) for name in NUMBERS]
     return row | {"largest_error_at_half": max(errors)}
+
+
+def on_line(eighth: float, quarter: float, width: float) -> float:
+    """A number at some width, by the line through those at an eighth and at a quarter."""
+    return eighth + (quarter - eighth) * (width - 0.125) / 0.125
 
 
 def narrowed(geometry: Geometry, divisor: int) -> Geometry:
@@ -131,12 +142,12 @@ def narrowed(geometry: Geometry, divisor: int) -> Geometry:
     return replace(geometry, **{name: size // divisor for name, size in sizes.items()})
 
 
-def _measure_apart(geometry: Geometry, dtype: str) -> dict[str, Any]:
+def _measure_apart(geometry: Geometry, dtype: Dtype) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         return measure(geometry, dtype, Path(scratch))
 
 
-def measure(geometry: Geometry, dtype: str, scratch: Path) -> dict[str, Any]:
+def measure(geometry: Geometry, dtype: Dtype, scratch: Path) -> dict[str, Any]:
     """A row: bytes of a token in a layer that learns, and of a trunk's row on disk."""
     small = replace(geometry, num_hidden_layers=max(LAYERS), vocab_size=1024, frozen_layers=0)
     write_random_backbone(small, 0, scratch)
@@ -147,7 +158,7 @@ def measure(geometry: Geometry, dtype: str, scratch: Path) -> dict[str, Any]:
             num_layers=layers,
             dtype=dtype,
             batch_tokens=BATCH_TOKENS,
-            trunk_cache="never",  # type: ignore[arg-type]
+            trunk_cache="never",
         )
         model = build_actor_critic(scratch, config, 0, CPU)
         for prompts in PROMPTS:
@@ -173,9 +184,9 @@ def measure(geometry: Geometry, dtype: str, scratch: Path) -> dict[str, Any]:
     return row
 
 
-def row_bytes(geometry: Geometry, dtype: str, folder: Path) -> int:
+def row_bytes(geometry: Geometry, dtype: Dtype, folder: Path) -> int:
     """Bytes of a file with the trunk's outputs for one prefix and its suffixes."""
-    config = PolicyConfig(frozen_layers=1, num_layers=2, dtype=dtype, batch_tokens=BATCH_TOKENS, trunk_cache="disk")  # type: ignore[arg-type]
+    config = PolicyConfig(frozen_layers=1, num_layers=2, dtype=dtype, batch_tokens=BATCH_TOKENS, trunk_cache="disk")
     rows = folder / "rows"
     model = build_actor_critic(folder, config, 0, CPU, open_trunk_cache(folder, config, CPU, rows))
     states = states_of(1, geometry)
@@ -190,13 +201,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument("--geometries", nargs="+", choices=GEOMETRIES, default=[n for n in GEOMETRIES if n != "tiny"])
+    parser.add_argument("--check", default="smollm2-1.7b", help="a geometry that is measured at half its width too")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = {}
     for name in arguments.geometries:
-        rows[name] = measure_any(GEOMETRIES[name], arguments.dtype)
+        rows[name] = measure_any(GEOMETRIES[name], arguments.dtype, check=name == arguments.check)
         print(name, rows[name], flush=True)
     prompts = {"prefix_tokens": PREFIX, "suffix_tokens": SUFFIX, "suffixes": SUFFIXES, "batch_tokens": BATCH_TOKENS}
     with atomic_write(arguments.json) as aside:

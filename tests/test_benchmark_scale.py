@@ -10,7 +10,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import scale
 from actor_critic_backbone import GEOMETRIES, Geometry
-from scale_measure import measure
+from scale_measure import measure, narrowed, on_line
 from scale_plan import Assumptions, exchanges, memory, pieces, row_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +79,12 @@ def test_measured_bytes_are_in_proportion_to_prompts_and_layers(tmp_path: Path):
     assert hidden + narrow * 128 / 144 <= row["recomputed_bytes_a_token_and_layer"] < 1.2 * (hidden + narrow)
     assert row["kept_bytes_a_token_and_layer"] > 5 * row["recomputed_bytes_a_token_and_layer"]
     assert row["row_bytes"] == pytest.approx(144 * 128 * 2 + Assumptions().header_bytes, abs=100)
+
+
+def test_a_line_through_two_widths_and_heads_of_one_size():
+    assert [on_line(2.0, 3.0, width) for width in (0.125, 0.25, 0.5, 1.0)] == [2.0, 3.0, 5.0, 9.0]
+    eighth = narrowed(GEOMETRIES["llama-3-8b"], 8)
+    assert (eighth.hidden_size, eighth.num_attention_heads, eighth.num_key_value_heads) == (512, 4, 1)
 
 
 def test_the_page_shows_what_the_command_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
