@@ -60,9 +60,9 @@ def by_size(measured: Mapping[str, Any], given: Assumptions) -> str:
     rows = []
     for name, geometry in known_geometries(measured).items():
         row = [name, f"{geometry.frozen_layers} + {geometry.num_hidden_layers - geometry.frozen_layers}"]
-        for checkpointing in (False, True):
-            parts = pieces(geometry, given, checkpointing=checkpointing)
-            row.append(between(added(part.gpu_hours(given) for part in parts)))
+        parts = pieces(geometry, given)
+        for costs in (parts, pieces(geometry, given, checkpointing=True)):
+            row.append(between(added(part.gpu_hours(given) for part in costs)))
         row.append(amount(sum(part.stored_bytes for part in parts)))
         row.append(between(added(part.dollars(given) for part in parts)))
         rows.append(row)
