@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -99,11 +100,50 @@ def split_grid(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SweepConfig:
-    """Which parameters are tried."""
+    """Which parameters are tried, and who chooses the next ones."""
 
     grid: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(split_grid)] = Field(default_factory=dict)
     """Paths of `ppo.*`, `policy.*` or `env.*` to the values to try, every one with every other; on the command line
-    sweep.grid.ppo.learning_rate=0.001 0.003,sweep.grid.policy.lora_rank=8 16."""
+    sweep.grid.ppo.learning_rate=0.001 0.003,sweep.grid.policy.lora_rank=8 16. A sampler draws from them."""
+    sampler: Literal["grid", "tpe", "random"] = "grid"
+    """`grid` tries all of `grid`; `tpe` (a tree-structured Parzen estimator) and `random` are Optuna's and draw
+    `trials` combinations from `grid` and `ranges` (`pip install 'flag_kedro[search]'`)."""
+    ranges: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(split_grid)] = Field(default_factory=dict)
+    """For a sampler, paths to LOW HIGH, both included, or LOW HIGH log for a logarithmic scale; whole numbers stay
+    whole: sweep.ranges.ppo.learning_rate=1e-4 1e-2 log."""
+    trials: int | None = Field(default=None, ge=1)
+    """Combinations that a sampler tries, each with every seed; it must be given."""
+    batch: int = Field(default=4, ge=1)
+    """Combinations that a sampler asks for before it is told what they earned, so many can be trained side by side.
+    What is tried depends on it, never on how many there really are."""
+    prune: Literal["none", "median"] = "none"
+    """`median` stops a training whose best validation log return so far is below the median of those of earlier
+    batches after as many account-decisions (Optuna's MedianPruner), each seed beside the same seed."""
+    prune_startup_trials: int = Field(default=5, ge=1)
+    """Whole trainings of a seed before one is stopped."""
+    prune_warmup: int = Field(default=0, ge=0)
+    """Account-decisions that every training gets."""
+    storage: str | None = None
+    """A database that keeps what was tried where others see it, as SQLAlchemy's URL without a password, such as
+    postgresql://user@host/db; null: a file beside the rows of finished trainings, gone with them at the end."""
+
+    def __post_init__(self) -> None:
+        if self.sampler == "grid":
+            given = [name for name in ("ranges", "trials", "storage") if getattr(self, name)]
+            given += ["prune"] if self.prune != "none" else []
+            if given:
+                raise ValueError(
+                    f"sweep.{given[0]} is not read by a grid; set sweep.sampler=tpe or random, or leave it out"
+                )
+        elif self.trials is None:
+            raise ValueError(f"sweep.sampler={self.sampler} needs sweep.trials, how many combinations to try")
+        elif twice := sorted(set(self.grid) & set(self.ranges)):
+            raise ValueError(f"sweep.grid and sweep.ranges both have {twice[0]}; leave one of them out")
+        if self.storage is not None and urlsplit(self.storage).password is not None:
+            raise ValueError(
+                "sweep.storage has a password, which would be kept with the run's parameters; leave it out and give "
+                "it by the environment variable PGPASSWORD or in ~/.pgpass"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -122,6 +122,7 @@ def trained(
     shared: Shared,
     facts: Mapping[str, Any],
     on_update: OnUpdate | None = None,
+    floors: Mapping[int, float] | None = None,
 ) -> Iterator[Training]:
     """Train on the fold's training window, choose by its validation window; the test window is not read.
 
@@ -133,13 +134,14 @@ def trained(
         shared: what trainings share.
         facts: of the data, by which a stopped training is known again.
         on_update: called with the metrics of each update, wall times included.
+        floors: below which it is pruned, see `ppo.trainer.train`.
     """
     train = cut(states, fold.train, settings.env)
     validation = cut(states, fold.validation, settings.env) if fold.validation else None
     with _backbone(train, seed, settings, shared) as backbone:
         spec = TrainingSpec(
             backbone, shared.trunk_rows, train, validation, settings.env, settings.policy, settings.ppo,
-            settings.runtime, seed,
+            settings.runtime, seed, floors=floors or {},
         )  # fmt: skip
         cache = shared.trunk_cache(backbone, settings.policy, settings.runtime)
         training_facts = {**facts, "windows": fold.as_text(), "env": settings.env.facts(), "seed": seed}
@@ -193,8 +195,9 @@ def run_validation(
     *,
     facts: Mapping[str, Any],
     on_update: OnUpdate | None = None,
+    floors: Mapping[int, float] | None = None,
 ) -> ValidatedRun:
-    """Train on a fold and score the chosen weights on its validation window; arguments as in `run_fold`.
+    """Train on a fold and score the chosen weights on its validation window; arguments as in `trained`.
 
     The test window is not read: `states` need not have it.
 
@@ -202,7 +205,7 @@ def run_validation(
         TrainingError: when learning cannot go on, see `ppo.trainer.train`.
     """
     assert fold.validation is not None, "what is chosen by validation needs a validation window"
-    with trained(states, fold, seed, settings, shared, facts, on_update) as training:
+    with trained(states, fold, seed, settings, shared, facts, on_update, floors) as training:
         evaluation = fold_evaluation(states, fold.validation, settings)
         model = training.model
         played = replay(POLICY, evaluation.window, evaluation.env, model.decide, read_ahead=model.read_ahead)

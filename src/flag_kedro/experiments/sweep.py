@@ -1,7 +1,7 @@
 """Combinations of parameters, ranked by what they earn on the validation window, never by the test window."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import product
@@ -27,9 +27,18 @@ NEEDS = {"cvar_level": "env.cvar_penalty above 0", **dict.fromkeys(EVENT_FIELDS,
 """Parameters of `env` that `EnvConfig.facts` leaves out while they are off, and what turns them on."""
 
 
+Groups = Mapping[str, Any]
+"""The run's own `env`, `policy` and `ppo`, by these names."""
+
+
+def as_text(value: Any) -> str:
+    """A value as the command line takes it."""
+    return json.dumps(value).strip('"')
+
+
 @dataclass(frozen=True)
 class Combination:
-    """One point of the grid."""
+    """One point of the grid, or of the space that a sampler draws from."""
 
     values: Mapping[str, Any]
     """What differs from the run's parameters, by path."""
@@ -49,7 +58,7 @@ class Combination:
     @property
     def as_params(self) -> str:
         """The values as `kedro run --params` takes them."""
-        return ",".join(f"{path}={json.dumps(value).strip(chr(34))}" for path, value in self.values.items())
+        return ",".join(f"{path}={as_text(value)}" for path, value in self.values.items())
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,10 @@ def combinations(
     """
     groups: dict[str, Any] = {"env": env, "policy": policy, "ppo": ppo}
     for path, values in grid.items():
-        _check_path(path, groups)
+        check_path(path, groups)
         if not values:
             raise ValueError(f"sweep.grid.{path} has no values; give at least one")
-    grid_points = [_combine(dict(zip(grid, values, strict=True)), groups) for values in product(*grid.values())]
+    grid_points = [combine(dict(zip(grid, values, strict=True)), groups) for values in product(*grid.values())]
     names = [combination.name for combination in grid_points]
     if len(set(names)) < len(names):
         raise ValueError(_explain_equal([each for each in grid_points if names.count(each.name) > 1]))
@@ -138,17 +147,36 @@ def rank(tried: Sequence[tuple[Combination, Sequence[Mapping[str, Any]]]]) -> li
     return sorted(ranked, key=lambda each: -each.median)
 
 
-def _check_path(path: str, groups: Mapping[str, Any]) -> None:
+def check_path(path: str, groups: Groups, section: str = "sweep.grid") -> None:
+    """Refuse a path that cannot be tried.
+
+    Args:
+        path: such as `ppo.gamma`.
+        groups: the run's parameters.
+        section: of the parameters that have it.
+
+    Raises:
+        ValueError: naming the path and those that can be tried.
+    """
     group, _, name = path.partition(".")
     allowed = {other: sorted(set(asdict(config)) - FIXED[other]) for other, config in groups.items()}
     if group not in groups:
-        raise ValueError(f"sweep.grid.{path}: only ppo.*, policy.* and env.* can be tried")
+        raise ValueError(f"{section}.{path}: only ppo.*, policy.* and env.* can be tried")
     if name not in allowed[group]:
-        raise ValueError(f"sweep.grid.{path}: cannot be tried; of {group} these can: {', '.join(allowed[group])}")
+        raise ValueError(f"{section}.{path}: cannot be tried; of {group} these can: {', '.join(allowed[group])}")
 
 
-def _combine(values: dict[str, Any], groups: Mapping[str, Any]) -> Combination:
-    """The point of the grid whose `values`, by path, stand in the `groups` env, policy and ppo."""
+def combine(values: Mapping[str, Any], groups: Groups, ranges: Container[str] = ()) -> Combination:
+    """The combination whose `values`, by path, stand in the `groups` env, policy and ppo.
+
+    Args:
+        values: by path.
+        groups: the run's parameters.
+        ranges: paths that are given as ranges, not as values.
+
+    Raises:
+        ValueError: naming the path whose value is not right, or saying which of them do not fit.
+    """
     configs = {}
     for group, config in groups.items():
         changes = {path.partition(".")[2]: value for path, value in values.items() if path.startswith(f"{group}.")}
@@ -156,8 +184,10 @@ def _combine(values: dict[str, Any], groups: Mapping[str, Any]) -> Combination:
             configs[group] = replace(config, **changes)
         except ValidationError as error:
             first = error.errors()[0]
-            path = ".".join(str(part) for part in ("sweep.grid", group, *first["loc"][:1]))
+            path = ".".join(str(part) for part in (group, *first["loc"][:1]))
+            section = "sweep.ranges" if path in ranges else "sweep.grid"
             message = first["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{path}: {message}; got {first['input']!r}" if first["loc"] else message) from error
+            named = f"{section}.{path}: {message}; got {first['input']!r}"
+            raise ValueError(named if first["loc"] else message) from error
     parsed = {path: getattr(configs[path.partition(".")[0]], path.partition(".")[2]) for path in values}
     return Combination(parsed, **configs, is_base=configs == dict(groups))

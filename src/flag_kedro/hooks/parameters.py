@@ -27,7 +27,8 @@ from flag_kedro.experiments.config import (
     SweepConfig,
     WalkForwardConfig,
 )
-from flag_kedro.experiments.sweep import combinations
+from flag_kedro.experiments.search_space import open_space
+from flag_kedro.experiments.sweep import Combination, combinations
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.policy.config import PolicyConfig, PublishConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -79,7 +80,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> Settings:
         lines = [_explain(dict(problem)) for problem in error.errors()]
         raise ParameterError("parameters are not right; nothing was run\n  " + "\n  ".join(lines)) from error
     try:
-        grid_points = combinations(settings.sweep.grid, settings.env, settings.policy, settings.ppo)
+        grid_points = _points(settings)
     except ValueError as error:
         raise ParameterError(f"parameters are not right; nothing was run\n  {error}") from error
     _check_events(settings.env, settings.features.digest_sessions, "env.decide_on is events")
@@ -87,6 +88,14 @@ def check_parameters(parameters: Mapping[str, Any]) -> Settings:
         where = f"sweep.grid has a combination that trades on events ({point.as_params})"
         _check_events(point.env, settings.features.digest_sessions, where)
     return settings
+
+
+def _points(settings: Settings) -> list[Combination]:
+    """What a sweep tries: all of a grid, or the corners of what a sampler draws from."""
+    own = (settings.env, settings.policy, settings.ppo)
+    if settings.sweep.sampler == "grid":
+        return combinations(settings.sweep.grid, *own)
+    return open_space(settings.sweep, *own).corners()
 
 
 def _check_events(env: EnvConfig, shown: int, where: str) -> None:

@@ -1,7 +1,7 @@
 """Training on trading text: update after update, with validation; it can be stopped and resumed anywhere."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from flag_kedro.ppo.checkpoint import Checkpoints, TrainingState, prefixed, with
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.distributed.sharded_trunk import PassSynchronizer
 from flag_kedro.ppo.distributed.sharding import Shard, weights_sum
-from flag_kedro.ppo.history import LEARNING_RATE, STEP, VALIDATION_SECONDS, Metrics
+from flag_kedro.ppo.history import LEARNING_RATE, PRUNED, STEP, VALIDATION_SECONDS, Metrics, pruned_at
 from flag_kedro.ppo.limits import refuse_idle_penalty
 from flag_kedro.ppo.optimizer import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rates
 from flag_kedro.ppo.rollout import RolloutCollector
@@ -46,6 +46,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     synchronizer: PassSynchronizer | None = None,
     portfolio: PortfolioConfig | None = None,
+    floors: Mapping[int, float] | None = None,
 ) -> Generator[Metrics, None, None]:
     """Train `model` in place, yielding metrics after each update; a resumed training yields all earlier ones first.
 
@@ -65,6 +66,7 @@ def train(
             when the training is stopped from outside; None keeps nothing.
         synchronizer: of a trunk that is shared among the processes.
         portfolio: of one account over all symbols; None trades each symbol in an account of its own.
+        floors: by account-decisions taken, the best log return on validation below which the training is pruned.
 
     Yields:
         Metrics by their MLflow names, and `step`, the account-decisions taken so far.
@@ -77,7 +79,9 @@ def train(
             have come apart.
         PeerLostError: when another process is gone.
     """
-    trainer = Trainer(model, window, validation, env_config, config, seed, accelerator, synchronizer, portfolio)
+    trainer = Trainer(
+        model, window, validation, env_config, config, seed, accelerator, synchronizer, portfolio, floors
+    )  # fmt: skip
     newest = None if checkpoints is None else checkpoints.newest()
     resumed = trainer.shard.broadcast(b"" if newest is None else newest.to_bytes(), accelerator.device)
     if resumed:
@@ -127,8 +131,10 @@ class Trainer:
         accelerator: Accelerator,
         synchronizer: PassSynchronizer | None = None,
         portfolio: PortfolioConfig | None = None,
+        floors: Mapping[int, float] | None = None,
     ) -> None:
         self.config = config
+        self.floors = dict(floors or {})
         self.seed = seed
         self.shard = Shard.of(accelerator, synchronizer)
         self.num_updates = config.num_updates(len(window.symbols) if portfolio is None else 1)
@@ -144,8 +150,8 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget or patience is used up."""
-        return len(self.history) == self.num_updates or self.selection.exhausted
+        """Whether the budget or patience is used up, or the training was pruned."""
+        return len(self.history) == self.num_updates or self.selection.exhausted or pruned_at(self.history) is not None
 
     def advance(self) -> Metrics:
         """One update, and validation if it is due.
@@ -174,6 +180,8 @@ class Trainer:
         self.history.append(row)
         if self.selection.exhausted:
             logger.info("early stop: %d validations without a new best", self.config.patience)
+        if VALIDATION_LOG_RETURN in row and not self.finished:
+            self._prune(row)
         return row
 
     def state(self) -> TrainingState:
@@ -208,6 +216,16 @@ class Trainer:
                     "same: training stopped and no policy was saved. Give every machine the same hardware and "
                     "versions"
                 )
+
+    def _prune(self, row: Metrics) -> None:
+        """Mark the row of the last update as that of a pruned training, if validation fell short by then."""
+        floor = self.floors.get(int(row[STEP]))
+        if floor is not None and self.selection.best_score < floor:
+            row[PRUNED] = 1.0
+            logger.info(
+                "pruned: %+.3f at best on validation after %d decisions, others had %+.3f in the median",
+                self.selection.best_score, row[STEP], floor,
+            )  # fmt: skip
 
     def _validation_is_due(self, update: int) -> bool:
         last = update == self.num_updates - 1

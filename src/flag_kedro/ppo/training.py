@@ -64,7 +64,7 @@ def start_training(
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     return model, train(
         model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints,
-        portfolio=spec.portfolio,
+        portfolio=spec.portfolio, floors=spec.floors,
     )  # fmt: skip
 
 

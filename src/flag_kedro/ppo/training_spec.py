@@ -1,6 +1,7 @@
 """All that a training depends on, in one value."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flag_kedro.env.config import EnvConfig, PortfolioConfig
@@ -41,3 +42,5 @@ class TrainingSpec:
     """One account over all symbols; None for an account of each."""
     saved_at: SavedAt | None = None
     """For other processes that do the training; None where it keeps no checkpoints."""
+    floors: Mapping[int, float] = field(default_factory=dict)
+    """By account-decisions taken, the best log return on validation below which it is stopped there."""

@@ -62,6 +62,7 @@ def read_spec(folder: Path) -> tuple[TrainingSpec, int]:
         seed=content["seed"],
         portfolio=None if content["portfolio"] is None else PortfolioConfig(**content["portfolio"]),
         saved_at=None if content["saved_at"] is None else SavedAt(**content["saved_at"]),
+        floors={int(step): floor for step, floor in content["floors"].items()},
     ), content["world"]
 
 
@@ -88,6 +89,7 @@ def _settings(spec: TrainingSpec) -> dict[str, Any]:
         "ppo": spec.ppo.learning(),
         "runtime": asdict(spec.runtime),
         "seed": spec.seed,
+        "floors": {str(step): floor for step, floor in spec.floors.items()},
     }
 
 

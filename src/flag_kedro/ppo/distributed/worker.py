@@ -97,7 +97,7 @@ def _train(spec: TrainingSpec, folder: Path, shard: Shard, accelerator: Accelera
         checkpoints = Checkpoints(Path(spec.saved_at.root), spec.saved_at.key, spec.saved_at.label, locked=True)
     updates = train(
         model, spec.window, spec.validation, spec.env, spec.ppo, spec.seed, accelerator, checkpoints, synchronizer,
-        portfolio=spec.portfolio,
+        portfolio=spec.portfolio, floors=spec.floors,
     )  # fmt: skip
     with closing(updates):
         for row in updates:
