@@ -133,6 +133,18 @@ def test_a_ruined_account_has_lost_all_and_is_never_joined(
     json.loads(page, parse_constant=pytest.fail)
 
 
+def test_what_was_pruned_is_drawn_but_neither_joined_nor_in_the_way_of_others(
+    results: dict[str, Any], evaluation: EvaluationWindow
+) -> None:
+    results["combinations"][0] |= {"pruned": True, "pruned_at": {"1": 3}}
+    steady, more, less, *_ = points = risk_frontier(results, evaluation, 0)
+    assert steady.kind == "pruned"
+    assert steady.efficient == {DRAWDOWN: False, TAIL_RISK: False}
+    assert [each.efficient for each in (more, less)] == [{DRAWDOWN: True, TAIL_RISK: True}] * 2
+    traces = json.loads(plot_frontier(points, results).to_json())["data"]
+    assert [trace["text"] for trace in traces if trace["name"] == "pruned"] == [["steady"]] * 2
+
+
 def test_one_ruined_seed_of_three_leaves_the_median_to_the_others(
     results: dict[str, Any], evaluation: EvaluationWindow
 ) -> None:

@@ -40,3 +40,24 @@ def test_seeds_that_never_trade_are_named(capsys: pytest.CaptureFixture[str]) ->
     printed = " ".join(capsys.readouterr().out.split())
     assert "Always flat, so no skill at timing: seed 1." in printed
     assert "Always long, so no skill at timing: seed 2." in printed
+
+
+def test_a_search_tells_its_trials_what_was_pruned_and_what_mattered(capsys: pytest.CaptureFixture[str]) -> None:
+    results = sweep_results({})
+    results["combinations"][0] |= {"pruned": False, "pruned_at": {"1": 2}}
+    results["combinations"][1] |= {"pruned": True, "pruned_at": {"0": 3, "1": 3, "2": 5}}
+    importances = {"ppo.gamma": 0.75, "policy.lora_rank": 0.25}
+    facts = {"sampler": "tpe", "num_trials": 4, "num_combinations": 2, "num_pruned": 1, "importances": importances}
+    print_sweep(results | {"search": facts}, Path("data"))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "4 trials by tpe, 2 of them proposed before; 1 pruned." in printed
+    assert "1 seed(s) pruned at update 2" in printed
+    assert "pruned at update 3 5" in printed
+    assert "ppo.gamma 75 %, policy.lora_rank 25 %" in printed
+
+
+def test_a_grid_says_nothing_of_trials(capsys: pytest.CaptureFixture[str]) -> None:
+    print_sweep(sweep_results({}), Path("data"))
+    printed = capsys.readouterr().out
+    assert "trials" not in printed
+    assert "pruned" not in printed

@@ -100,6 +100,13 @@ def test_every_group_is_shipped(parameters: dict[str, Any]):
         ("walk_forward.folds", 0, r"walk_forward\.folds: .*greater than or equal to 1"),
         ("sweep.grid.ppo.learning_rate", "0.1 -1", r"sweep\.grid\.ppo\.learning_rate: .*greater than 0; got '-1'"),
         ("sweep.grid.data.seed", "1 2", r"sweep\.grid\.data\.seed: only ppo"),
+        ("sweep.sampler", "tpe", r"sweep\.sampler=tpe needs sweep\.trials"),
+        ("sweep", {"sampler": "tpe", "trials": 3}, r"sweep\.ranges and sweep\.grid are empty: .*sweep\.sampler=tpe"),
+        (
+            "sweep",
+            {"sampler": "tpe", "trials": 3, "ranges": {"ppo": {"gamma": "0.5 2"}}},
+            r"sweep\.ranges\.ppo\.gamma: .*less than or equal to 1; got '2'",
+        ),
         ("policy.revision", "main", r"policy\.revision names a version of a hub id"),
     ],
 )
@@ -188,6 +195,14 @@ def test_certificates_are_of_policies_without_a_stop(parameters: dict[str, Any])
     with pytest.raises(ParameterError, match=r"env\.max_drawdown_stop=null"):
         check_pipeline(settings, {"certificate"})
     check_pipeline(settings, {"policy"})
+
+
+def test_events_that_a_search_may_draw_need_prompts_of_one_session(parameters: dict[str, Any]):
+    grid = {"env.decide_on": "every_session events"}
+    put(parameters, "sweep", {"sampler": "random", "trials": 2, "grid": grid})
+    check_parameters(parameters)
+    with pytest.raises(ParameterError, match=r"env\.decide_on=events.*digest_sessions=1"):
+        check_parameters(put(parameters, "features.digest_sessions", 3))
 
 
 def test_events_that_a_sweep_tries_need_prompts_of_one_session(parameters: dict[str, Any]):

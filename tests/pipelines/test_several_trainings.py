@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from flag_kedro.experiments.config import SweepConfig, WalkForwardConfig
 from flag_kedro.experiments.finished import remove_rows
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
 from flag_kedro.experiments.scoring import RunSettings
+from flag_kedro.experiments.sweep import RankedCombination
 from flag_kedro.pipelines import trainings
 from flag_kedro.pipelines.shared import choose_training_settings
 from flag_kedro.pipelines.sweep.nodes import draw_frontier, sweep
@@ -278,6 +279,8 @@ def test_sweep_does_without_the_test_window_and_is_counted_for_it(
     best = result["combinations"][0]
     medians = [row["validation_log_return"]["median"] for row in result["combinations"]]
     assert medians == sorted(medians, reverse=True)
+    assert list(result) == ["key", "seeds", "windows", "best", "combinations", "rows"]  # nothing of a search
+    assert list(best) == [field.name for field in fields(RankedCombination)]
     assert result["best"] == best["params"] in ("ppo.learning_rate=0.0005", "ppo.learning_rate=0.005")
     figure = draw_frontier(result, split, settings_of(split), 0)
     assert {trace.name for trace in figure.data} >= {"the run's own parameters", "buy_and_hold", "not dominated"}

@@ -5,7 +5,7 @@ Shape legend: n = returns of the account of all symbols, R = policies (seeds) of
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class FrontierPoint:
     intervals: dict[str, tuple[float, float]]
     """The central 90 % of the same in draws of sessions, which all points share."""
     kind: str = "tried"
-    """`tried`, `base` for the run's own parameters, or `benchmark`."""
+    """`tried`, `base` for the run's own parameters, `pruned` for trainings that were stopped, or `benchmark`."""
     efficient: dict[str, bool] = field(default_factory=dict)
     """By risk, whether no combination has as much return at less of it, or more at as much."""
 
@@ -66,10 +66,16 @@ def risk_frontier(results: Mapping[str, Any], evaluation: EvaluationWindow, seed
     indices, _ = draw_sessions(np.concatenate([*paths, benchmark]), NUM_DRAWS, derived_seed(seed, "frontier"))
     days = max(days_per_year(calendar) for calendar in evaluation.calendars.values())
     points = [
-        _point(each["params"] or "base", path, indices, days, "base" if each["is_base"] else "tried")
+        _point(each["params"] or "base", path, indices, days, _kind(each))
         for each, path in zip(results["combinations"], paths, strict=True)
     ]
     return [*_mark_efficient(points), _point(BENCHMARK, benchmark, indices, days, "benchmark")]
+
+
+def _kind(combination: Mapping[str, Any]) -> str:
+    if combination.get("pruned", False):
+        return "pruned"
+    return "base" if combination["is_base"] else "tried"
 
 
 def validation_log_returns(equity: pl.DataFrame) -> list[float | None]:
@@ -107,19 +113,14 @@ def measure_paths(returns: Floats, days: int) -> dict[str, Floats]:
 
 
 def _mark_efficient(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
-    return [
-        FrontierPoint(
-            point.name,
-            point.values,
-            point.intervals,
-            point.kind,
-            {
-                risk: _is_finite(point) and not any(_dominates(other.values, point.values, risk) for other in points)
-                for risk in RISKS
-            },
-        )
-        for point in points
-    ]
+    """Tell by risk what is efficient; what was pruned neither is nor counts, since nobody would choose it."""
+    whole = [point for point in points if point.kind != "pruned"]
+    return [replace(point, efficient={risk: _is_efficient(point, whole, risk) for risk in RISKS}) for point in points]
+
+
+def _is_efficient(point: FrontierPoint, whole: Sequence[FrontierPoint], risk: str) -> bool:
+    dominated = any(_dominates(other.values, point.values, risk) for other in whole)
+    return point.kind != "pruned" and _is_finite(point) and not dominated
 
 
 def _is_finite(point: FrontierPoint) -> bool:

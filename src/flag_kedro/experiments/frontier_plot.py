@@ -14,6 +14,7 @@ HEIGHT = 520
 TITLES = {DRAWDOWN: "largest drawdown, %", TAIL_RISK: "CVaR at 5 % of session returns, %"}
 STYLES = {
     "tried": ("tried", {"symbol": "circle", "size": 9, "color": COLORS[POLICY]}),
+    "pruned": ("pruned", {"symbol": "circle-open", "size": 8, "color": OTHER_COLOR}),
     "base": ("the run's own parameters", {"symbol": "star", "size": 14, "color": COLORS[POLICY]}),
     "benchmark": (BENCHMARK, {"symbol": "diamond", "size": 11, "color": COLORS[BENCHMARK]}),
 }
@@ -27,9 +28,10 @@ def plot_frontier(points: Sequence[FrontierPoint], results: Mapping[str, Any]) -
         results: the sweep's report, of which windows and seeds are told.
     """
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
+    kinds = [kind for kind in STYLES if kind != "pruned" or any(point.kind == kind for point in points)]
     for column, (risk, title) in enumerate(TITLES.items(), start=1):
         _join(figure, [point for point in points if point.efficient.get(risk)], risk, column)
-        for kind in STYLES:
+        for kind in kinds:
             _add(figure, [point for point in points if point.kind == kind], kind, risk, column)
         figure.update_xaxes(title_text=title, row=1, col=column)
     figure.update_yaxes(title_text="annual return, %", row=1, col=1)

@@ -20,7 +20,7 @@ Params = dict[str, Any]
 """A point as Optuna keeps it: numbers of ranges, and the text of a category."""
 DIGITS = 4
 """Significant digits of a number that is drawn, so that it can be read and typed."""
-MAX_CORNERS = 4_096
+MAX_CORNERS = 1_024
 """Corners of a space that are looked at before anything is trained."""
 
 
@@ -172,7 +172,7 @@ def _parsed(name: str, path: str, value: Any, groups: Groups) -> Any:
     """
     group, _, field = path.partition(".")
     info = groups[group].__pydantic_fields__[field]
-    kind: Any = Annotated[info.annotation, info]
+    kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Other processes train on the same events."""
+"""Other processes train on the same events, and stop at the same floors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +25,12 @@ def test_a_windows_events_are_those_that_were_written(
     states = small_states | {"BRIX": small_states["BRIX"].head(40)}  # a shorter symbol is padded
     window = cut_window(states, (days[0], days[-1]), "next_open", events=env.event_rule)
     spec = TrainingSpec(
-        tmp_path, None, window, None, env, PolicyConfig(), PPOConfig(total_timesteps=64), RuntimeConfig(), 0
-    )
+        tmp_path, None, window, None, env, PolicyConfig(), PPOConfig(total_timesteps=64), RuntimeConfig(), 0,
+        floors={64: -0.25, 128: 0.1},
+    )  # fmt: skip
     write_spec(spec, tmp_path)
     read, _ = read_spec(tmp_path)
-    assert read.env == env
+    assert (read.env, read.floors) == (env, spec.floors)
     if decide_on == "every_session":
         assert read.window.event_kinds is None
     else:

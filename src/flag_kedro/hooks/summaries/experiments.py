@@ -113,6 +113,29 @@ def _constant(collapsed: dict[str, str], num: int) -> str:
     return "" if not held else f"{' or '.join(held)} in {len(collapsed)} of {num} seed(s)"
 
 
+def _stopped(combination: Mapping[str, Any]) -> str:
+    """After which updates trainings of a combination were pruned; empty where none was."""
+    updates = sorted(set(combination.get("pruned_at", {}).values()))
+    if not updates:
+        return ""
+    stopped = "pruned" if combination["pruned"] else f"{len(combination['pruned_at'])} seed(s) pruned"
+    return f"{stopped} at update {' '.join(map(str, updates))}"
+
+
+def _print_search(console: Console, search: Mapping[str, Any]) -> None:
+    """Say how many trials there were, how many of them were pruned, and what mattered."""
+    repeated = search["num_trials"] - search["num_combinations"]
+    again = f", {repeated} of them proposed before" if repeated else ""
+    console.print(
+        f"[bold]{search['num_trials']} trials[/bold] by {search['sampler']}{again}; {search['num_pruned']} pruned. All "
+        "of them count in later deflated Sharpe ratios.",
+        highlight=False,
+    )
+    if search["importances"]:
+        shares = ", ".join(f"{path} {100.0 * share:.0f} %" for path, share in search["importances"].items())
+        console.print(f"What mattered among whole trainings (PED-ANOVA): {shares}", highlight=False)
+
+
 def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
     """Print every combination, the best first, and the best one as parameters."""
     console = Console()
@@ -130,9 +153,12 @@ def print_sweep(results: dict[str, Any], data_dir: Path) -> None:
     for at, row in enumerate(results["combinations"]):
         scores = row["validation_log_return"]
         spread = interval([scores["min"], scores["max"]])
-        params, constant = row["params"].replace(",", " "), _constant(row["collapsed"], scores["num"])
-        table.add_row(params, f"{scores['median']:+.3f}", spread, constant, style="bold" if at == 0 else None)
+        params, notes = row["params"].replace(",", " "), [_constant(row["collapsed"], scores["num"]), _stopped(row)]
+        note = "; ".join(filter(None, notes))
+        table.add_row(params, f"{scores['median']:+.3f}", spread, note, style="bold" if at == 0 else None)
     console.print(table)
+    if "search" in results:
+        _print_search(console, results["search"])
     if (constant := _constant(results["combinations"][0]["collapsed"], len(results["seeds"]))) != "":
         console.print(
             f"[yellow]The first one has learned nothing from what it reads: {constant}. It is first because the others "
