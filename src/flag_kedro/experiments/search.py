@@ -104,7 +104,7 @@ class Search:
             logger.info("the study has %d of %d trials already", len(kept), self.config.trials)
         while len(told) < self.config.trials:
             batch = self._propose(told, [self.space.rounded(trial.params) for trial in kept[len(told) :]])
-            title = f"sweep trials {len(told) + 1} to {len(told) + len(batch)} of {self.config.trials},"
+            title = f"sweep (trials {len(told) + 1}-{len(told) + len(batch)} of {self.config.trials})"
             self._train(title, batch, train)
             for params, combination in batch:
                 trial = Trial(params, combination, self._known[combination.name])
