@@ -89,6 +89,8 @@ def test_every_group_is_shipped(parameters: dict[str, Any]):
         ("seed", -1, r"seed: .*greater than or equal to 0"),
         ("seeds", "1 2 1", r"seeds: one is given twice in 1 2 1"),
         ("seeds", "4 04", r"seeds: one is given twice in 4 4"),
+        ("certify.processes", 2, r"certify\.processes: is no parameter any more; set runtime\.engine=ray"),
+        ("runtime.ray_address", "auto", r"runtime\.ray_address is auto, but runtime\.engine is local"),
         ("certify.seeds", "5 05 005", r"certify\.seeds: one is given twice in 5 5 5"),
         ("certify.symbols", "ALDR ALDR", r"certify\.symbols: one is given twice in ALDR ALDR"),
         (

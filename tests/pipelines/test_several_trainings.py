@@ -155,7 +155,7 @@ def test_stopped_in_the_third_training_it_goes_on_there(
     assert [run.info.status for run in children(stopped.info.run_id)] == ["FINISHED", "FINISHED", "FAILED"]
     (folder,) = (tmp_path / "rows").iterdir()
     assert sorted(path.name for path in folder.glob("*.json")) == ["1-1.json", "1-2.json"]
-    assert len(list(folder.glob("checkpoints/*/update-*"))) == 1
+    assert len(list(folder.glob("checkpoints/2-1/*/update-*"))) == 1
 
     started: list[int] = []
     start = training.start_training

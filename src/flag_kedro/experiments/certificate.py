@@ -66,6 +66,8 @@ class Certificate:
     signal: list[CertificateRun]
     """On planted markets."""
     twins: list[TwinRun]
+    key: str = ""
+    """Of the experiment, see `finished.experiment_key`."""
 
     @classmethod
     def from_json(cls, certificate: Mapping[str, Any]) -> "Certificate":

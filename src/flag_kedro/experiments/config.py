@@ -50,8 +50,6 @@ class CertifyConfig:
     """Account-decisions of each training; the rest of the learner is the run's `ppo`."""
     patience: int | None = Field(default=3, ge=1)
     """Validations without a new best after which a training stops, as `ppo.patience`."""
-    processes: int = Field(default=2, ge=1)
-    """Trainings side by side, each on one thread."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

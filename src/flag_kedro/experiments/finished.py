@@ -13,7 +13,7 @@ from flag_kedro.data.atomic import atomic_write
 from flag_kedro.errors import DataError
 from flag_kedro.experiments.scoring import Row
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.ppo.checkpoint import remove_finished, training_key
+from flag_kedro.ppo.checkpoint import training_key
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig, versions
 
@@ -25,14 +25,14 @@ def experiment_key(facts: Mapping[str, Any], policy: PolicyConfig, ppo: PPOConfi
         facts: of data, windows and environment, fit for JSON.
         policy: the policy's parameters.
         ppo: the learner's.
-        runtime: device and threads.
+        runtime: of it device and threads.
     """
     return training_key(
         {
             "facts": facts,
             "policy": asdict(policy),
             "ppo": ppo.learning(),
-            "runtime": asdict(runtime),
+            "runtime": runtime.computing(),
             "cuda": torch.cuda.is_available(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
             "versions": versions(("ppo", "experiments")),
@@ -58,7 +58,7 @@ class FinishedRows:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the training in progress keeps its own."""
+        """Where each training in progress has a folder of its own, named as its row."""
         return self.folder / "checkpoints"
 
     def get(self, name: str) -> Row | None:
@@ -80,7 +80,7 @@ class FinishedRows:
         """Write a row whole, drop the checkpoints of its training, and return it as it reads back."""
         with atomic_write(self._path(name)) as temporary:
             temporary.write_text(json.dumps(row))
-        remove_finished(self.checkpoints)
+        shutil.rmtree(self.checkpoints / name, ignore_errors=True)
         return json.loads(self._path(name).read_text())  # type: ignore[no-any-return]
 
     def _path(self, name: str) -> Path:

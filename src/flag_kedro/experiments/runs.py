@@ -6,7 +6,7 @@ Shape legend: n = returns of a symbol's window.
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from flag_kedro.backtest.replay import replay
 from flag_kedro.backtest.scores import Scores, session_sharpe
 from flag_kedro.env.prompt import tokenizer_texts
 from flag_kedro.env.window import TradingWindow
+from flag_kedro.experiments.carried import CarriedFolder, SeenFolder, node_folder
+from flag_kedro.experiments.fan_out import Carry, Packed, Portable
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.frontier import validation_log_returns
 from flag_kedro.experiments.scoring import (
@@ -46,7 +48,7 @@ from flag_kedro.ppo.training_spec import TrainingSpec
 
 
 @dataclass
-class Shared:
+class Shared(Portable):
     """Folders and memory that trainings share.
 
     A backbone that was trained by others is the same for all of them, and so is what its trunk says: kept in
@@ -64,6 +66,17 @@ class Shared:
     """Of the run that trains, kept with each checkpoint."""
     _caches: dict[tuple[Any, ...], TrunkCache | None] = field(default_factory=dict)
 
+    def of(self, name: str) -> "Shared":
+        """The same for one of the trainings, which keeps its state in a folder of its own."""
+        return self if self.checkpoints is None else replace(self, checkpoints=self.checkpoints / name)
+
+    def packed(self, carry: Carry) -> "PackedShared":
+        """Folders for another node; memory stays here."""
+        folders = self.trunk_rows, self.checkpoints
+        rows, checkpoints = (None if folder is None else carry.seen(folder) for folder in folders)
+        backbone = None if self.backbone is None else carry.whole(self.backbone)
+        return PackedShared(backbone, rows, checkpoints, self.label)
+
     def trunk_cache(self, backbone: Path, policy: PolicyConfig, runtime: RuntimeConfig) -> TrunkCache | None:
         """The cache of all trainings on this backbone and split; None for `tiny`, which shares nothing."""
         if policy.backbone == TINY:
@@ -74,6 +87,23 @@ class Shared:
         if kind not in self._caches:
             self._caches[kind] = open_trunk_cache(backbone, policy, prepare_torch(runtime), self.trunk_rows)
         return self._caches[kind]
+
+
+@dataclass(frozen=True)
+class PackedShared(Packed):
+    """What trainings share, on its way to another node."""
+
+    backbone: CarriedFolder | None
+    trunk_rows: SeenFolder | None
+    checkpoints: SeenFolder | None
+    label: str | None
+
+    def unpacked(self) -> Shared:
+        """As the node has it: without its driver's folders, rows lie in one of its own, and no state is kept."""
+        rows = None if self.trunk_rows is None else self.trunk_rows.here() or node_folder("trunk_rows")
+        checkpoints = None if self.checkpoints is None else self.checkpoints.here()
+        backbone = None if self.backbone is None else self.backbone.here()
+        return Shared(backbone, rows, checkpoints, self.label)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.serving.config import DecideConfig, TradeConfig
 
+GONE = {"certify.processes": "set runtime.engine=ray, which trains as many side by side as there are cores"}
+"""Parameters that there were, and what to give instead."""
+
 
 class Settings(BaseModel):
     """Every parameter there is, one group per room."""
@@ -160,6 +163,8 @@ def _explain(problem: dict[str, Any]) -> str:
     name = ".".join(path)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if name in GONE:
+            return f"{name}: is no parameter any more; {GONE[name]}"
         keys = _keys_of(path[:-1])
         groups = [group for group in _keys_of([]) if not path[:-1] and path[-1] in _keys_of([group])]
         if groups:

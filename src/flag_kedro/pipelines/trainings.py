@@ -1,7 +1,8 @@
-"""Several trainings in sequence, each a run of its own below the command's, none done twice."""
+"""Several trainings in sequence or side by side, each a run of its own below the command's, none done twice."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flag_kedro.experiments.scoring import Row, RunSettings
 from flag_kedro.pipelines.progress import log_update, progress_bar
-from flag_kedro.ppo.history import OnUpdate
+from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.children import child_run
 from flag_kedro.tracking.log import run_id
 
@@ -52,17 +53,29 @@ class QueuedTraining:
     """For its run."""
     num_updates: int
     """That its budget pays for."""
-    work: Callable[[OnUpdate], Row]
-    """Does it, calling back after each update, and returns its row with a `history`."""
+    work: "partial[Row]"
+    """Called with what to call after each update, does it and returns its row with a `history`."""
     report: Callable[[Row], None]
     """Logs what came out to the active run and says it in a line."""
+    here: bool = False
+    """Whether this process does it in any case, since it needs files of this machine and takes seconds."""
 
 
-def train_all(title: str, trainings: Sequence[QueuedTraining], finished: "FinishedRows") -> list[Row]:
-    """Do `trainings` in sequence, but for those whose rows an interrupted run left behind, and return all rows.
+def train_all(
+    title: str, trainings: Sequence[QueuedTraining], finished: "FinishedRows", runtime: RuntimeConfig
+) -> list[Row]:
+    """Do `trainings`, but for those whose rows an interrupted run left behind, and return all rows in their order.
 
     Every row, left behind or new, gets a child run with its whole curves. A row is written as soon as it is there.
+
+    Args:
+        title: of the progress bar.
+        trainings: with distinct names.
+        finished: the rows of the experiment.
+        runtime: its `engine` does them: one after another here, or side by side on Ray. Rows are the same.
     """
+    if runtime.engine == "ray":
+        return _train_on_ray(title, trainings, finished, runtime)
     rows = []
     with progress_bar(title, len(trainings)) as advance:
         for at, training in enumerate(trainings, 1):
@@ -72,7 +85,7 @@ def train_all(title: str, trainings: Sequence[QueuedTraining], finished: "Finish
             logger.info("%s %d of %d: %s%s", title, at, len(trainings), training.run_name, state)
             with child_run(training.run_name, training.params, {} if earlier is None else {"trained": "earlier"}):
                 if earlier is None:
-                    row = finished.put(training.name, training.work(on_update))
+                    row = finished.put(training.name, _with_own_state(training)(on_update))
                 else:
                     row = earlier
                     for update in row["history"]:
@@ -81,6 +94,60 @@ def train_all(title: str, trainings: Sequence[QueuedTraining], finished: "Finish
             advance(max(0.0, 1 - len(row["history"]) / training.num_updates))
             rows.append(row)
     return rows
+
+
+def _train_on_ray(
+    title: str, trainings: Sequence[QueuedTraining], finished: "FinishedRows", runtime: RuntimeConfig
+) -> list[Row]:
+    """As `train_all`; curves are logged when a training is done, in the order in which that happens."""
+    from flag_kedro.experiments.fan_out import Task, fan_out
+
+    rows: dict[str, Row] = {}
+    with progress_bar(title, len(trainings)) as advance:
+
+        def keep(training: QueuedTraining, row: Row, tags: Mapping[str, str] | None = None) -> None:
+            state = "known already" if tags else "done"
+            logger.info("%s %d of %d: %s %s", title, len(rows) + 1, len(trainings), training.run_name, state)
+            with child_run(training.run_name, training.params, tags):
+                for update in row["history"]:
+                    log_update(update)
+                training.report(row)
+            rows[training.name] = row
+            advance()
+
+        remote = []
+        for training in trainings:
+            earlier = finished.get(training.name)
+            if earlier is not None:
+                keep(training, earlier, {"trained": "earlier"})
+            elif training.here:
+                keep(training, finished.put(training.name, training.work(_ignore)))
+            else:
+                remote.append(training)
+        tasks = [Task(training.run_name, _followed(training)) for training in remote]
+        with closing(fan_out(tasks, runtime, partial(advance, 0))) as results:
+            for index, row in results:
+                keep(remote[index], finished.put(remote[index].name, row))
+    return [rows[training.name] for training in trainings]
+
+
+def _with_own_state(training: QueuedTraining) -> "partial[Row]":
+    """Its work, with a folder of checkpoints that no other training uses."""
+    from flag_kedro.experiments.runs import Shared
+
+    work = training.work
+    own = [argument.of(training.name) if isinstance(argument, Shared) else argument for argument in work.args]
+    return partial(work.func, *own, **work.keywords)
+
+
+def _followed(training: QueuedTraining) -> "partial[Row]":
+    """Its work to the end: nobody follows the updates of a training on another machine."""
+    work = _with_own_state(training)
+    return partial(work.func, *work.args, _ignore, **work.keywords)
+
+
+def _ignore(update: Mapping[str, float]) -> None:
+    """Follow nothing."""
 
 
 def _follow(advance: Callable[..., None], num_updates: int, update: Mapping[str, float]) -> None:

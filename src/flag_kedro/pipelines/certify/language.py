@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,15 @@ from pydantic import TypeAdapter
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.data.simulated.paraphrases import wordings_hash
 from flag_kedro.errors import ParameterError
-from flag_kedro.names import POLICY
+from flag_kedro.names import POLICY, VALIDATION_LOG_RETURN
 from flag_kedro.pipelines.progress import progress_bar
+from flag_kedro.tracking.interrupts import stop_if_asked
 from flag_kedro.tracking.log import log_metrics, set_tags
 
 if TYPE_CHECKING:  # imports torch
     from flag_kedro.experiments.certificate_run import CertificateSettings
+    from flag_kedro.experiments.fan_out import Task
+    from flag_kedro.experiments.finished import FinishedRows
     from flag_kedro.experiments.language_run import LanguageRun
 
 logger = logging.getLogger(__name__)
@@ -53,16 +57,18 @@ def issue_language_certificate(
     runs: list[LanguageRun] = []
     left_out: list[int] = []
     readers = _readers()
+    tasks: list[Task] = []
     with progress_bar("readers", len(seeds) * (len(readers) + 1)) as advance:
         for seed in seeds:
-            before = len(runs)
-            for name, row in _rows_of_seed(seed, readers, settings, finished):
-                runs.append(run_of(row))
-                _report(name, runs[-1])
-                advance()
-            if len(runs) == before:
+            of_seed = _tasks_of_seed(seed, readers, settings)
+            tasks += of_seed
+            if not of_seed:
                 left_out.append(seed)
                 advance(len(readers) + 1)
+        for name, row in _rows(tasks, settings, finished, partial(advance, 0)):
+            runs.append(run_of(row))
+            _report(name, runs[-1])
+            advance()
     certificate = certify_language(runs, left_out, portable_name(settings.policy))
     shares = {f"certify/{each.reader}/share": each.median_share for each in certificate.readers}
     log_metrics(shares | {"certify/passed": float(certificate.passed)}, 0, int(time.time() * 1000))
@@ -83,11 +89,10 @@ def _readers() -> tuple[str, ...]:
     return tuple(reader for reader in READERS if reader != ENCODER_RIDGE)
 
 
-def _rows_of_seed(
-    seed: int, readers: tuple[str, ...], settings: "CertificateSettings", finished: Any
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of all readers on one seed's market, known or new, then that of the twin; none where it says nothing."""
+def _tasks_of_seed(seed: int, readers: tuple[str, ...], settings: "CertificateSettings") -> "list[Task]":
+    """All readers on one seed's market, then the language model on its twin; none where the market says nothing."""
     from flag_kedro.experiments.certificate_run import assess_market, draw_market
+    from flag_kedro.experiments.fan_out import Task
     from flag_kedro.experiments.language_run import run_reader
 
     market = draw_market(settings, seed, planted=True)
@@ -97,33 +102,41 @@ def _rows_of_seed(
             "seed %d says nothing and is left out: the optimal policy's t is %.1f, buy and hold takes %.2f of it",
             seed, assessment.oracle_t, assessment.buy_and_hold_share,
         )  # fmt: skip
-        return
-    todo = [
-        (f"{reader}-{seed}", partial(run_reader, reader, market, settings, seed, planted=True)) for reader in readers
-    ]
-    for name, work in todo:
-        yield name, finished.get(name) or finished.put(name, asdict(work(on_update=_follow(name))))
-    name = f"twin-{seed}"
-    row = finished.get(name)
-    if row is None:
-        twin = draw_market(settings, seed, planted=False)
-        row = finished.put(
-            name, asdict(run_reader(POLICY, twin, settings, seed, planted=False, on_update=_follow(name)))
+        return []
+    twin = draw_market(settings, seed, planted=False)
+    runs = [(f"{reader}-{seed}", reader, market, True) for reader in readers]
+    runs.append((f"twin-{seed}", POLICY, twin, False))
+    return [
+        Task(
+            name, partial(run_reader, reader, drawn, settings, seed, planted=planted, on_update=partial(_follow, name))
         )
-    yield name, row
+        for name, reader, drawn, planted in runs
+    ]
 
 
-def _follow(name: str) -> Any:
-    """Says each validation, and stops where the run shall stop."""
-    from flag_kedro.names import VALIDATION_LOG_RETURN
-    from flag_kedro.tracking.interrupts import stop_if_asked
+def _rows(
+    tasks: "list[Task]", settings: "CertificateSettings", finished: "FinishedRows", on_wait: Callable[[], None]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The row of every task, known or new, with its name, as it is there."""
+    from flag_kedro.experiments.fan_out import fan_out
 
-    def follow(row: dict[str, float]) -> None:
-        stop_if_asked()
-        if VALIDATION_LOG_RETURN in row:
-            logger.info("%s after %d decisions: validation %+.3f", name, row["step"], row[VALIDATION_LOG_RETURN])
+    todo = []
+    for task in tasks:
+        row = finished.get(task.name)
+        if row is None:
+            todo.append(task)
+        else:
+            yield task.name, row
+    with closing(fan_out(todo, settings.runtime, on_wait)) as results:
+        for index, run in results:
+            yield todo[index].name, finished.put(todo[index].name, asdict(run))
 
-    return follow
+
+def _follow(name: str, row: dict[str, float]) -> None:
+    """Say each validation, and stop where the run shall stop."""
+    stop_if_asked()
+    if VALIDATION_LOG_RETURN in row:
+        logger.info("%s after %d decisions: validation %+.3f", name, row["step"], row[VALIDATION_LOG_RETURN])
 
 
 def _report(name: str, run: "LanguageRun") -> None:

@@ -2,12 +2,15 @@
 
 import logging
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
+from pydantic import TypeAdapter
 
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
@@ -21,9 +24,14 @@ from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.pipelines.certify.language import issue_language_certificate
 from flag_kedro.pipelines.progress import progress_bar
 from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.source import find_backbone
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics, set_tags
+
+if TYPE_CHECKING:  # imports torch
+    from flag_kedro.experiments.certificate_run import CertificateSettings
+    from flag_kedro.experiments.finished import FinishedRows
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +47,6 @@ def issue_certificate(
     certificate_rows: Path,
 ) -> dict[str, Any]:
     """Train on every seed's market and on its twin without a signal, and judge both against the rule."""
-    from flag_kedro.experiments.certificate_pool import run_markets
     from flag_kedro.experiments.certificate_run import CertificateSettings
 
     if certify.language:
@@ -56,26 +63,61 @@ def issue_certificate(
     )  # fmt: skip
     policy = replace(policy, trunk_cache="ram") if policy.trunk_cache == "disk" else policy
     shown = replace(features, digest_sessions=certify.digest_sessions)
-    settings = CertificateSettings(certify.symbols, simulated, shown, env, policy, budget, runtime)
+    settings = CertificateSettings(certify.symbols, simulated, shown, env, policy, budget, replace(runtime, threads=1))
+    finished = _open_rows(settings, certificate_rows)
     rows = []
-    trials = closing(run_markets(settings, certify.seeds, certify.processes))
-    with progress_bar("trainings", 2 * len(certify.seeds)) as advance, trials as runs:
-        for row in runs:
+    with progress_bar("trainings", 2 * len(certify.seeds)) as advance:
+        for row in _runs(settings, certify.seeds, finished, partial(advance, 0)):
             rows.append(row)
             advance()
-            logger.info("seed %d %s", row.seed, _said(row))
-            if not row.informative:
-                continue
-            kind = "certify/share" if row.planted else "certify/twin_log_return"
-            value = row.share if row.planted else row.log_return
-            assert value is not None
-            log_metrics({kind: value}, row.seed, int(time.time() * 1000))
+            _report(row)
     certificate = judge(rows)
     summary = {"oracle_share_median": certificate.oracle_share_median, "clean_twins": certificate.clean_twins}
     defined = {f"certify/{name}": value for name, value in summary.items() if value is not None}
     log_metrics(defined | {"certify/passed": float(certificate.passed)}, 0, int(time.time() * 1000))
     set_tags({"certificate": "passed" if certificate.passed else "failed"})
-    return asdict(certificate)
+    return asdict(replace(certificate, key=finished.key))
+
+
+def _open_rows(settings: "CertificateSettings", folder: Path) -> "FinishedRows":
+    """Where rows of the certificate wait, those of an interrupted one included."""
+    from flag_kedro.experiments.finished import FinishedRows, experiment_key
+
+    simulated = TypeAdapter(SimulatedConfig).dump_python(settings.simulated, mode="json")
+    facts = {"certificate": "market", "symbols": settings.symbols, "simulated": simulated}
+    facts |= {"backbone": asdict(find_backbone(settings.policy).origin)}
+    facts |= {"features": asdict(settings.features), "env": settings.env.facts()}
+    key = experiment_key(facts, settings.policy, settings.ppo, settings.runtime)
+    return FinishedRows(folder, key, resume=settings.ppo.resume == "auto")
+
+
+def _runs(
+    settings: "CertificateSettings", seeds: tuple[int, ...], finished: "FinishedRows", on_wait: Callable[[], None]
+) -> Iterator[CertificateRun]:
+    """The run of every seed's market and of its twin, known or new, as it is there; each on one thread."""
+    from flag_kedro.experiments.certificate_run import run_certificate_market
+    from flag_kedro.experiments.fan_out import Task, fan_out
+
+    tasks = []
+    for planted in (True, False):
+        for seed in seeds:
+            name = f"{'market' if planted else 'twin'}-{seed}"
+            if (known := finished.get(name)) is not None:
+                yield CertificateRun(**known)
+                continue
+            tasks.append(Task(name, partial(run_certificate_market, settings, seed, planted=planted)))
+    with closing(fan_out(tasks, settings.runtime, on_wait)) as results:
+        for index, run in results:
+            yield CertificateRun(**finished.put(tasks[index].name, asdict(run)))
+
+
+def _report(row: CertificateRun) -> None:
+    logger.info("seed %d %s", row.seed, _said(row))
+    if row.informative:
+        kind = "certify/share" if row.planted else "certify/twin_log_return"
+        value = row.share if row.planted else row.log_return
+        assert value is not None
+        log_metrics({kind: value}, row.seed, int(time.time() * 1000))
 
 
 def _of_certificate(simulated: SimulatedConfig, certify: CertifyConfig) -> SimulatedConfig:

@@ -47,7 +47,7 @@ class SweepTrainings:
     def train(self, title: str, combinations: Sequence[Combination], floors: "Floors") -> list[list[Row]]:
         """The rows of each of `combinations`, one for each seed; see `experiments.search.Train`."""
         trainings = [self._queue(each, seed, floors.get(seed, {})) for each in combinations for seed in self.seeds]
-        rows, num = train_all(title, trainings, self.finished), len(self.seeds)
+        rows, num = train_all(title, trainings, self.finished, self.base.runtime), len(self.seeds)
         return [rows[at : at + num] for at in range(0, len(rows), num)]
 
     def _queue(self, combination: Combination, seed: int, floors: Mapping[int, float]) -> QueuedTraining:

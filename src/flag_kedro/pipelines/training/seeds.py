@@ -56,10 +56,18 @@ def run_seeds(
     }
     num_updates = settings.ppo.num_updates(len(split.states))
     trainings = [
-        QueuedTraining(f"{fold.name}-{seed}", f"train seed {seed}", {"seed": seed}, num_updates, work, log_scored)
+        QueuedTraining(
+            name=f"{fold.name}-{seed}",
+            run_name=f"train seed {seed}",
+            params={"seed": seed},
+            num_updates=num_updates,
+            work=work,
+            report=log_scored,
+            here=seed == first,
+        )
         for seed, work in works.items()
     ]
-    rows = train_all("seeds", trainings, finished)
+    rows = train_all("seeds", trainings, finished, settings.runtime)
     summary = {symbol: asdict(scores) for symbol, scores in summarise_rows(rows).items()}
     return {"key": finished.key, "seeds": [first, *others], "summary": summary, "rows": rows}
 

@@ -57,7 +57,7 @@ def walk_forward(
         for fold in folds
         for chosen in chosen_seeds(seeds, seed)
     ]
-    rows = train_all("walk forward", trainings, finished)
+    rows = train_all("walk forward", trainings, finished, settings.runtime)
     paths = concatenate_folds(rows, facts["calendars"])
     summary = {s: asdict(path) for s, path in summarise_folds(paths, backtest.bootstrap_draws, seed).items()}
     log_metrics(_flatten(summary), 0, int(time.time() * 1000))

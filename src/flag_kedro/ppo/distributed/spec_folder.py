@@ -87,7 +87,7 @@ def _settings(spec: TrainingSpec) -> dict[str, Any]:
         "portfolio": None if spec.portfolio is None else asdict(spec.portfolio),
         "policy": asdict(spec.policy),
         "ppo": spec.ppo.learning(),
-        "runtime": asdict(spec.runtime),
+        "runtime": spec.runtime.computing(),
         "seed": spec.seed,
         "floors": {str(step): floor for step, floor in spec.floors.items()},
     }
