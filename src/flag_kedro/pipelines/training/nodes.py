@@ -1,7 +1,9 @@
 """Nodes of the training pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flag_kedro.datasets.folders import WritesFolder
@@ -50,12 +52,17 @@ class TrunkRows:
 
     backbone: Path
     prefixes: list[str]
+    by_symbol: dict[str, list[str]]
+    """The same, each symbol's."""
     env: EnvConfig
     policy: PolicyConfig
     runtime: RuntimeConfig
 
     def write(self, folder: Path) -> None:
         """Add the rows that `folder` lacks."""
+        if self.runtime.engine == "ray":
+            self._write_on_ray(folder)
+            return
         from flag_kedro.ppo.encoding import start_encoding
 
         with progress_bar("reading prompts", len(self.prefixes)) as advance:
@@ -66,6 +73,20 @@ class TrunkRows:
                     logger.info("%d of %d prompts are in %s already", done, len(self.prefixes), folder)
                 advance(done - (before or 0))
                 before = done
+
+    def _write_on_ray(self, folder: Path) -> None:
+        """The same rows, the prompts of several symbols at once."""
+        from flag_kedro.experiments.encoding_tasks import EncodingFolders, encode_symbols
+
+        folders = EncodingFolders(self.backbone, folder)
+        total, before = sum(map(len, self.by_symbol.values())), 0
+        with progress_bar("reading prompts", total) as advance:
+            symbols = encode_symbols(folders, self.by_symbol, self.env, self.policy, self.runtime, partial(advance, 0))
+            with closing(symbols):
+                for rows, known in symbols:
+                    before += known
+                    advance(rows)
+        logger.info("%d of %d prompts were in %s already", before, total, folder)
 
 
 @dataclass(frozen=True)
@@ -83,7 +104,12 @@ def encode_trunk(split: MarketSplit, backbone: Path, policy: PolicyConfig, runti
         return NoRows()
     windows = [window for window in (split.train, split.validation, split.test) if window is not None]
     prefixes = dict.fromkeys(text for window in windows for texts in window.prefixes for text in texts)
-    return TrunkRows(backbone, list(prefixes), split.env, policy, runtime)
+    by_symbol: dict[str, dict[str, None]] = {}
+    for window in windows:
+        for symbol, texts in zip(window.symbols, window.prefixes, strict=True):
+            by_symbol.setdefault(symbol, {}).update(dict.fromkeys(texts))
+    listed = {symbol: list(texts) for symbol, texts in by_symbol.items()}
+    return TrunkRows(backbone, list(prefixes), listed, split.env, policy, runtime)
 
 
 def train_policy(
