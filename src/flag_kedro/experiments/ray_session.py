@@ -67,10 +67,7 @@ def _import_ray() -> Any:
 def _join(ray: Any, runtime: RuntimeConfig) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if runtime.ray_address is None:
-        ray.init(
-            num_cpus=_cores(), include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1", **quiet,
-        )  # fmt: skip
+        ray.init(num_cpus=_cores(), include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
         return
     try:
         ray.init(address=runtime.ray_address, **quiet)
