@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.experiments import runs, training
 from flag_kedro.experiments.config import SweepConfig, WalkForwardConfig
+from flag_kedro.experiments.fan_out import Task
 from flag_kedro.experiments.finished import remove_rows
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
 from flag_kedro.experiments.scoring import RunSettings
@@ -314,3 +315,48 @@ def test_sweep_needs_a_grid_and_a_validation_window(
     )
     with pytest.raises(ParameterError, match=r"there is none; set data\.windows\.validation"):
         run(SweepConfig(grid={"ppo.gamma": [0.5]}), without)
+
+
+@pytest.fixture
+def backwards(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """An engine that does the last task first; the names of tasks of each call."""
+    calls: list[list[str]] = []
+
+    def fan_out(tasks: Sequence[Task], runtime: RuntimeConfig, on_wait: Callable[[], None]) -> Iterator[Any]:
+        assert runtime.engine == "ray"
+        calls.append([task.name for task in tasks])
+        for index in reversed(range(len(tasks))):
+            on_wait()
+            yield index, tasks[index].work()
+
+    monkeypatch.setattr("flag_kedro.experiments.fan_out.fan_out", fan_out)
+    monkeypatch.setitem(globals(), "RUNTIME", replace(RUNTIME, engine="ray"))
+    return calls
+
+
+def test_the_order_in_which_trainings_end_changes_no_result_and_no_row(
+    rolled: tuple[Result, str, Path], roll: Callable[..., Result], backwards: list[list[str]], tmp_path: Path
+):
+    with mlflow.start_run() as parent:
+        assert roll(tmp_path) == rolled[0]
+    assert backwards == [["fold 1 seed 1", "fold 1 seed 2", "fold 2 seed 1", "fold 2 seed 2"]]
+    for path in (rolled[2] / "rows" / rolled[0]["key"]).glob("*.json"):
+        if path.stem in {"1-1", "1-2", "2-1", "2-2"}:
+            assert (tmp_path / "rows" / rolled[0]["key"] / path.name).read_bytes() == path.read_bytes()
+    found = {run.info.run_name: run.data.metrics for run in children(parent.info.run_id)}
+    assert sorted(found) == backwards[0]
+    loss = {run.info.run_name: run.data.metrics["ppo/loss"] for run in children(rolled[1])}
+    assert {name: metrics["ppo/loss"] for name, metrics in found.items()} == loss
+    with mlflow.start_run():
+        assert roll(tmp_path) == rolled[0]
+    assert backwards[1] == []
+
+
+def test_the_policy_that_was_trained_is_scored_here_and_its_further_seeds_elsewhere(
+    trained: tuple[Path, Result], small_states: States, data: DataConfig, backwards: list[list[str]], tmp_path: Path
+):
+    with mlflow.start_run():
+        result = seeds_of(trained, small_states, data, tmp_path, "4 5 6")
+    assert backwards == [["train seed 5", "train seed 6"]]
+    assert [row["seed"] for row in result["rows"]] == [4, 5, 6]
+    assert own(result["rows"][0]) == trained[1]

@@ -67,7 +67,8 @@ def _import_ray() -> Any:
 def _join(ray: Any, runtime: RuntimeConfig) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if runtime.ray_address is None:
-        ray.init(num_cpus=_cores(), include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        room = {"num_cpus": _cores(), "object_store_memory": OBJECT_STORE_BYTES}
+        ray.init("local", include_dashboard=False, **room, **quiet)  # whatever RAY_ADDRESS says
         return
     try:
         ray.init(address=runtime.ray_address, **quiet)
