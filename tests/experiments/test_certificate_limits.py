@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flag_kedro.data.simulated import SimulatedConfig
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.errors import ParameterError
+from flag_kedro.errors import ParameterError, RunInterrupted
+from flag_kedro.experiments import certificate_run
+from flag_kedro.experiments.certificate import Certificate, CertificateRun
 from flag_kedro.experiments.certificate_run import CertificateSettings, assess_market, draw_market
 from flag_kedro.experiments.config import CertifyConfig
 from flag_kedro.features.config import FeaturesConfig
@@ -52,3 +55,30 @@ def test_an_effect_below_the_cost_says_nothing():
     tiny = replace(SETTINGS, simulated=SimulatedConfig(market="easy", signal=0.0001))
     assessment = assess_market(draw_market(tiny, 1, planted=True), tiny)
     assert (assessment.informative, assessment.oracle_log_return) == (False, 0.0)
+
+
+def test_a_stopped_certificate_goes_on_with_the_markets_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[int, bool]] = []
+    run = certificate_run.run_certificate_market
+
+    def stop_at_third(settings: CertificateSettings, seed: int, *, planted: bool) -> CertificateRun:
+        asked.append((seed, planted))
+        if len(asked) == 3:
+            raise RunInterrupted("stopped by SIGTERM")
+        return run(settings, seed, planted=planted)
+
+    def issue() -> dict[str, Any]:
+        """On markets that say nothing, which cost no training."""
+        silent = SimulatedConfig(market="easy", signal=0.0001)
+        rest = FeaturesConfig(), EnvConfig(), PolicyConfig(), ENDLESS, RuntimeConfig()
+        return issue_certificate(CertifyConfig(seeds="1 2", symbols=("ALDR", "BRIX")), silent, *rest, tmp_path)
+
+    monkeypatch.setattr(certificate_run, "run_certificate_market", stop_at_third)
+    with pytest.raises(RunInterrupted):
+        issue()
+    certificate = issue()
+    assert asked == [(1, True), (2, True), (1, False), (1, False), (2, False)]
+    rows = {path.stem for path in (tmp_path / certificate["key"]).glob("*.json")}
+    assert rows == {"market-1", "market-2", "twin-1", "twin-2"}
+    assert certificate["uninformative_seeds"] == [1, 2]
+    assert Certificate.from_json(certificate).key == certificate["key"]

@@ -16,6 +16,7 @@ from flag_kedro.experiments.carried import CarriedFolder, SeenFolder, node_folde
 from flag_kedro.experiments.fan_out import Task, fan_out
 from flag_kedro.experiments.ray_session import ray_session
 from flag_kedro.experiments.runs import PackedShared
+from flag_kedro.experiments.same_backbone import fetching
 from flag_kedro.experiments.same_bits import machine_facts, refuse_other_machine
 from flag_kedro.pipelines.training.nodes import TrunkRows
 from flag_kedro.policy.backbone import write_backbone
@@ -114,6 +115,19 @@ def test_a_machine_that_computes_other_bits_is_refused_by_name():
     with pytest.raises(ParameterError, match=r"node 10\.0\.0\.9 would .* other bits .* torch is .* there and 1\.0"):
         refuse_other_machine(expected, LOCAL, "10.0.0.9")
     refuse_other_machine(machine_facts(RAY), LOCAL, "10.0.0.9")
+
+
+def test_a_node_with_another_backbone_of_the_same_name_is_refused(tmp_path: Path):
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text('{"num_hidden_layers": 2}')
+    policy = PolicyConfig(backbone=str(tmp_path), frozen_layers=1)
+    work = partial(sleep_and_return, 0.0, 5)
+    assert fetching(policy, RAY, work) is work  # on this machine alone
+    there = fetching(policy, replace(RAY, ray_address="auto"), work)
+    assert there() == 5
+    (tmp_path / "model.safetensors").write_text("other weights")
+    with pytest.raises(DataError, match=r"policy\.backbone=.* on this node and .* where the command was started"):
+        there()
 
 
 def test_a_backbone_that_a_node_lacks_is_unpacked_there_once(on_ray: RuntimeConfig, tmp_path: Path):

@@ -94,6 +94,7 @@ def _tasks_of_seed(seed: int, readers: tuple[str, ...], settings: "CertificateSe
     from flag_kedro.experiments.certificate_run import assess_market, draw_market
     from flag_kedro.experiments.fan_out import Task
     from flag_kedro.experiments.language_run import run_reader
+    from flag_kedro.experiments.same_backbone import fetching
 
     market = draw_market(settings, seed, planted=True)
     assessment = assess_market(market, settings)
@@ -106,12 +107,12 @@ def _tasks_of_seed(seed: int, readers: tuple[str, ...], settings: "CertificateSe
     twin = draw_market(settings, seed, planted=False)
     runs = [(f"{reader}-{seed}", reader, market, True) for reader in readers]
     runs.append((f"twin-{seed}", POLICY, twin, False))
-    return [
-        Task(
-            name, partial(run_reader, reader, drawn, settings, seed, planted=planted, on_update=partial(_follow, name))
-        )
-        for name, reader, drawn, planted in runs
-    ]
+    tasks = []
+    for name, reader, drawn, planted in runs:
+        follow = partial(_follow, name)
+        work = partial(run_reader, reader, drawn, settings, seed, planted=planted, on_update=follow)
+        tasks.append(Task(name, fetching(settings.policy, settings.runtime, work)))
+    return tasks
 
 
 def _rows(

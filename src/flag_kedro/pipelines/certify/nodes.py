@@ -97,6 +97,7 @@ def _runs(
     """The run of every seed's market and of its twin, known or new, as it is there; each on one thread."""
     from flag_kedro.experiments.certificate_run import run_certificate_market
     from flag_kedro.experiments.fan_out import Task, fan_out
+    from flag_kedro.experiments.same_backbone import fetching
 
     tasks = []
     for planted in (True, False):
@@ -105,7 +106,8 @@ def _runs(
             if (known := finished.get(name)) is not None:
                 yield CertificateRun(**known)
                 continue
-            tasks.append(Task(name, partial(run_certificate_market, settings, seed, planted=planted)))
+            work = partial(run_certificate_market, settings, seed, planted=planted)
+            tasks.append(Task(name, fetching(settings.policy, settings.runtime, work)))
     with closing(fan_out(tasks, settings.runtime, on_wait)) as results:
         for index, run in results:
             yield CertificateRun(**finished.put(tasks[index].name, asdict(run)))
