@@ -14,7 +14,7 @@ from flag_kedro.env.window import TradingWindow
 from flag_kedro.errors import DataError, ParameterError, RunInterrupted, WorkerError
 from flag_kedro.experiments.carried import CarriedFolder, SeenFolder, node_folder, pack_folder
 from flag_kedro.experiments.fan_out import Task, fan_out
-from flag_kedro.experiments.ray_session import ray_session
+from flag_kedro.experiments.ray_session import _join, ray_session
 from flag_kedro.experiments.runs import PackedShared
 from flag_kedro.experiments.same_backbone import fetching
 from flag_kedro.experiments.same_bits import machine_facts, refuse_other_machine
@@ -25,25 +25,23 @@ from flag_kedro.policy.manifest import folder_hash, write_manifest
 from flag_kedro.ppo.runtime import RuntimeConfig
 from rolls import FOUR_FOLDS, LOCAL, RAY, roll, rows
 
-pytest.importorskip("ray", reason="needs flag_kedro[ray]")
+ray = pytest.importorskip("ray", reason="needs flag_kedro[ray]")
 
 
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[RuntimeConfig]:
     """Ray on this machine, which all tests of this module use; workers cannot import the module."""
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with ray_session(RAY):
         yield RAY
 
 
 def test_a_walk_forward_on_ray_writes_the_files_of_one_training_after_another(on_ray: RuntimeConfig, tmp_path: Path):
-    local, ray = tmp_path / "local", tmp_path / "ray"
+    local, there = tmp_path / "local", tmp_path / "ray"
     two = replace(FOUR_FOLDS, folds=2)
-    assert roll(ray, on_ray, two, seeds="1") == roll(local, LOCAL, two, seeds="1")
-    assert rows(ray) == rows(local)
-    assert len(rows(ray)) == 2
+    assert roll(there, on_ray, two, seeds="1") == roll(local, LOCAL, two, seeds="1")
+    assert rows(there) == rows(local)
+    assert len(rows(there)) == 2
 
 
 def test_prompts_read_on_ray_are_the_rows_that_one_process_writes(
@@ -132,8 +130,6 @@ def test_a_node_with_another_backbone_of_the_same_name_is_refused(tmp_path: Path
 
 def test_a_backbone_that_a_node_lacks_is_unpacked_there_once(on_ray: RuntimeConfig, tmp_path: Path):
     """On the driver's own machine, with a path that is not there."""
-    import ray
-
     folder = tmp_path / "backbone"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "weights").write_bytes(b"1234")
@@ -163,6 +159,13 @@ def test_rows_and_checkpoints_of_a_node_that_does_not_see_the_drivers_folders_st
     ).unpacked()
     assert shared.trunk_rows == node_folder("trunk_rows")
     assert shared.checkpoints is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_a_cluster_that_is_not_there_is_named_at_once(address: str):
+    runtime = replace(RAY, ray_address=address)
+    with pytest.raises(ParameterError, match=rf"ray_address is {address}, but no Ray cluster can be joined there"):
+        _join(ray, runtime)
 
 
 def test_without_ray_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from flag_kedro.ppo.runtime import RuntimeConfig
 
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray that is started here: market states and rows; what does not fit goes to disk."""
+SECONDS_TO_ANSWER = 10.0
+"""For the head of a cluster."""
 
 
 @contextmanager
@@ -71,13 +74,21 @@ def _join(ray: Any, runtime: RuntimeConfig) -> None:
         ray.init("local", include_dashboard=False, **room, **quiet)  # whatever RAY_ADDRESS says
         return
     try:
+        _ask(runtime.ray_address)
         ray.init(address=runtime.ray_address, **quiet)
-    except (ConnectionError, ImportError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, ImportError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ParameterError(
             f"runtime.ray_address is {runtime.ray_address}, but no Ray cluster can be joined there ({error}); start "
             "one with ray start --head, on other machines ray start --address=HOST:6379, or set "
             "runtime.ray_address=null to use this machine alone"
         ) from error
+
+
+def _ask(address: str) -> None:
+    """Raise an OSError where nobody listens at HOST:PORT, which Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
 
 
 def _cores() -> int:
