@@ -65,7 +65,7 @@ def roll(folder: Path, runtime: RuntimeConfig, folds: WalkForwardConfig = FOUR_F
 
 def rows(folder: Path) -> dict[str, bytes]:
     """Files of finished trainings below `folder`, by path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in (folder / "rows").rglob("?-?.json")}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in (folder / "rows").glob("*/?-?.json")}
 
 
 if __name__ == "__main__":
