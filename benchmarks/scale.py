@@ -44,8 +44,11 @@ def bill(geometry: Geometry, given: Assumptions) -> str:
                 between(part.dollars(given)),
             ]
         )
-    hours, dollars = added(part.gpu_hours(given) for part in parts), added(part.dollars(given) for part in parts)
-    rows.append(["all", "", f"{sum(part.flops for part in parts) / 1e18:,.1f}", between(hours), "", between(dollars)])
+    all_hours, all_dollars = (
+        between(added(ranges))
+        for ranges in ((part.gpu_hours(given) for part in parts), (part.dollars(given) for part in parts))
+    )
+    rows.append(["all", "", f"{sum(part.flops for part in parts) / 1e18:,.1f}", all_hours, "", all_dollars])
     return table(["piece", "million prompts", "EFLOP", "GPU hours", "stored", "dollars"], rows)
 
 

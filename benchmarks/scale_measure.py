@@ -32,6 +32,7 @@ from flag_kedro.policy import prefix_forward
 from flag_kedro.policy.actor_critic import ActorCritic, build_actor_critic
 from flag_kedro.policy.attention import SuffixStep
 from flag_kedro.policy.config import PolicyConfig
+from flag_kedro.policy.prefix_kv_cache import TakenRows
 from flag_kedro.policy.trunk import open_trunk_cache
 
 CPU = torch.device("cpu")
@@ -79,6 +80,7 @@ def saved_bytes(model: nn.Module) -> Iterator[Saved]:
         step = layer.keywords["step"]
         held = [*layer.keywords["position_embeddings"], layer.keywords["position_ids"]]
         if isinstance(step, SuffixStep):
+            assert isinstance(step.past, TakenRows)
             held += [step.mask, *(part for pair in step.past.kept.values() for part in pair)]
         for tensor in held:
             pack(tensor)
@@ -95,8 +97,9 @@ def states_of(prompts: int, geometry: Geometry) -> States:
     """Prompts with random words, `SUFFIXES` account texts behind each."""
     rng = np.random.default_rng(0)
     prefixes, accounts = random_texts(prompts, PREFIX, geometry, rng), random_texts(SUFFIXES, SUFFIX, geometry, rng)
-    states = [(prefix, account) for prefix in prefixes for account in accounts]
-    return States(*map(list, zip(*states, strict=True)), np.ones((len(states), 3), dtype=np.bool_))
+    pairs = [(prefix, account) for prefix in prefixes for account in accounts]
+    texts = [prefix for prefix, _ in pairs], [account for _, account in pairs]
+    return States(*texts, np.ones((len(pairs), 3), dtype=np.bool_))
 
 
 def kept_bytes(model: ActorCritic, geometry: Geometry, prompts: int, *, recomputes: bool) -> int:
