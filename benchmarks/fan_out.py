@@ -22,8 +22,10 @@ from typing import Any
 
 import polars as pl
 
+from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
 from flag_kedro.env.config import EnvConfig
+from flag_kedro.env.split import MarketSplit
 from flag_kedro.experiments.fan_out import Task, fan_out
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
 from flag_kedro.experiments.runs import Shared
@@ -50,10 +52,11 @@ class Work:
     states: dict[str, pl.DataFrame]
     fold: Fold
     settings: RunSettings
+    facts: dict[str, Any]
 
     def task(self, seed: int) -> "partial[Row]":
         """One training, scored on its test window."""
-        return partial(train_and_score, self.states, self.fold, seed, self.settings, Shared(), {}, _ignore)
+        return partial(train_and_score, self.states, self.fold, seed, self.settings, Shared(), self.facts, _ignore)
 
 
 def _ignore(update: Mapping[str, float]) -> None:
@@ -69,8 +72,10 @@ def draw_work(updates: int) -> Work:
     steps = updates * PARAMETERS["num_envs"] * PARAMETERS["num_steps"] * len(SYMBOLS)
     ppo = PPOConfig(total_timesteps=int(steps), **PARAMETERS)  # type: ignore[arg-type]
     runtime = RuntimeConfig(device="cpu", threads=1)
-    calendars = dict.fromkeys(SYMBOLS, "XNYS")
-    return Work(states, fold, RunSettings(EnvConfig(), PolicyConfig(), ppo, runtime, calendars))
+    windows = WindowsConfig(train=fold.train, validation=fold.validation, test=fold.test)
+    split = MarketSplit(states, DataConfig(windows=windows), EnvConfig())
+    settings = RunSettings(split.env, PolicyConfig(), ppo, runtime, split.calendars)
+    return Work(states, fold, settings, split.state_facts)
 
 
 def by_hand(work: Work, seeds: range, side_by_side: int) -> list[Row]:
