@@ -14,6 +14,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from bucket_server import Buckets
+from bucket_server import serving as serve_s3
 from kedro_server import KedroServer, StartedCommand
 
 os.environ["DO_NOT_TRACK"] = "true"
@@ -151,6 +153,15 @@ def small_window(small_states: Mapping[str, pl.DataFrame]) -> TradingWindow:
 def kedro_server() -> Iterator[KedroServer]:
     """Started by the first command that is forked from it."""
     with KedroServer(ROOT) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def buckets() -> Iterator[Buckets]:
+    """S3, as long as tests run."""
+    pytest.importorskip("s3fs", reason="S3 needs pip install 'flag_kedro[cluster]'")
+    pytest.importorskip("moto", reason="its server stands for S3")
+    with serve_s3() as server:
         yield server
 
 

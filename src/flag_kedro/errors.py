@@ -67,3 +67,7 @@ class PeerLostError(FlagError, RuntimeError):
 
 class TrackingError(FlagError, RuntimeError):
     """MLflow's store cannot be opened, or does not answer where nothing can go on without it."""
+
+
+class StoreError(FlagError, RuntimeError):
+    """The object store of a run's data does not answer, or another run has taken it over."""

@@ -10,6 +10,7 @@ from flag_kedro.hooks.check_inputs import CheckInputs
 from flag_kedro.hooks.check_parameters import CheckParameters
 from flag_kedro.hooks.data_folder import LockDataFolder
 from flag_kedro.hooks.finished import RemoveFinished
+from flag_kedro.hooks.mirror import MirrorToStore
 from flag_kedro.hooks.print_summary import PrintSummary
 from flag_kedro.hooks.profile import NoteProfile
 from flag_kedro.hooks.rebuilt import RebuildDatasets
@@ -47,15 +48,16 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "6")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 # What must come first (`tryfirst`) is called from the last one here to the first: how errors are shown, parameters,
-# inputs, the store, the lock, signals. What must come last (`trylast`) in this order: what MLflow missed is sent, and
-# all is given back, before the summary is printed.
+# the lock, the object store, inputs, MLflow's store, signals. What must come last (`trylast`) in this order: what
+# MLflow missed is sent, and all is given back, before the summary is printed.
 HOOKS = (
     KeepUnsent(),
     StopOnSignals(),
-    LockDataFolder(),
     OpenStore(),
     OneThread(),
     CheckInputs(),
+    MirrorToStore(),
+    LockDataFolder(),
     CheckParameters(),
     ShowUserErrors(),
     NoteProfile(),
@@ -71,7 +73,7 @@ HOOKS = (
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "merge_strategy": {"parameters": "soft"},
+    "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
     "custom_resolvers": {
         "oc.env": oc.env,
     },

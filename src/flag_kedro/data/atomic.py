@@ -59,6 +59,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give `source` a second name, or copy it where the file system knows no second names.
+
+    Raises:
+        FileNotFoundError: when it is not there.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def recover_folder(path: Path) -> None:
     """Finish a swap of `path` that was cut between its two renames."""
     old = _old_name(path)

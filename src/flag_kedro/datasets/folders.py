@@ -3,15 +3,13 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import polars as pl
 from kedro.io import AbstractDataset
 
-from flag_kedro.data.atomic import atomic_folder, recover_folder
+from flag_kedro.data.atomic import atomic_folder, link_or_copy, recover_folder
 from flag_kedro.features.incremental import Record, StatesUpdate
 from flag_kedro.policy.manifest import verify_manifest, write_manifest
 
@@ -80,6 +78,10 @@ class GrowingFolder(Folder):
         data.write(self.load())
 
 
+class CacheFolder(GrowingFolder):
+    """A growing folder of files that are never replaced by others: each is named by all that it was made of."""
+
+
 class KeptFolder(GrowingFolder):
     """A folder that its user makes and keeps; it need not be there."""
 
@@ -117,7 +119,7 @@ class SymbolTables(AbstractDataset[dict[str, pl.DataFrame] | StatesUpdate, dict[
                     update.tables[symbol].write_parquet(file)
                     record = record | {"sha256": _sha256(file)}
                 else:
-                    _link(path / file.name, file)
+                    link_or_copy(path / file.name, file)
                 records[symbol] = record
             (temporary / RECORDS).write_text(json.dumps(records, indent=1))
 
@@ -164,16 +166,6 @@ class SymbolRecords(AbstractDataset[None, dict[str, Record]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give `source` a second name, or copy it where the file system knows no second names."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _sha256(file: Path) -> str:

@@ -48,7 +48,7 @@ class CheckInputs:
 def missing_inputs(pipeline: Pipeline, catalog: Any) -> list[str]:
     """Datasets that the pipeline's nodes need, that it does not make, and that are not there."""
     made, names = pipeline.all_outputs(), list[str]()
-    for name in _files_behind(pipeline.inputs(), catalog):
+    for name in files_behind(pipeline.inputs(), catalog):
         if name not in made and name not in names and _is_missing(name, catalog):
             names.append(name)
     return sorted(names)
@@ -62,13 +62,13 @@ def maker_of(names: set[str], catalog: Any) -> str:
     return MAKERS[-1]
 
 
-def _files_behind(names: Iterable[str], catalog: Any) -> Iterable[str]:
+def files_behind(names: Iterable[str], catalog: Any) -> Iterable[str]:
     """`names`, and in place of a value in memory that is made anew what it is made of."""
     for name in names:
         if name.startswith("params:") or name == "parameters":
             continue
         if isinstance(catalog.get(name), Rebuilt):
-            yield from _files_behind(producer(name).inputs, catalog)
+            yield from files_behind(producer(name).inputs, catalog)
         else:
             yield name
 

@@ -72,6 +72,8 @@ def check_given(settings: Settings, runtime: dict[str, Any]) -> None:
     """
     if settings.data_dir is not None and "data_dir" not in runtime:
         raise ParameterError("data_dir: set it in conf/<environment>/globals.yml, or with --params=data_dir=DIR")
+    if settings.store_url is not None and "store_url" not in runtime:
+        raise ParameterError("store_url: set it in conf/<environment>/globals.yml, or with --params=store_url=URL")
     if settings.seeds is not None and runtime.get("seed", settings.seeds[0]) != settings.seeds[0]:
         raise ParameterError(
             f"seed: {runtime['seed']} was asked for together with seeds, whose first, {settings.seeds[0]}, is the "

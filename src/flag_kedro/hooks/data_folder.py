@@ -8,7 +8,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from kedro.framework.hooks import hook_impl
 
-from flag_kedro.errors import BusyError
+from flag_kedro.errors import BusyError, ParameterError
 
 LOCK = ".run.lock"
 
@@ -31,6 +31,22 @@ def data_folder(context: Any) -> DataFolder:
     project, loader = Path(context.project_path), context.config_loader
     given = (loader.runtime_params or {}).get("data_dir")
     return DataFolder(project, project / (given or loader["globals"]["data_dir"]))
+
+
+def store_url(context: Any) -> str | None:
+    """Address of the store that the folder is a working copy of: of the command line, else of the environment.
+
+    Raises:
+        ParameterError: when the environment wants one and has none.
+    """
+    loader = context.config_loader
+    url = (loader.runtime_params or {}).get("store_url", loader["globals"].get("store_url"))
+    if url == "":
+        raise ParameterError(
+            "store_url: this profile keeps its data in an object store, and none is named; export "
+            "FLAG_KEDRO_STORE=s3://BUCKET/PREFIX, or give --params=store_url=s3://BUCKET/PREFIX"
+        )
+    return None if url is None else str(url)
 
 
 class LockDataFolder:

@@ -34,6 +34,7 @@ from flag_kedro.policy.config import PolicyConfig, PublishConfig
 from flag_kedro.ppo.config import PPOConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.serving.config import DecideConfig, TradeConfig
+from flag_kedro.stores.config import StoreConfig
 
 GONE = {"certify.processes": "set runtime.engine=ray, which trains as many side by side as there are cores"}
 """Parameters that there were, and what to give instead."""
@@ -65,10 +66,12 @@ class Settings(BaseModel):
     trade: TradeConfig
     publish: PublishConfig
     runtime: RuntimeConfig
+    store: StoreConfig
     seed: int = Field(ge=0)
     seeds: Seeds | None = None
     data_dir: str | None = None
     trunk_cache_dir: str | None = None
+    store_url: str | None = None
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Settings:

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from rich.console import Console
 
-from flag_kedro.errors import RunInterrupted
+from flag_kedro.errors import RunInterrupted, TrackingError
 from flag_kedro.hooks.command import run_command
 from flag_kedro.hooks.user_errors import root_cause
 from flag_kedro.tracking.log import log_artifact
@@ -35,6 +35,7 @@ class OpenStore:
         loader.config_patterns.setdefault("mlflow", PATTERNS)
         settings = loader["mlflow"]
         experiment = settings["tracking"]["experiment"]
+        check_named(settings)
         address = store_address(settings["server"]["mlflow_tracking_uri"], project)
         settings["server"]["mlflow_tracking_uri"] = address
         location = None
@@ -94,6 +95,28 @@ class LogArtifacts:
         marked = (getattr(dataset, "metadata", None) or {}).get("mlflow")
         if marked is not None:
             log_artifact(Path(dataset._filepath), marked["artifact_path"])
+
+
+def check_named(settings: Any) -> None:
+    """Refuse a profile that takes addresses from the environment, where none are given.
+
+    Args:
+        settings: of `mlflow.yml`.
+
+    Raises:
+        TrackingError: naming the variable, with what to set it to.
+    """
+    wanted = {
+        "MLFLOW_TRACKING_URI": (settings["server"]["mlflow_tracking_uri"], "postgresql://USER:PASSWORD@HOST/DATABASE"),
+        "MLFLOW_ARTIFACT_LOCATION": (
+            settings["tracking"]["experiment"]["create_experiment_kwargs"]["artifact_location"], "s3://BUCKET/PREFIX"
+        ),
+    }  # fmt: skip
+    missing = [f"export {name}={example}" for name, (given, example) in wanted.items() if given == ""]
+    if missing:
+        raise TrackingError(
+            "this profile logs to a database that all machines share, and none is named:\n  " + "\n  ".join(missing)
+        )
 
 
 def artifact_address(configured: str | None, project: Path) -> str:

@@ -20,6 +20,12 @@ def interrupt(message: str) -> None:
     raise RunInterrupted(message)
 
 
+def ask_to_stop(message: str) -> None:
+    """Stop the run at the next `stop_if_asked`; may be called in any thread."""
+    global _wish
+    _wish = message
+
+
 def stop_if_asked() -> None:
     """Stop where an earlier `interrupt` was swallowed.
 
