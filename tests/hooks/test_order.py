@@ -81,7 +81,9 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(tmp_path / "data")
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(run_tags, "set_tags", lambda tags: recorder.events.append(f"tags: {' '.join(tags)}"))
-    monkeypatch.setattr(run_tags, "sweep_dead_runs", lambda folder: recorder.events.append(f"sweep {folder.name}"))
+    monkeypatch.setattr(
+        run_tags, "sweep_dead_runs", lambda folder, store: recorder.events.append(f"sweep {folder.name}")
+    )
     monkeypatch.setattr(opening, "open_store", lambda *place: recorder.events.append("store"))
     monkeypatch.setattr(upload, "keep_in", lambda folder: recorder.note(f"keep in {folder.name}"))
     monkeypatch.setattr(upload, "num_kept", lambda: 0)

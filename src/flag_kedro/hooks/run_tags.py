@@ -7,7 +7,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from flag_kedro.hooks.command import run_command
-from flag_kedro.hooks.data_folder import DataFolder, data_folder
+from flag_kedro.hooks.data_folder import DataFolder, data_folder, store_url
 from flag_kedro.hooks.user_errors import root_cause
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.tracking.log import log_json, set_tags, sweep_dead_runs
@@ -18,6 +18,7 @@ class TagRun:
 
     def __init__(self) -> None:
         self._folder = DataFolder(Path(), Path("data"))
+        self._store: str | None = None
         self._catalog: Any = None
         self._is_tagged = True
         self._command = ""
@@ -26,7 +27,7 @@ class TagRun:
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Note where code and data are, and the parameters as conf and command line give them."""
-        self._folder = data_folder(context)
+        self._folder, self._store = data_folder(context), store_url(context)
         self._parameters = dict(context.config_loader["parameters"])
 
     @hook_impl
@@ -45,7 +46,7 @@ class TagRun:
         if not self._is_tagged:
             self._is_tagged = True
             set_tags({"git_commit": _git_commit(self._folder.project), "kedro_command": self._command})
-            sweep_dead_runs(self._folder.path)
+            sweep_dead_runs(self._folder.path, self._store)
             log_json(self._parameters, "parameters.json")  # whole: MLflow's parameters are cut at 6,000 characters
 
     @hook_impl

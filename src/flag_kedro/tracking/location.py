@@ -36,37 +36,56 @@ def is_local(address: str) -> bool:
     return urlsplit(address).scheme not in SERVERS and address != "databricks"
 
 
+def is_postgres(address: str) -> bool:
+    """Whether the store is a database of PostgreSQL."""
+    return urlsplit(address).scheme.partition("+")[0] in ("postgresql", "postgres")
+
+
+def without_password(address: str) -> str:
+    """The address as it may be shown."""
+    split = urlsplit(address)
+    user, at, host = split.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return split._replace(netloc=f"{name}{':***' if colon else ''}{at}{host}").geturl() if at else address
+
+
 def database_file(address: str) -> Path | None:
     """The file of an SQLite store; None for another kind."""
     return Path(address.removeprefix(SQLITE).partition("?")[0]) if address.startswith(SQLITE) else None
 
 
 def _checked(address: str, project: Path) -> str:
-    scheme = urlsplit(address).scheme.lower()
+    scheme, shown = urlsplit(address).scheme.lower(), without_password(address)
     if address == "databricks" or scheme in SERVERS:
         if address != "databricks" and not urlsplit(address).netloc:
-            raise TrackingError(f"{VARIABLE} is {address!r}, which names no server; {_expected(project)}")
+            raise TrackingError(f"{VARIABLE} is {shown!r}, which names no server; {_expected(project)}")
         return address
     if scheme in ("", "file") and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() == "true":
         return address
     if scheme in ("", "file"):
         folder = address.removeprefix("file://")
         raise TrackingError(
-            f"{VARIABLE} is {address!r}, a folder, and MLflow writes into folders no more; {_expected(project)}. "
+            f"{VARIABLE} is {shown!r}, a folder, and MLflow writes into folders no more; {_expected(project)}. "
             "Runs that are in the folder come along with\n"
             f"  mlflow migrate-filestore --source {folder} --target {SQLITE}{(project / FILE).resolve()}"
         )
     file = database_file(address)
     if scheme == "sqlite" and (file is None or str(file) in (".", ":memory:")):
         raise TrackingError(
-            f"{VARIABLE} is {address!r}, which names no file (a store in memory is gone with the run, and a path comes "
+            f"{VARIABLE} is {shown!r}, which names no file (a store in memory is gone with the run, and a path comes "
             f"behind three slashes); {_expected(project)}"
         )
     if file is not None:
         return f"{SQLITE}{(project / file).resolve()}{address[len(SQLITE) + len(str(file)) :]}"
     if scheme.partition("+")[0] not in DATABASE_ENGINES:
-        raise TrackingError(f"{VARIABLE} is {address!r}, and MLflow knows no {scheme!r}; {_expected(project)}")
-    return address
+        raise TrackingError(f"{VARIABLE} is {shown!r}, and MLflow knows no {scheme!r}; {_expected(project)}")
+    return _with_driver(address) if is_postgres(address) else address
+
+
+def _with_driver(address: str) -> str:
+    """The address with the driver that the extra `cluster` brings, where none is named: SQLAlchemy takes another."""
+    scheme, separator, rest = address.partition("://")
+    return address if "+" in scheme else f"postgresql+psycopg2{separator}{rest}"
 
 
 def _expected(project: Path) -> str:

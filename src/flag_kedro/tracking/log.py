@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # takes long to import, and what only lists pipelines does wi
     import mlflow
 
 logger = logging.getLogger(__name__)
-INHERITED = ("flag.host", "flag.data_dir", "git_commit")
-"""Tags that children take from their parent; by the first two, those of a killed process are found and ended."""
+INHERITED = ("flag.host", "flag.data_dir", "flag.store", "git_commit")
+"""Tags that children take from their parent; by the first ones, those of a killed process are found and ended."""
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
 _inherited: dict[str, dict[str, str]] = {}
 
@@ -102,10 +102,15 @@ def inherited_tags(run_id: str) -> dict[str, str]:
     return _inherited.get(run_id, {})
 
 
-def sweep_dead_runs(data_dir: Path) -> None:
+def sweep_dead_runs(data_dir: Path, store: str | None = None) -> None:
     """Tag the active run with the data folder it holds; older runs that claim to be at it are dead: mark them KILLED.
 
     To be called by the run that has the folder's lock: nobody else can be running on it.
+
+    Args:
+        data_dir: the folder.
+        store: the object store that it is a working copy of, which the run holds too: then runs that died on other
+            machines are found as well.
     """
     import mlflow
     from mlflow.tracking import MlflowClient
@@ -114,7 +119,9 @@ def sweep_dead_runs(data_dir: Path) -> None:
     if run is None:
         return
     tags = {"flag.host": socket.gethostname(), "flag.data_dir": str(data_dir.resolve())}
-    claims = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    shared = tags if store is None else {"flag.store": store}
+    tags |= shared
+    claims = " and ".join(f"tags.`{name}` = '{value}'" for name, value in shared.items())
     with store_may_fail("end of dead runs not logged"):
         claimants = mlflow.search_runs(
             [run.info.experiment_id], f"attributes.status = 'RUNNING' and {claims}", output_format="list"

@@ -4,11 +4,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import mlflow
 from alembic.util import CommandError
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from flag_kedro.errors import TrackingError
@@ -16,10 +18,12 @@ from flag_kedro.tracking.calls import is_refusal
 from flag_kedro.tracking.deadline import within
 from flag_kedro.tracking.keeping_store import KeepingStore, store_in_use
 from flag_kedro.tracking.link import LOSSES
-from flag_kedro.tracking.location import VARIABLE, database_file
+from flag_kedro.tracking.location import SERVERS, VARIABLE, database_file, is_postgres, without_password
 from flag_kedro.tracking.moved import follow_the_project
 
 logger = logging.getLogger(__name__)
+LOCK_KEY = 0x666C6167
+"""Of PostgreSQL's advisory lock that opening the store takes; `flag` in ASCII."""
 SECONDS_TO_OPEN = 60.0
 """A new database gets its tables; one that is not there is asked for again and again."""
 
@@ -47,12 +51,20 @@ def open_store(address: str, experiment: str, artifacts: str | None) -> None:
                 follow_the_project(store.link.store, experiment, artifacts)
     except (*LOSSES, CommandError) as error:
         raise TrackingError(_explain(address, error)) from error
+    except ModuleNotFoundError as error:
+        raise TrackingError(
+            f"{without_password(address)} needs {error.name}; pip install 'flag_kedro[cluster]' has PostgreSQL's"
+        ) from error
 
 
 @contextmanager
 def _alone(address: str) -> Iterator[None]:
-    """Hold the lock of a store that is a file; a server looks after itself."""
+    """Hold the lock of a store that is a file or a database of PostgreSQL; a server looks after itself."""
     file = database_file(address)
+    if is_postgres(address):
+        with _alone_in_database(address):
+            yield
+        return
     if file is None:
         yield
         return
@@ -66,6 +78,19 @@ def _alone(address: str) -> Iterator[None]:
         raise TimeoutError(f"another run has been opening {file} for {SECONDS_TO_OPEN:.0f} s") from error
 
 
+@contextmanager
+def _alone_in_database(address: str) -> Iterator[None]:
+    """Hold a lock of the database: MLflow makes its tables without one, and two first runs would break each other's.
+
+    It goes with the connection, however the process ends.
+    """
+    engine = create_engine(address, poolclass=NullPool, connect_args={"connect_timeout": 10})
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{SECONDS_TO_OPEN:.0f}s'"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+        yield
+
+
 def _make_experiment(store: KeepingStore, name: str, artifacts: str | None) -> None:
     if store.get_experiment_by_name(name) is None:
         try:
@@ -76,10 +101,15 @@ def _make_experiment(store: KeepingStore, name: str, artifacts: str | None) -> N
 
 
 def _explain(address: str, error: Exception) -> str:
-    file = database_file(address)
+    file, shown = database_file(address), without_password(address)
+    if file is None and urlsplit(address).scheme not in SERVERS:
+        return (
+            f"MLflow's database does not let the run in at {shown}: {_first_line(error)}\nStart it, make user and "
+            f"database, or correct {VARIABLE}=postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Without one:{_other()}"
+        )
     if file is None:
         return (
-            f"MLflow does not answer at {address}: {_first_line(error)}\nStart the server, allow it longer with "
+            f"MLflow does not answer at {shown}: {_first_line(error)}\nStart the server, allow it longer with "
             "MLFLOW_HTTP_REQUEST_TIMEOUT=SECONDS, or log to the project's own mlflow.db:\n"
             f"  env -u {VARIABLE} kedro run ..."
         )
