@@ -37,7 +37,7 @@ def test_unknown_runner_is_named():
     ("arguments", "said"),
     [
         (["--env=smolm2"], "--env=smolm2: there is no folder conf/smolm2; did you mean smollm2?"),
-        (["--env=zzz"], "known are base, local, paper, paper_fast, smollm2, yahoo"),
+        (["--env=zzz"], "known are base, cluster, local, paper, paper_fast, smollm2, yahoo"),
         (["--pipelines=trainn"], "--pipelines=trainn: there is no such pipeline; did you mean train?"),
         (["--pipeline=xyz"], "known are __default__, audit, backtest"),
         (["--tags=slow"], "--tags=slow: no node has such a tag; nodes of this project have no tags"),

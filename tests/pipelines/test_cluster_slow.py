@@ -1,4 +1,4 @@
-"""The main job with `--env=cluster`: S3 by moto's server, MLflow in a database of PostgreSQL; and machines that vanish."""
+"""The main job with `--env=cluster`: S3 by moto's server, MLflow in PostgreSQL; and machines that vanish."""
 
 import contextlib
 import json
@@ -93,8 +93,8 @@ def test_the_main_job_on_s3_and_postgresql_is_the_job_on_this_machine(
 ):  # fmt: skip
     done = kedro("run", "--env=cluster", data_dir=tmp_path, params=small_run, environment=cluster)
     for place in ("06_models/policy", "04_feature/market_states"):
-        for file in (finished_run / place).iterdir():
-            assert (tmp_path / place / file.name).read_bytes() == file.read_bytes(), file
+        for file in (path for path in (finished_run / place).rglob("*") if path.is_file()):
+            assert (tmp_path / file.relative_to(finished_run)).read_bytes() == file.read_bytes(), file
     for name in ("02_intermediate/prices.parquet", "07_model_output/decisions.parquet"):
         assert (tmp_path / name).read_bytes() == (finished_run / name).read_bytes(), name
     files = manifest(buckets, cluster)
@@ -171,7 +171,9 @@ def _ui(cluster: Mapping[str, str]) -> Iterator[str]:
         port = free.getsockname()[1]
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "kedro", "mlflow", "ui", "--env=cluster", f"--port={port}"]
-    process = subprocess.Popen(command, cwd=root, env=os.environ | dict(cluster), start_new_session=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where kedro-mlflow looks for mlflow
+    environment = os.environ | dict(cluster) | {"PATH": path}
+    process = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
     try:
         address, end = f"http://127.0.0.1:{port}", time.monotonic() + 180
         while True:

@@ -12,6 +12,7 @@ from bucket_server import Buckets
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Address of an empty store, in a folder and on S3."""
     if request.param == "file":
+        (tmp_path / "store").mkdir()
         return f"file://{tmp_path}/store"
     found: Buckets = request.getfixturevalue("buckets")
     for name, value in found.environment.items():

@@ -17,6 +17,7 @@ QUICK = StoreConfig(lease_seconds=0.6, sync_seconds=0.05)
 
 @pytest.fixture
 def store_url(tmp_path: Path) -> str:
+    (tmp_path / "store").mkdir()
     return f"file://{tmp_path}/store"
 
 

@@ -166,6 +166,29 @@ def test_an_answer_that_was_lost_is_no_loss(url: str, tmp_path: Path, monkeypatc
     assert content(url, tmp_path) == {"a": b"arrived", "b": b"next"}
 
 
+def test_a_store_without_conditional_writes_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(url, Clock(), "one")
+    swap = type(store.place).swap
+
+    def careless(place: Place, name: str, content: bytes, version: str | None) -> str:
+        held = place.read(name)
+        return swap(place, name, content, None if held is None else held.version)
+
+    monkeypatch.setattr(type(store.place), "swap", careless)
+    with pytest.raises(StoreError, match="does not know conditional writes"):
+        store.acquire()
+
+
+def test_a_manifest_that_somebody_removed_ends_the_run(url: str, tmp_path: Path) -> None:
+    store = store_at(url, Clock(), "one")
+    store.acquire()
+    store.place.remove([MANIFEST])
+    with pytest.raises(StoreError, match="taken over by somebody who removed its manifest"):
+        put(store, tmp_path, a=b"1")
+
+
 def test_damaged_and_lost_objects_are_named(url: str, tmp_path: Path) -> None:
     store = store_at(url, Clock(), "one")
     store.acquire()

@@ -1,5 +1,6 @@
 """A store that does not answer says what to look at."""
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -37,3 +38,9 @@ def test_an_endpoint_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match=r"does not answer .*127.0.0.1:9.* check AWS_ENDPOINT_URL"):
         open_place("s3://bucket").read("any")
+
+
+def test_a_folder_that_is_not_mounted_is_named_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"is not there; make the folder .*, or mount it"):
+        open_place(f"file://{tmp_path}/mount").read("any")
+    assert not (tmp_path / "mount").exists()

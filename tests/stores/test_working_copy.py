@@ -104,6 +104,7 @@ def test_a_folder_of_another_store_is_no_base(machines, tmp_path: Path) -> None:
     one = machines("one")
     one.write(table="sent to the first store")
     one.copy.commit(["table"])
+    (tmp_path / "other").mkdir()
     other = Machine(tmp_path / "one", f"file://{tmp_path}/other")
     other.copy.reconcile("table")
     assert other.store.manifest.below("table")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flag_kedro.errors import TrackingError
-from flag_kedro.tracking.location import VARIABLE, database_file, is_local, store_address
+from flag_kedro.tracking.location import VARIABLE, database_file, is_local, store_address, without_password
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,8 @@ from flag_kedro.tracking.location import VARIABLE, database_file, is_local, stor
         ("sqlite:////else/where.db", "sqlite:////else/where.db"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("https://mlflow.example", "https://mlflow.example"),
-        ("postgresql://user:secret@host/runs", "postgresql://user:secret@host/runs"),
+        ("postgresql://user:secret@host/runs", "postgresql+psycopg2://user:secret@host/runs"),
+        ("postgresql+psycopg://user:secret@host/runs", "postgresql+psycopg://user:secret@host/runs"),
         ("mysql+pymysql://host/runs", "mysql+pymysql://host/runs"),
         ("databricks", "databricks"),
     ],
@@ -79,3 +80,25 @@ def test_only_files_and_databases_are_local():
     assert not is_local("databricks")
     assert database_file("sqlite:////a/b.db?timeout=3") == Path("/a/b.db")
     assert database_file("https://host") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://user:secret@host:5432/runs", "postgresql://user:***@host:5432/runs"),
+        ("postgresql://user:s%40cret@host/runs?sslmode=require", "postgresql://user:***@host/runs?sslmode=require"),
+        ("https://user:secret@mlflow.example/api", "https://user:***@mlflow.example/api"),
+        ("postgresql://user@host/runs", "postgresql://user@host/runs"),
+        ("sqlite:////project/mlflow.db", "sqlite:////project/mlflow.db"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_a_password_is_not_shown(address: str, shown: str):
+    assert without_password(address) == shown
+
+
+def test_an_address_that_is_refused_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(VARIABLE, "oracle://user:secret@host/runs")
+    with pytest.raises(TrackingError, match=r"user:\*\*\*@host") as refused:
+        store_address(None, Path("/project"))
+    assert "secret" not in str(refused.value)

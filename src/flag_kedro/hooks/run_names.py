@@ -13,7 +13,7 @@ SHOWN = {"__default__": "run", "training": "train"}
 """Pipelines that are called otherwise; a whole one may be the name of what it does."""
 WITHOUT_SYMBOLS = ("certify", "reproduce")
 """Pipelines that read neither `data.symbols` nor `seed`."""
-TOLD_ALREADY = ("data_dir", "data.symbols", "data.path", "seed", "seeds")
+TOLD_ALREADY = ("data_dir", "store_url", "data.symbols", "data.path", "seed", "seeds")
 """Parameters that a name does not repeat, or that say where things are."""
 LONGEST = 200
 """Characters of a name; all parameters are with the run."""

@@ -69,6 +69,7 @@ class ObjectStore:
                     self._write(replace(self.manifest, lease=self._lease()))
                 except OutrunError:
                     continue
+                self._check_conditions()
                 if held is not None:
                     logger.warning("the store was held by %s, which is gone; it is taken over", held.owner)
                 return
@@ -150,6 +151,22 @@ class ObjectStore:
         """Remove objects that no file has: of killed runs, and of versions that were replaced."""
         self.place.remove(self.place.names(OBJECTS) - self.manifest.objects())
 
+    def _check_conditions(self) -> None:
+        """Find out whether the place refuses writes that come too late; one that lets them through changes nothing.
+
+        Raises:
+            StoreError: when it does not.
+        """
+        for outdated in (None, f'"{"0" * 32}"'):
+            try:
+                self.place.swap(MANIFEST, self.manifest.to_bytes(), outdated)
+            except OutrunError:
+                continue
+            raise StoreError(
+                f"{self.place.url} does not know conditional writes (If-Match, If-None-Match), without which two runs "
+                "could overwrite each other; name a store that does, as Amazon's S3 or file:///FOLDER"
+            )
+
     def _lease(self) -> Lease:
         return Lease(self._owner, self._working_copy, self._nonce, self._clock() + self._seconds)
 
@@ -167,7 +184,8 @@ class ObjectStore:
                 except OutrunError:
                     held = self.place.read(MANIFEST)
                     lease = None if held is None else Manifest.from_bytes(held.content, self.place.url).lease
-                    self._taken_by = "another run" if lease is None else lease.owner
+                    gone = "somebody who removed its manifest" if held is None else "another run, which has ended"
+                    self._taken_by = gone if lease is None else lease.owner
         raise StoreError(
             f"the store {self.place.url} was taken over by {self._taken_by}, since this run's lease ran out; nothing "
             "more is written. What was computed is in the data folder; once the other is done, the same command goes "

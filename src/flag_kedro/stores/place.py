@@ -85,6 +85,7 @@ class FolderPlace(Place):
 
     def read(self, name: str) -> Held | None:
         """An object; None where there is none."""
+        self._check()
         with reaching(self.url):
             try:
                 content = (self._root / name).read_bytes()
@@ -94,6 +95,7 @@ class FolderPlace(Place):
 
     def swap(self, name: str, content: bytes, version: str | None) -> str:
         """Write an object if it is at `version` still."""
+        self._check()
         path = self._root / name
         with reaching(self.url):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,7 @@ class FolderPlace(Place):
 
     def upload(self, files: Mapping[str, Path]) -> None:
         """Copy files in."""
+        self._check()
         with reaching(self.url):
             for name, path in files.items():
                 with atomic_write(self._root / name) as temporary:
@@ -128,6 +131,11 @@ class FolderPlace(Place):
         with reaching(self.url):
             for name in names:
                 (self._root / name).unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """Make no folder where one should be mounted."""
+        if not self._root.is_dir():
+            raise StoreError(f"the store {self.url} is not there; make the folder {self._root}, or mount it")
 
 
 class S3Place(Place):
@@ -155,10 +163,10 @@ class S3Place(Place):
                         return Held(stream.read(), stream.details["ETag"])
                 except FileExpired:
                     continue
-                except FileNotFoundError:
-                    if self._files.exists(self._bucket):
-                        return None
-                    raise
+                except FileNotFoundError as error:
+                    if not self._files.exists(self._bucket):
+                        raise _no_bucket(self.url, error) from error
+                    return None
 
     def swap(self, name: str, content: bytes, version: str | None) -> str:
         """Write an object if it is at `version` still."""
@@ -168,7 +176,8 @@ class S3Place(Place):
             try:
                 put = self._files.call_s3("put_object", Bucket=self._bucket, Key=key, Body=content, **condition)
             except OSError as error:
-                if _status(error) in CHANGED:
+                was_removed = version is not None and _answer(error)[1] == "NoSuchKey"
+                if _answer(error)[0] in CHANGED or was_removed:
                     raise OutrunError from error
                 raise
         return str(put["ETag"])
@@ -228,46 +237,43 @@ def open_place(url: str) -> Place:
 
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Turn what a store does not answer into an error that says what to look at; files that are not there stay so.
+    """Turn what a store does not answer into an error that says what to look at; objects that are not there stay so.
 
     Raises:
         StoreError: then.
     """
     try:
         yield
+    except FileNotFoundError as error:
+        if _answer(error)[1] == "NoSuchBucket":
+            raise _no_bucket(url, error) from error
+        raise
     except Exception as error:
-        if _is_missing_object(error) or not _is_of_a_store(error):
-            raise
-        raise StoreError(f"the store {url} {_explain(error)}") from error
+        # botocore's errors are no OSErrors
+        if isinstance(error, OSError) or type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
+            raise StoreError(f"the store {url} {_explain(url, error)}") from error
+        raise
 
 
-def _is_of_a_store(error: Exception) -> bool:
-    """Whether disk, network or S3 said it (botocore's errors are no OSErrors)."""
-    return isinstance(error, OSError) or type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp"))
+def _no_bucket(url: str, error: Exception) -> StoreError:
+    return StoreError(f"the store {url} is not there ({error}); make the bucket, or correct store_url")
 
 
-def _is_missing_object(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError) and "bucket" not in str(error)
+def _answer(error: Exception) -> tuple[int | None, str]:
+    """HTTP status and code of what S3 answered, if it did."""
+    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode"), response.get("Error", {}).get("Code", "")
 
 
-def _status(error: Exception) -> int | None:
-    """HTTP status of what S3 answered, if it did."""
-    response = getattr(error.__cause__, "response", None) or {}
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return None if status is None else int(status)
-
-
-def _explain(error: Exception) -> str:
+def _explain(url: str, error: Exception) -> str:
     """What went wrong, and what to do about it."""
     name = type(error).__name__
-    if isinstance(error, FileNotFoundError):
-        return f"is not there ({error}); make the bucket, or correct store_url (FLAG_KEDRO_STORE)"
-    if isinstance(error, PermissionError) or "Credentials" in name or _status(error) in (401, 403):
+    computed = "What was computed is in the data folder, and the same command sends it"
+    if url.startswith("file:"):
+        return f"cannot be used ({error}); make it readable and writable, or mount it again. {computed}"
+    if isinstance(error, PermissionError) or "Credentials" in name or _answer(error)[0] in (401, 403):
         return (
             f"lets nobody in ({error}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the machine's role), "
-            "which must read, write, list and delete there"
+            f"which must read, write, list and delete there. {computed}"
         )
-    return (
-        f"does not answer ({error or name}); check AWS_ENDPOINT_URL and the network. What was computed is in the data "
-        "folder, and the same command sends it"
-    )
+    return f"does not answer ({error or name}); check AWS_ENDPOINT_URL and the network. {computed}"
