@@ -10,17 +10,18 @@ from flag_kedro import settings
 from flag_kedro.errors import ParameterError, TrackingError
 from flag_kedro.hooks.data_folder import store_url
 from flag_kedro.hooks.mirror import unit_of, units_of
-from flag_kedro.hooks.tracking import check_named
+from flag_kedro.hooks.tracking import PATTERNS, check_named
 from flag_kedro.pipeline_registry import register_pipelines
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def loader_of(env: str, **runtime_params: str) -> OmegaConfigLoader:
-    return OmegaConfigLoader(
-        conf_source=str(CONF), base_env="base", env=env, runtime_params=runtime_params,
-        config_patterns={"mlflow": ["mlflow*"]}, **{k: v for k, v in settings.CONFIG_LOADER_ARGS.items() if "env" not in k},
-    )  # fmt: skip
+    loader = OmegaConfigLoader(
+        conf_source=str(CONF), env=env, runtime_params=runtime_params, **settings.CONFIG_LOADER_ARGS
+    )
+    loader.config_patterns["mlflow"] = PATTERNS
+    return loader
 
 
 class Context:

@@ -171,3 +171,12 @@ def test_only_new_rows_are_sent(url: str, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "one" / "b").write_text("b")
     rows.send()
     assert sent == ["rows/rows/b"]
+
+
+def test_a_data_folder_that_was_copied_is_another_working_copy(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    state = SyncState(tmp_path / "one")
+    state.begin("file:///store")
+    assert SyncState(tmp_path / "one").working_copy == state.working_copy
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert SyncState(tmp_path / "two").working_copy != state.working_copy

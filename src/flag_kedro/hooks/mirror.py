@@ -1,6 +1,7 @@
 """A run whose data folder is a working copy of an object store: fetched before it begins, sent while it goes on."""
 
 import atexit
+import logging
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from flag_kedro.hooks.tracking import UNSENT
 from flag_kedro.stores.config import StoreConfig
 from flag_kedro.stores.mirror import Mirror, Units
 from flag_kedro.tracking.interrupts import ask_to_stop
+
+logger = logging.getLogger(__name__)
 
 
 class MirrorToStore:
@@ -98,6 +101,9 @@ class MirrorToStore:
 def units_of(pipeline: Pipeline, catalog: Any, folder: Path) -> Units:
     """What a run reads and writes below its data folder."""
     datasets = {name: catalog[name] for name in sorted(pipeline.datasets() - {UNSENT}) if name in catalog}
+    for name, each in datasets.items():
+        if hasattr(each, "_filepath") and not isinstance(each, CacheFolder) and unit_of(each, folder) is None:
+            logger.warning("%s is not below %s, so it is not in the store: %s", name, folder, each._filepath)
     rows = {name: Path(each._filepath) for name, each in datasets.items() if isinstance(each, CacheFolder)}
     growing = [each for each in datasets.values() if isinstance(each, GrowingFolder) and not _is_special(each)]
     kept = [each for each in datasets.values() if isinstance(each, KeptFile)]

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -27,9 +28,12 @@ class SyncState:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / STATE
+        self._where = f"{socket.gethostname()}:{folder.resolve()}"
         try:
             found = json.loads(self._path.read_text())
-            self.working_copy, self.url = str(found["working_copy"]), str(found["url"])
+            is_copied = found["where"] != self._where  # with its folder; the other one may be in use
+            self.working_copy = uuid4().hex if is_copied else str(found["working_copy"])
+            self.url = str(found["url"])
             self.files = {path: Entry(*entry) for path, entry in found["files"].items()}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             self.working_copy, self.url, self.files = uuid4().hex, "", dict[str, Entry]()
@@ -55,8 +59,9 @@ class SyncState:
     def save(self) -> None:
         """Write it whole."""
         files = {path: [entry.sha256, entry.size] for path, entry in self.files.items()}
+        facts = {"working_copy": self.working_copy, "where": self._where, "url": self.url, "files": files}
         with atomic_write(self._path) as temporary:
-            temporary.write_text(json.dumps({"working_copy": self.working_copy, "url": self.url, "files": files}))
+            temporary.write_text(json.dumps(facts))
 
 
 class WorkingCopy:
