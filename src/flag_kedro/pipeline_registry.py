@@ -19,6 +19,8 @@ from flag_kedro.pipelines import (
     reproduce,
     robustness,
     sb3_baseline,
+    select,
+    stream,
     sweep,
     trade,
     training,
@@ -34,6 +36,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         for module in (
             ingest, features, training, backtest, audit, certify, contamination, robustness, reproduce, sb3_baseline,
             upload, publish, decide, follow, trade, promote, sweep, walk_forward, evaluate, portfolio, events,
+            stream, select,
         )
     }  # fmt: skip
     boxes = {name: _in_namespace(name, part) for name, part in parts.items()}

@@ -11,9 +11,9 @@ from flag_kedro.backtest.corruptions import CORRUPTIONS
 from flag_kedro.data.calendar import available_from_date
 from flag_kedro.data.schema import NEWS
 from flag_kedro.data.simulated import SimulatedConfig, simulate_market
+from flag_kedro.data.table_hash import hash_table
 from flag_kedro.data.universe import UNIVERSE
 from flag_kedro.features.config import FeaturesConfig
-from flag_kedro.features.fingerprint import hash_table
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.features.market_tables import MarketTables
 

@@ -1,5 +1,6 @@
 """From `data.source` to the two validated tables."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
@@ -83,21 +84,36 @@ def load_market(config: MarketConfig, store: Path, now: datetime, until: datetim
         raw, now = source_by(raw, until), until
         data = _known_calendars(data, raw)
     expect = partial(expected_sessions, data=data, universe=universe)
-    gap = DEFAULT_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
-    symbols = raw.prices["symbol"].drop_nulls().unique(maintain_order=True)
-    calendars = {symbol: symbol_calendar(symbol, data) for symbol in symbols}
-    jumps = {symbol: data.largest_jump(symbol) for symbol in symbols}
-    rules = PriceRules(expect, now, dict.fromkeys(symbols, gap), MAX_JUMP, jumps, calendars)
-    validated = validate(raw.prices, raw.news, rules, quarantine=data.quarantine)
+    validated = validate(raw.prices, raw.news, price_rules(raw.prices, data, expect, now), quarantine=data.quarantine)
     validated = replace(validated, rejected=pl.concat([raw.rejected, validated.rejected]))
     refuse_most_left_out(validated, data.max_left_out)
     validated, articles = _merge_duplicates(validated, raw, config)
     due = expect(validated.prices).filter(pl.col("closes_at") <= now)
     report = describe_data(validated, due, raw.report | articles)
     report = replace(report, warnings=[*raw.warnings, *report.warnings])
-    if data.source != "simulated" and (survivors := _survivorship(chosen, data, universe, validated.prices)):
+    first = validated.prices["session"].min()
+    assert isinstance(first, date)
+    if data.source != "simulated" and (survivors := survivorship(chosen, data, universe, first)):
         report = replace(report, warnings=[survivors, *report.warnings])
     return Market(validated.prices, validated.news, raw.names, validated.rejected, universe, report)
+
+
+def price_rules(
+    prices: pl.DataFrame, data: DataConfig, expect: Callable[[pl.DataFrame], pl.DataFrame], now: datetime
+) -> PriceRules:
+    """The rules for `prices`, by the parameters.
+
+    Args:
+        prices: with `symbol`.
+        data: parameters.
+        expect: as `PriceRules.expect`.
+        now: time of the run (UTC).
+    """
+    gap = DEFAULT_MAX_GAP.get(data.source, 0) if data.max_gap is None else data.max_gap
+    symbols = prices["symbol"].drop_nulls().unique(maintain_order=True)
+    calendars = {symbol: symbol_calendar(symbol, data) for symbol in symbols}
+    jumps = {symbol: data.largest_jump(symbol) for symbol in symbols}
+    return PriceRules(expect, now, dict.fromkeys(symbols, gap), MAX_JUMP, jumps, calendars)
 
 
 def _known_calendars(data: DataConfig, raw: Raw) -> DataConfig:
@@ -201,11 +217,14 @@ def expected_sessions(prices: pl.DataFrame, data: DataConfig, universe: pl.DataF
     )
 
 
-def _survivorship(
-    chosen: tuple[str, ...] | None, data: DataConfig, universe: pl.DataFrame, prices: pl.DataFrame
-) -> str | None:
-    """A warning when the symbols of a real market were chosen with knowledge of the test window."""
+def survivorship(chosen: tuple[str, ...] | None, data: DataConfig, universe: pl.DataFrame, first: date) -> str | None:
+    """A warning when the symbols of a real market were chosen with knowledge of the test window.
+
+    Args:
+        chosen: symbols that a user named, None for all.
+        data: parameters.
+        universe: columns of `universe.UNIVERSE`.
+        first: first session of all prices, where no test window is given.
+    """
     test = data.windows.test if data.windows else None
-    first = test[0] if test else prices["session"].min()
-    assert isinstance(first, date)
-    return survivorship_warning(chosen, universe, data.chosen_on, first)
+    return survivorship_warning(chosen, universe, data.chosen_on, test[0] if test else first)

@@ -58,7 +58,7 @@ def describe_data(validated: ValidatedTables, expected: pl.DataFrame, source: di
     """
     coverage = _coverage(validated, expected)
     rejected = dict(validated.rejected.group_by("rule", maintain_order=True).len().iter_rows())
-    return DataReport(coverage, rejected, [*_warnings(coverage, rejected), *_halts(validated.prices)], source)
+    return DataReport(coverage, rejected, [*coverage_warnings(coverage, rejected), *halts(validated.prices)], source)
 
 
 def _coverage(validated: ValidatedTables, expected: pl.DataFrame) -> dict[str, SymbolCoverage]:
@@ -102,7 +102,7 @@ def _coverage(validated: ValidatedTables, expected: pl.DataFrame) -> dict[str, S
     }
 
 
-def _warnings(coverage: dict[str, SymbolCoverage], rejected: dict[str, int]) -> list[str]:
+def coverage_warnings(coverage: dict[str, SymbolCoverage], rejected: dict[str, int]) -> list[str]:
     """One line for each thing that is allowed but that a user should know."""
     gaps = {symbol: facts.num_gaps for symbol, facts in coverage.items() if facts.num_gaps}
     silent = [symbol for symbol, facts in coverage.items() if not facts.num_articles]
@@ -118,7 +118,7 @@ def _warnings(coverage: dict[str, SymbolCoverage], rejected: dict[str, int]) -> 
     return lines
 
 
-def _halts(prices: pl.DataFrame) -> list[str]:
+def halts(prices: pl.DataFrame) -> list[str]:
     """One line for each symbol whose close stood still for long, with its longest stretch."""
     runs = prices.with_columns(run=pl.col("close").rle_id().over("symbol")).group_by(
         "symbol", "run", maintain_order=True

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -57,6 +58,25 @@ def validate(prices: pl.DataFrame, news: pl.DataFrame, rules: PriceRules, *, qua
     _refuse_lost_symbols(all_prices, prices)
     order = ["symbol", "available_at", "published_at", "headline"]
     return ValidatedTables(prices.sort(PRICE_KEYS), news.sort(order), rejected)
+
+
+def validate_news(news: pl.DataFrame, now: datetime, *, quarantine: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Check articles alone, whose rules concern one row each: parts of a table give what the whole gives.
+
+    Args:
+        news: columns of `NEWS`, any order.
+        now: time of the run (UTC).
+        quarantine: leave rows that break a rule out.
+
+    Returns:
+        The rows that stay, in their order, and those that were left out in the columns of `REJECTED`.
+
+    Raises:
+        DataError: listing every violation.
+    """
+    violations = news_violations(news, now)
+    refuse(violations if not quarantine else violations.filter(pl.col("row").is_null()), can_quarantine=not quarantine)
+    return _without(news, "news", violations), _with_records(violations, "news", news)
 
 
 def refuse(violations: pl.DataFrame, *, can_quarantine: bool) -> None:

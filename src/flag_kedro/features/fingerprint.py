@@ -10,20 +10,9 @@ from unicodedata import unidata_version
 
 import polars as pl
 
+from flag_kedro.data.table_hash import hash_table
+
 PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def hash_table(table: pl.DataFrame) -> bytes:
-    """sha256 of a table's columns, their names, types, values and missing values; the same on every machine."""
-    digest = sha256(repr([(name, str(dtype)) for name, dtype in table.schema.items()]).encode())
-    for column in table:
-        digest.update(column.is_null().to_numpy().tobytes())
-        if column.dtype == pl.String:
-            digest.update(column.str.len_bytes().fill_null(0).to_numpy().tobytes())
-            digest.update((column.str.join("").item() or "").encode())
-        else:
-            digest.update(column.to_physical().fill_null(0).to_numpy().tobytes())
-    return digest.digest()
 
 
 def fingerprint_symbols(
@@ -59,7 +48,7 @@ def fingerprint_symbols(
 @cache
 def code_hash() -> str:
     """Hash of the code that writes market states, of the libraries that compute for it, and of Python's Unicode."""
-    others = [PACKAGE / "data" / name for name in ("streams.py", "text.py", "universe.py")]
+    others = [PACKAGE / "data" / name for name in ("streams.py", "table_hash.py", "text.py", "universe.py")]
     return _hash_code([*sorted((PACKAGE / "features").glob("*.py")), *others])
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from flag_kedro.data.table_hash import hash_table
 from flag_kedro.data.windows import Windows
 from flag_kedro.errors import DataError
-from flag_kedro.features.fingerprint import hash_table
 
 TOLERANCE = 0.005
 """By which growth may differ: closes are rounded to cents, before and after an adjustment."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from hashlib import sha256
 from types import MappingProxyType
 from typing import NotRequired, TypedDict, Unpack
@@ -9,12 +10,12 @@ from typing import NotRequired, TypedDict, Unpack
 import polars as pl
 
 from flag_kedro.data.schema import UTC, Schema
+from flag_kedro.data.table_hash import hash_table
 from flag_kedro.data.universe import with_membership
 from flag_kedro.errors import DataError
 from flag_kedro.features.ablation import Ablation, ablate_articles, ablate_states
 from flag_kedro.features.alignment import align_news_to_decisions, candidate_articles
 from flag_kedro.features.digest import NO_NEWS, read_articles, write_digests
-from flag_kedro.features.fingerprint import hash_table
 from flag_kedro.features.indicators import WARM_UP, WarmUp, adjusted_prices, compute_indicators, num_unseen
 
 MARKET_STATE: Schema = {
@@ -113,9 +114,13 @@ def build_by_symbol(
     *,
     names: Names,
     universe: pl.DataFrame | None = None,
+    since: date | None = None,
     **settings: Unpack[StateSettings],
 ) -> tuple[dict[str, pl.DataFrame], dict[str, FeatureReport]]:
     """`build_market_states` with a report for each symbol.
+
+    With `since` states of earlier sessions are left out; the others are the same, for each reads earlier prices and
+    the articles of its own last sessions only. Every symbol must have a state since then.
 
     Raises:
         DataError: as `build_market_states`.
@@ -128,7 +133,7 @@ def build_by_symbol(
         in_batch = pl.col("symbol").is_in(symbols)
         articles = read_articles(news.filter(in_batch), names)
         articles = ablate_articles(articles, all_symbols, names, ablation, seed)
-        table, batch_reports = _build_batch(prices.filter(in_batch), articles, settings)
+        table, batch_reports = _build_batch(prices.filter(in_batch), articles, settings, since)
         table = with_membership(ablate_states(table, ablation), universe)
         tables = table.partition_by("symbol", as_dict=True, maintain_order=True)
         states |= {symbol: tables[symbol,].rechunk() for symbol in symbols}
@@ -221,18 +226,21 @@ def _batches(prices: pl.DataFrame, news: pl.DataFrame, settings: StateSettings) 
 
 
 def _build_batch(
-    prices: pl.DataFrame, articles: pl.DataFrame, settings: StateSettings
+    prices: pl.DataFrame, articles: pl.DataFrame, settings: StateSettings, since: date | None = None
 ) -> tuple[pl.DataFrame, dict[str, FeatureReport]]:
     """States of some symbols in one table, and a report for each; `articles` as `digest.read_articles` gives them."""
     warm_up = settings.get("warm_up", "full")
     prices = prices.sort("symbol", "session").with_row_index("state")
     row = pl.col("state") - pl.col("state").min().over("symbol")
+    first = pl.col("state").min().over("symbol") + num_unseen(warm_up)
+    if since is not None:
+        first = pl.max_horizontal(first, pl.col("state").filter(pl.col("session") >= since).min().over("symbol"))
     sessions = prices.select(
         "symbol",
         "session",
         "state",
         pl.col("available_at").alias("decided_at"),
-        first=pl.col("state").min().over("symbol") + num_unseen(warm_up),
+        first=first,
         end=pl.col("state").max().over("symbol") + 1,
         warming=row < WARM_UP - 1,
         opening=row == 0,

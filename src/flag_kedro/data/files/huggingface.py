@@ -62,25 +62,56 @@ def stream_articles(news: NewsConfig, wanted: Sequence[str], tally: Tally, *, qu
         DataError: when the dataset cannot be reached or read, or lacks a column.
     """
     table_name = f"{news.path} ({news.split})"
-    with _named_errors(news):
-        dataset = _open(news)
-        column_names = dataset.column_names or list(next(iter(dataset), {}))
-    columns = _columns(news, column_names, table_name)
+    columns, batches = open_dataset(news, wanted, tally, quarantine=quarantine)
     parts, left_out, num_rows, num_kept = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)], 0, 0
-    for batch in _batches(dataset, list(dict.fromkeys(columns.values())), news):
-        piece = batch.with_row_index(ROW, num_rows + 1)
-        rows, symbols = wanted_rows(piece, columns["symbol"], wanted, news, news.symbol_separator, tally, table_name)
-        part, rejected = take_articles(rows, symbols, columns, news, table_name, quarantine=quarantine)
+    for height, part, rejected in batches:
         parts.append(part)
         left_out.append(rejected)
         num_kept += part.height
-        if num_rows // LOG_ROWS != (num_rows + batch.height) // LOG_ROWS:
-            logger.info("%s: %d rows read, %d articles kept", table_name, num_rows + batch.height, num_kept)
-        num_rows += batch.height
+        if num_rows // LOG_ROWS != (num_rows + height) // LOG_ROWS:
+            logger.info("%s: %d rows read, %d articles kept", table_name, num_rows + height, num_kept)
+        num_rows += height
     if not num_rows:
         raise DataError(f"{table_name} holds no row")
     logger.info("%s: all %d rows read, %d articles kept", table_name, num_rows, num_kept)
     return Articles(pl.concat(parts), pl.concat(left_out), columns)
+
+
+def open_dataset(
+    news: NewsConfig, wanted: Sequence[str], tally: Tally, *, quarantine: bool, skip_rows: int = 0
+) -> tuple[dict[str, str], Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]]:
+    """The dataset's columns, ours to theirs, and its batches: rows read, columns of `ARTICLES`, and of `REJECTED`.
+
+    Args:
+        news: parameters.
+        wanted: symbols that have prices.
+        tally: what is counted so far.
+        quarantine: leave out rows that cannot be read instead of refusing all.
+        skip_rows: rows at the beginning that are passed over.
+
+    Raises:
+        ParameterError: as `stream_articles`.
+        DataError: as `stream_articles`.
+    """
+    table_name = f"{news.path} ({news.split})"
+    with _named_errors(news):
+        dataset = _open(news)
+        column_names = dataset.column_names or list(next(iter(dataset), {}))
+        dataset = dataset.skip(skip_rows) if skip_rows else dataset
+    columns = _columns(news, column_names, table_name)
+
+    def batches() -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
+        num_rows = skip_rows
+        for batch in _batches(dataset, list(dict.fromkeys(columns.values())), news):
+            piece = batch.with_row_index(ROW, num_rows + 1)
+            rows, symbols = wanted_rows(
+                piece, columns["symbol"], wanted, news, news.symbol_separator, tally, table_name
+            )
+            part, rejected = take_articles(rows, symbols, columns, news, table_name, quarantine=quarantine)
+            num_rows += batch.height
+            yield batch.height, part, rejected
+
+    return columns, batches()
 
 
 def _columns(news: NewsConfig, column_names: Sequence[str], table_name: str) -> dict[str, str]:

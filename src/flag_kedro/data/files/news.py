@@ -1,6 +1,6 @@
 """Articles that do not come from the source of prices: a user's own tables, or a dataset of Hugging Face."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,22 +107,64 @@ def _is_nested(table: Table, ours: str, theirs: str, news: NewsConfig, tally: Ta
 def _read_table(path: Path, news: NewsConfig, wanted: list[str], tally: Tally, *, quarantine: bool) -> Articles:
     """The articles in one file that are about `wanted`."""
     table = open_table(path, news)
-    columns = article_columns(news, table.columns, str(path))
-    columns = {ours: theirs for ours, theirs in columns.items() if not _is_nested(table, ours, theirs, news, tally)}
+    columns = columns_of(table, news, tally)
     parts, left_out = [pl.DataFrame(schema=ARTICLES)], [pl.DataFrame(schema=REJECTED)]
+    ragged: list[Ragged] = []
+    for _, articles, rejected in article_pieces(table, columns, news, wanted, tally, ragged if quarantine else None):
+        parts.append(articles)
+        left_out.append(rejected)
+    return Articles(pl.concat(parts), pl.concat([*left_out, ragged_rows("news", path, ragged)]), columns)
+
+
+def columns_of(table: Table, news: NewsConfig, tally: Tally) -> dict[str, str]:
+    """Which columns of a table are ours, but for texts that hold lists or objects, which `tally` counts.
+
+    Raises:
+        DataError: as `article_columns`.
+    """
+    columns = article_columns(news, table.columns, str(table.path))
+    return {ours: theirs for ours, theirs in columns.items() if not _is_nested(table, ours, theirs, news, tally)}
+
+
+def article_pieces(
+    table: Table,
+    columns: dict[str, str],
+    news: NewsConfig,
+    wanted: Sequence[str],
+    tally: Tally,
+    ragged: list[Ragged] | None,
+    skip_rows: int = 0,
+) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
+    """The articles of one file piece by piece: rows read, columns of `ARTICLES`, and of `validation.REJECTED`.
+
+    Args:
+        table: the file.
+        columns: ours to theirs, by `columns_of`.
+        news: parameters.
+        wanted: symbols that have prices.
+        tally: what is counted so far.
+        ragged: where rows with too few or too many fields are put; None refuses rows that cannot be read.
+        skip_rows: pieces that end within so many first rows are passed over.
+
+    Raises:
+        DataError: listing what cannot be read and may not be left out.
+    """
     symbol = columns.get("symbol")
     if symbol is None and table.symbol not in wanted:
         tally.tables.append(table.symbol)
-        return Articles(parts[0], left_out[0], columns)
+        return
     texts = [columns[name] for name in TEXTS if name in columns]
-    ragged: list[Ragged] | None = [] if quarantine else None
+    num_rows = 0
     for piece in pieces(table, list(columns.values()), breaking=texts, lists=[symbol or ""], ragged=ragged):
+        num_rows += piece.height
+        if num_rows <= skip_rows:
+            if ragged is not None:
+                ragged.clear()
+            continue
         if symbol is None:
             tally.rows += piece.height
             rows, symbols = piece, symbol_of(table, piece, None)
         else:
-            rows, symbols = wanted_rows(piece, symbol, wanted, news, news.symbol_separator, tally, str(path))
-        articles, rejected = take_articles(rows, symbols, columns, news, str(path), quarantine=quarantine)
-        parts.append(articles)
-        left_out.append(rejected)
-    return Articles(pl.concat(parts), pl.concat([*left_out, ragged_rows("news", path, ragged or [])]), columns)
+            rows, symbols = wanted_rows(piece, symbol, wanted, news, news.symbol_separator, tally, str(table.path))
+        articles, rejected = take_articles(rows, symbols, columns, news, str(table.path), quarantine=ragged is not None)
+        yield piece.height, articles, rejected

@@ -36,7 +36,7 @@ class TablePrices:
     """Prices of one table."""
 
     rows: pl.DataFrame
-    """Of wanted symbols, in the columns of `_no_rows` and the file's order."""
+    """Of wanted symbols, in the columns of `no_rows` and the file's order."""
     rejected: pl.DataFrame
     """Columns of `validation.REJECTED`."""
     unread: Mapping[str, str]
@@ -60,7 +60,7 @@ def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) ->
     check_zone(files.timezone, files.KEY)
     assert data.path is not None  # DataConfig requires it for this source
     paths = find_tables(data.path, "data.path")
-    tables = gather(paths, lambda path: _read_prices(path, data, files, calendar_of))
+    tables = gather(paths, lambda path: read_table(path, data, files, calendar_of))
     rejected = pl.concat(table.rejected for table in tables)
     placed = [table.rows.with_columns(pl.lit(number, pl.UInt32).alias(FILE)) for number, table in enumerate(tables)]
     prices, repeats = one_row_a_session(pl.concat(placed), paths, files.duplicates)
@@ -79,7 +79,7 @@ def read_files(data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) ->
         "news": {"source": "own", "note": "tables of prices have no articles; news.source says where else to look"},
     }
     return Raw(
-        _with_closes(prices, calendar_of),
+        with_closes(prices, calendar_of),
         pl.DataFrame(schema=NEWS),
         names,
         report,
@@ -143,10 +143,15 @@ def _columns_of(table: Table, files: FilesConfig) -> dict[str, str]:
         raise DataError(f"{error}; or, if close is adjusted for splits and dividends, files.adjusted=true") from error
 
 
-def _read_prices(path: Path, data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) -> TablePrices:
+def read_table(path: Path, data: DataConfig, files: FilesConfig, calendar_of: CalendarOf) -> TablePrices:
+    """The prices of wanted symbols in one file.
+
+    Raises:
+        DataError: listing what cannot be put into our columns.
+    """
     table = open_table(path, files)
     columns = _columns_of(table, files)
-    parts, left_out, problems = [_no_rows()], [pl.DataFrame(schema=REJECTED)], []
+    parts, left_out, problems = [no_rows()], [pl.DataFrame(schema=REJECTED)], []
     ragged: list[Ragged] | None = [] if data.quarantine else None
     if not holds_other_symbol(table, columns.get("symbol"), data.symbols):
         for piece in pieces(table, list(columns.values()), ragged=ragged):
@@ -172,7 +177,8 @@ def _read_prices(path: Path, data: DataConfig, files: FilesConfig, calendar_of: 
     return TablePrices(prices, rejected, unread_columns(files.columns, table.columns, OPTIONAL))
 
 
-def _no_rows() -> pl.DataFrame:
+def no_rows() -> pl.DataFrame:
+    """An empty table of prices as they are read: `ROW`, and columns of `PRICES` but `available_at`."""
     columns = {name: kind for name, kind in PRICES.items() if name != "available_at"}
     return pl.DataFrame(schema={ROW: pl.UInt32, **columns})
 
@@ -205,7 +211,7 @@ def _parse_piece(
             )
     filled = pl.DataFrame(parsed)
     absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in NUMBERS if name not in columns]
-    return filled.with_columns(absent).select(_no_rows().columns), problems
+    return filled.with_columns(absent).select(no_rows().columns), problems
 
 
 def _wild_symbols(table_name: str, symbols: pl.Series, rows: pl.Series) -> list[Problem]:
@@ -281,8 +287,8 @@ def _symbols_of(paths: Sequence[Path], files: FilesConfig) -> list[str]:
     return sorted(symbols)
 
 
-def _with_closes(prices: pl.DataFrame, calendar_of: CalendarOf) -> pl.DataFrame:
-    """`prices` with `available_at`; one calendar serves all symbols that trade on it."""
+def with_closes(prices: pl.DataFrame, calendar_of: CalendarOf) -> pl.DataFrame:
+    """Rows of `prices` with `available_at`; one calendar serves all symbols that trade on it."""
     calendars = {symbol: calendar_of(symbol) for symbol in prices["symbol"].unique(maintain_order=True)}
     parts = [prices.clear().with_columns(available_at=pl.lit(None, dtype=UTC))]
     for calendar in dict.fromkeys(calendars.values()):

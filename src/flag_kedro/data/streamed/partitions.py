@@ -1,0 +1,250 @@
+"""Validated tables of one bucket of symbols, by year, from the units that have rows of it.
+
+Rules of prices, and what makes two articles duplicates, concern one symbol each. So the tables of a bucket are those
+rows of the whole tables that are about its symbols.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flag_kedro.data.atomic import atomic_write
+from flag_kedro.data.calendar import regular_calendar
+from flag_kedro.data.config import DataConfig
+from flag_kedro.data.duplicates import merge_duplicates
+from flag_kedro.data.exchanges import symbol_calendar
+from flag_kedro.data.files.delimited import ROW
+from flag_kedro.data.files.prices import no_rows, with_closes
+from flag_kedro.data.files.repeats import FILE, one_row_a_session
+from flag_kedro.data.market import expected_sessions, price_rules
+from flag_kedro.data.report import describe_data, halts
+from flag_kedro.data.schema import NEWS, Schema
+from flag_kedro.data.streamed.store import Kind, MarketStore, bucket_of, concat, write_json
+from flag_kedro.data.streamed.units import Unit, earliest, is_past
+from flag_kedro.data.table_hash import hash_table
+from flag_kedro.data.validation import REJECTED, ValidatedTables, refuse_most_left_out, validate
+
+NEWS_ORDER = ("symbol", "available_at", "published_at", "headline", "source", "url", "body")
+SHAPING = ("symbol", "available_at", "headline")
+"""Columns of news that market states are made of."""
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BucketRules:
+    """What the tables of a bucket depend on besides the rows."""
+
+    data: DataConfig
+    universe: pl.DataFrame
+    """Columns of `universe.UNIVERSE`."""
+    price_files: tuple[Path, ...]
+    duplicates: str
+    """`files.duplicates`."""
+    duplicate_sessions: int
+    """`news.duplicate_sessions`."""
+    now: datetime
+    settings: str
+    """Hash of parameters and code."""
+
+    def of(self, symbols: Sequence[str]) -> "BucketRules":
+        """The same for these symbols alone: calendars of others are not there to be refused."""
+        data = self.data
+        if isinstance(data.calendar, dict):
+            data = replace(data, calendar={name: value for name, value in data.calendar.items() if name in symbols})
+        used = {regular_calendar(symbol_calendar(symbol, self.data)) for symbol in symbols}
+        data = replace(data, extra_sessions={name: days for name, days in data.extra_sessions.items() if name in used})
+        return replace(self, data=data, universe=self.universe.filter(pl.col("symbol").is_in(symbols)))
+
+    def calendar_of(self, symbol: str) -> str:
+        """Exchange calendar of a symbol."""
+        return symbol_calendar(symbol, self.data)
+
+
+def update_bucket(
+    store: MarketStore, bucket: int, price_units: Sequence[Unit], news_units: Sequence[Unit], rules: BucketRules
+) -> Record:
+    """Bring a bucket's tables up to date; what has not changed is neither written nor read again.
+
+    Args:
+        store: where units and tables lie.
+        bucket: which.
+        price_units: all units of prices that have rows of the bucket, in order.
+        news_units: all units of news that do.
+        rules: what tables depend on besides.
+
+    Returns:
+        The bucket's record, saved behind its tables.
+
+    Raises:
+        DataError: as `validation.validate` and `validation.refuse_most_left_out`.
+    """
+    before = store.record(bucket)
+    before = before if before.get("clean") else {}
+    symbols = sorted(
+        {symbol for unit in price_units for symbol in unit.facts["symbols"] if bucket_of(symbol) == bucket}
+    )
+    rules = rules.of(symbols)
+    made_of, prices_made_of = _hash([price_units, news_units], rules), _hash([price_units], rules)
+    if before.get("made_of") == made_of and not is_past(before["future"], rules.now):
+        return before
+    same_prices = before.get("prices_made_of") == prices_made_of and not is_past(before["future"], rules.now)
+    prices = store.scan("prices", symbols).collect() if same_prices else None
+    write_json(store.record_path(bucket), before | {"clean": False})  # killed from here on, nothing of it is trusted
+    if prices is None:
+        prices, record = _update_prices(store, bucket, price_units, rules, before)
+    else:
+        record = {name: before[name] for name in ("prices", "repeats", "rejected", "future")}
+    news = _update_news(store, bucket, news_units, rules, before)
+    record |= {"made_of": made_of, "prices_made_of": prices_made_of, "news": news, "clean": True}
+    record |= _describe(prices, [store.partition("news", bucket, int(year)) for year in news], rules)
+    write_json(store.record_path(bucket), record)
+    return record
+
+
+def _update_prices(
+    store: MarketStore, bucket: int, units: Sequence[Unit], rules: BucketRules, before: Record
+) -> tuple[pl.DataFrame, Record]:
+    """Validated prices of a bucket, written by year, and what is noted of them."""
+    number = {str(path): place for place, path in enumerate(rules.price_files)}
+    placed = [
+        pl.read_parquet(store.units("prices") / unit.name / f"{bucket:03d}.parquet").with_columns(
+            pl.lit(number[unit.source], pl.UInt32).alias(FILE)
+        )
+        for unit in units
+    ]
+    raw = concat(placed, {**no_rows().schema, FILE: pl.UInt32()})
+    one, repeats = one_row_a_session(raw, rules.price_files, rules.duplicates)
+    closed = with_closes(one.drop(FILE, ROW), rules.calendar_of)
+    expect = partial(expected_sessions, data=rules.data, universe=rules.universe)
+    checks = price_rules(closed, rules.data, expect, rules.now)
+    validated = validate(closed, pl.DataFrame(schema=NEWS), checks, quarantine=rules.data.quarantine)
+    refuse_most_left_out(validated, rules.data.max_left_out)
+    rejected = validated.rejected
+    _save_rejected(store, bucket, rejected)
+    by_year = validated.prices.with_columns(year=pl.col("session").dt.year())
+    years = {
+        int(str(year)): table
+        for (year,), table in by_year.partition_by("year", as_dict=True, include_key=False).items()
+    }
+    noted = before.get("prices", {})
+    prices = {
+        str(year): _write(store, "prices", bucket, year, table, validated.prices.columns, noted)
+        for year, table in sorted(years.items())
+    }
+    _remove_others(store, "prices", bucket, noted, prices)
+    counts = rejected.unique(["symbol", "row", "record"]).height
+    future = earliest(rejected, "the session has not closed yet")
+    by_rule = dict(rejected.group_by("rule", maintain_order=True).len().iter_rows())
+    return validated.prices, {
+        "prices": prices,
+        "repeats": repeats,
+        "rejected": {"rows": counts, "rules": by_rule},
+        "future": future,
+    }
+
+
+def _update_news(store: MarketStore, bucket: int, units: Sequence[Unit], rules: BucketRules, before: Record) -> Record:
+    """Distinct articles of a bucket, written by year, and what is noted of each year.
+
+    Whether an article is merged depends on those kept within `duplicate_sessions` sessions before it, so that a year
+    needs the end of the year before.
+    """
+    names = {part for unit in units for part in unit.parts if part.startswith(f"{bucket:03d}-")}
+    noted: Record = before.get("news", {})
+    news: Record = {}
+    moved = False
+    for year in sorted(int(name.partition("-")[2]) for name in names):
+        part = f"{bucket:03d}-{year}"
+        having = [unit for unit in units if part in unit.parts]
+        made_of = _hash([having], rules)
+        old = noted.get(str(year))
+        if old is not None and old["made_of"] == made_of and not moved:
+            news[str(year)] = old
+            continue
+        raw = pl.concat(pl.read_parquet(store.units("news") / unit.name / f"{part}.parquet") for unit in having)
+        raw = raw.select(list(NEWS)).sort(NEWS_ORDER)
+        earlier = _kept_before(store, bucket, year, news, rules.duplicate_sessions)
+        merged, folded = merge_duplicates(pl.concat([earlier, raw]), rules.calendar_of, rules.duplicate_sessions)
+        kept = merged.filter(pl.col("available_at") >= _begin(year))
+        news[str(year)] = _write(store, "news", bucket, year, kept, SHAPING, noted) | {
+            "made_of": made_of,
+            "read": dict(raw["symbol"].value_counts().sort("symbol").iter_rows()),
+            "folded": folded,
+        }
+        moved = old is None or old["sha256"] != news[str(year)]["sha256"]
+    _remove_others(store, "news", bucket, noted, news)
+    return news
+
+
+def _kept_before(store: MarketStore, bucket: int, year: int, news: Record, within: int) -> pl.DataFrame:
+    """Articles that were kept shortly before a year: of `within` sessions and more, on any exchange."""
+    since = _begin(year) - timedelta(days=3 * within + 30)
+    years = [earlier for earlier in map(int, news) if since.year <= earlier < year and news[str(earlier)]["rows"]]
+    parts = [pl.read_parquet(store.partition("news", bucket, earlier)) for earlier in sorted(years)]
+    return concat(parts, NEWS).filter(pl.col("available_at") >= since)
+
+
+def _write(
+    store: MarketStore,
+    kind: Kind,
+    bucket: int,
+    year: int,
+    table: pl.DataFrame,
+    shaping: Sequence[str],
+    noted: Record,
+) -> Record:
+    """Write a partition that is not as it was noted; its note: rows, hash, and by symbol a hash of what shapes states.
+
+    The hash of a symbol is over the columns `shaping`; that of the table over all.
+    """
+    digest = hash_table(table).hex()
+    path = store.partition(kind, bucket, year)
+    old = noted.get(str(year), {})
+    if old.get("sha256") == digest and path.is_file():
+        return {name: old[name] for name in ("rows", "sha256", "symbols")}
+    with atomic_write(path) as temporary:
+        table.write_parquet(temporary, row_group_size=20_000)
+    parts = table.select(shaping).partition_by("symbol", as_dict=True, maintain_order=True)
+    symbols = {str(symbol): [rows.height, hash_table(rows).hex()[:32]] for (symbol,), rows in parts.items()}
+    return {"rows": table.height, "sha256": digest, "symbols": symbols}
+
+
+def _remove_others(store: MarketStore, kind: Kind, bucket: int, noted: Record, now: Record) -> None:
+    for year in set(noted) - set(now):
+        store.partition(kind, bucket, int(year)).unlink(missing_ok=True)
+
+
+def _describe(prices: pl.DataFrame, news_files: Sequence[Path], rules: BucketRules) -> Record:
+    """Coverage of the bucket's symbols, and long halts."""
+    columns: Schema = {name: NEWS[name] for name in ("symbol", "published_at")}
+    news = concat([pl.read_parquet(file, columns=list(columns)) for file in news_files], columns)
+    due = expected_sessions(prices, rules.data, rules.universe).filter(pl.col("closes_at") <= rules.now)
+    report = describe_data(ValidatedTables(prices, news, pl.DataFrame(schema=REJECTED)), due, {})
+    return {"coverage": {symbol: asdict(facts) for symbol, facts in report.symbols.items()}, "halts": halts(prices)}
+
+
+def _save_rejected(store: MarketStore, bucket: int, rejected: pl.DataFrame) -> None:
+    path = store.rejected_path(bucket)
+    if rejected.is_empty():
+        path.unlink(missing_ok=True)
+        return
+    with atomic_write(path) as temporary:
+        rejected.write_parquet(temporary)
+
+
+def _hash(units: Sequence[Sequence[Unit]], rules: BucketRules) -> str:
+    """Of units, parameters, code and the universe."""
+    members = hash_table(rules.universe).hex()
+    made_of = [[unit.made_of for unit in some] for some in units]
+    return sha256(json.dumps([made_of, rules.settings, members]).encode()).hexdigest()
+
+
+def _begin(year: int) -> datetime:
+    return datetime(year, 1, 1, tzinfo=UTC)

@@ -1,0 +1,271 @@
+"""Market states of a streamed market: made bucket by bucket, kept by symbol and year, read when asked for."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flag_kedro.data.atomic import atomic_write
+from flag_kedro.data.streamed.ingest import as_json
+from flag_kedro.data.streamed.store import MarketStore, bucket_of, read_json, remove_folder, write_json
+from flag_kedro.data.table_hash import hash_table
+from flag_kedro.errors import DataError, ParameterError
+from flag_kedro.features.config import FeaturesConfig
+from flag_kedro.features.fingerprint import code_hash
+from flag_kedro.features.market_state import build_by_symbol
+
+RECORD, MANIFEST = "states.json", "market_states.json"
+READ = ("symbol", "available_at", "headline")
+"""Columns of news that states are made of."""
+COUNTS = ("num_states", "symbols_built", "partitions_built", "states_built")
+
+
+@dataclass(frozen=True)
+class StateStore(Mapping[str, pl.DataFrame]):
+    """Market states by symbol, each read when it is asked for.
+
+    `symbol=SYMBOL/YEAR.parquet` holds the states of a year, `symbol=SYMBOL/states.json` what they were made of.
+    """
+
+    root: Path
+    chosen: tuple[str, ...] | None = None
+    """Symbols that are shown; None for all."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Symbols and facts of the last run that ended.
+
+        Raises:
+            DataError: when there was none.
+        """
+        found = read_json(self.root / MANIFEST)
+        if not found.get("complete"):
+            raise DataError(
+                f"{self.root} holds no market states, or those of a run that was cut short; run it, which goes on "
+                "where it stopped: kedro run --pipelines=stream"
+            )
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """Symbols in alphabetical order."""
+        known = self.manifest["symbols"]
+        return iter(known if self.chosen is None else sorted(set(self.chosen) & set(known)))
+
+    def __len__(self) -> int:
+        """Number of symbols."""
+        return len(list(iter(self)))
+
+    def __getitem__(self, symbol: str) -> pl.DataFrame:
+        """Columns of `market_state.MARKET_STATE`, ascending in session; of a symbol that is there."""
+        if symbol not in list(self):
+            raise KeyError(symbol)
+        return self.scan(symbol).collect().rechunk()
+
+    def scan(self, symbol: str) -> pl.LazyFrame:
+        """States of a symbol, of which nothing is read before they are collected."""
+        return pl.scan_parquet([self.folder(symbol) / f"{year}.parquet" for year in sorted(self.record(symbol))])
+
+    def folder(self, symbol: str) -> Path:
+        """Of a symbol's states."""
+        return self.root / f"symbol={symbol}"
+
+    def record(self, symbol: str) -> dict[str, dict[str, Any]]:
+        """Fingerprint and number of states by year."""
+        return read_json(self.folder(symbol) / RECORD)
+
+
+@dataclass(frozen=True)
+class StreamedStates:
+    """What a run made."""
+
+    num_symbols: int
+    num_states: int
+    symbols_built: int
+    """Symbols of which a year at least was made."""
+    partitions_built: int
+    states_built: int
+
+
+def stream_states(
+    market: MarketStore,
+    folder: Path,
+    features: FeaturesConfig,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> StreamedStates:
+    """Make the states of every symbol and year whose prices, articles or parameters are not those of before.
+
+    A year's states depend on the symbol's prices up to its end, and on articles back to `digest_sessions` sessions
+    before its first. Indicators that smooth reach back to the first price, so that prices are read from there on; of
+    articles only those years that count.
+
+    Args:
+        market: validated prices and news.
+        folder: of the states.
+        features: what a state shows.
+        on_step: told of each tenth of the buckets.
+
+    Raises:
+        ParameterError: for an ablation that needs all articles of a symbol at once.
+        DataError: as `market_state.build_market_states`.
+    """
+    if features.ablation == "shuffle_news":
+        raise ParameterError(
+            "features.ablation is shuffle_news, which draws from all earlier articles of a symbol; streamed states do "
+            "not hold them. Choose symbols (--pipelines=select) and make their states by --pipelines=features"
+        )
+    store, manifest, universe = StateStore(folder), market.manifest, market.universe
+    symbols = list(manifest["symbols"])
+    write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"complete": False})
+    buckets: dict[int, list[str]] = {}
+    for symbol in symbols:
+        buckets.setdefault(bucket_of(symbol), []).append(symbol)
+    names = {
+        symbol: list(manifest["names"].get(symbol, ())) for symbol in dict.fromkeys([*symbols, *manifest["names"]])
+    }
+    masked = names if features.ablation == "mask_names" else {}
+    common = _hash(as_json(features), universe.is_empty(), masked, code_hash())
+    maker = _Maker(market, store, universe, features, names, common)
+    made = Counter[str]()
+    for number, bucket in enumerate(sorted(buckets), start=1):
+        made.update(maker.update(bucket, buckets[bucket]))
+        if number % max(1, len(buckets) // 10) == 0:
+            on_step(f"market states: {number} of {len(buckets)} buckets of symbols")
+    for stale in folder.glob("symbol=*"):
+        if stale.name.partition("=")[2] not in names:
+            remove_folder(stale, RECORD)
+    facts = {"symbols": symbols, "features": as_json(features), "market": manifest["tables"], "complete": True}
+    write_json(folder / MANIFEST, facts)
+    return StreamedStates(len(symbols), **{name: made[name] for name in COUNTS})
+
+
+@dataclass(frozen=True)
+class _Maker:
+    market: MarketStore
+    store: StateStore
+    universe: pl.DataFrame
+    features: FeaturesConfig
+    names: Mapping[str, Sequence[str]]
+    """Of every symbol, also where none is known."""
+    common: str
+    """Hash of what shapes the states of all symbols."""
+
+    def update(self, bucket: int, symbols: list[str]) -> dict[str, int]:
+        """Make what has changed of a bucket; `COUNTS`."""
+        record, note = self.market.record(bucket), self.store.root / "buckets" / f"{bucket:03d}.json"
+        made_of = _hash(record["made_of"], self.common, symbols, hash_table(self.universe).hex())
+        before = read_json(note)
+        if before.get("made_of") == made_of:
+            return {"num_states": before["num_states"]}
+        reach = self._reach(symbols)
+        seen = {symbol: self.store.record(symbol) for symbol in symbols}
+        wanted = {symbol: self._fingerprints(symbol, record, reach[symbol]) for symbol in symbols}
+        dirty = {
+            symbol: [year for year in years if seen[symbol].get(str(year), {}).get("fingerprint") != years[year]]
+            for symbol, years in wanted.items()
+        }
+        counts = Counter[str]()
+        for since, group in _groups(dirty, wanted).items():
+            states = self._build(group, since, reach)
+            for symbol in group:
+                counts.update(self._save(symbol, states[symbol], wanted[symbol], dirty[symbol], seen[symbol]))
+        num_states = sum(year["rows"] for symbol in symbols for year in self.store.record(symbol).values())
+        write_json(note, {"made_of": made_of, "num_states": num_states})
+        return dict(counts) | {"num_states": num_states}
+
+    def _reach(self, symbols: list[str]) -> dict[str, dict[int, int | None]]:
+        """By symbol and year of its sessions the first year of articles that its states can show; None for all."""
+        sessions = self.market.scan("prices", symbols).select("symbol", "session", "available_at").collect()
+        before = pl.col("available_at").shift(self.features.digest_sessions).over("symbol")
+        years = sessions.with_columns(year=pl.col("session").dt.year(), reach=before.dt.year())
+        firsts = years.group_by("symbol", "year").agg(pl.col("reach").first()).sort("symbol", "year")
+        found: dict[str, dict[int, int | None]] = {symbol: {} for symbol in symbols}
+        for symbol, year, reach in firsts.iter_rows():
+            found[symbol][year] = reach
+        return found
+
+    def _fingerprints(self, symbol: str, record: Mapping[str, Any], reach: Mapping[int, int | None]) -> dict[int, str]:
+        """By year of sessions a hash of all that shapes the states of the year."""
+        prices = {
+            int(year): note["symbols"][symbol][1]
+            for year, note in record["prices"].items()
+            if symbol in note["symbols"]
+        }
+        news = {
+            int(year): note["symbols"][symbol][1] for year, note in record["news"].items() if symbol in note["symbols"]
+        }
+        members = hash_table(self.universe.filter(pl.col("symbol") == symbol)).hex()
+        own = [self.common, members, list(self.names[symbol])]
+        fingerprints = {}
+        for year in sorted(prices):
+            first = reach[year]
+            told = {
+                str(other): news[other] for other in sorted(news) if (first is None or other >= first) and other <= year
+            }
+            past = [prices[other] for other in sorted(prices) if other <= year]
+            fingerprints[year] = _hash(own, past, told)
+        return fingerprints
+
+    def _build(
+        self, symbols: list[str], since: int | None, reach: Mapping[str, Mapping[int, int | None]]
+    ) -> dict[str, pl.DataFrame]:
+        """States from a year on; all with None."""
+        firsts = [reach[symbol][since] for symbol in symbols] if since is not None else [None]
+        known = [first for first in firsts if first is not None]
+        years = range(min(known), date.max.year) if len(known) == len(firsts) else None
+        prices = self.market.scan("prices", symbols).collect()
+        news = self.market.scan("news", symbols, years).select(READ).collect()
+        states, _ = build_by_symbol(
+            prices,
+            news,
+            names=self.names,
+            universe=self.universe,
+            since=None if since is None else date(since, 1, 1),
+            **asdict(self.features),
+        )
+        return states
+
+    def _save(
+        self,
+        symbol: str,
+        states: pl.DataFrame,
+        fingerprints: Mapping[int, str],
+        dirty: Sequence[int],
+        seen: Mapping[str, dict[str, Any]],
+    ) -> dict[str, int]:
+        """Write the years that have changed, and then what they were made of."""
+        folder = self.store.folder(symbol)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = {year: note for year, note in seen.items() if int(year) in fingerprints and int(year) not in dirty}
+        if seen != kept:
+            write_json(folder / RECORD, kept)
+        for gone in seen.keys() - {str(year) for year in fingerprints}:
+            (folder / f"{gone}.parquet").unlink(missing_ok=True)
+        rows = 0
+        for year in dirty:
+            table = states.filter(pl.col("session").dt.year() == year)
+            with atomic_write(folder / f"{year}.parquet") as temporary:
+                table.write_parquet(temporary)
+            kept[str(year)] = {"fingerprint": fingerprints[year], "rows": table.height}
+            rows += table.height
+        write_json(folder / RECORD, dict(sorted(kept.items())))
+        return {"symbols_built": 1, "partitions_built": len(dirty), "states_built": rows}
+
+
+def _groups(dirty: Mapping[str, Sequence[int]], years: Mapping[str, Mapping[int, str]]) -> dict[int | None, list[str]]:
+    """Symbols with something to make, by the first year of it; None where that is the first year of all."""
+    groups: dict[int | None, list[str]] = {}
+    for symbol, changed in dirty.items():
+        if changed:
+            first = min(changed)
+            groups.setdefault(None if first == min(years[symbol]) else first, []).append(symbol)
+    return groups
+
+
+def _hash(*content: Any) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
