@@ -1,8 +1,8 @@
 """Text at internet scale: seconds and memory of the stream pipeline on made-up news in the form of FNSPID.
 
 Writes Parquet files of prices and of articles (a few symbols have most of them; 5 % come again from another wire, some
-are bad), block by block. Then runs `kedro run --pipelines=stream` in a process of its own, whose memory, and that of all
-its children, is sampled; again with nothing new; again after one more session of all symbols with its articles; and
+are bad), block by block. Then runs `kedro run --pipelines=stream` in a process of its own, whose memory, with that of its
+children, is sampled; again with nothing new; again after one more session of all symbols with its articles; and
 `--pipelines=select` of three symbols.
 
     python benchmarks/corpus.py --articles 5000000 --symbols 3000 --years 20 --json
@@ -110,9 +110,8 @@ class Writer:
             Article_title=pl.concat_str("Article_title", pl.lit(" - Reuters")), minute=pl.col("minute") + 90
         )
         time_ = pl.lit(first).cast(pl.Datetime("us")) + pl.duration(minutes="minute")
-        written = pl.when("dated").then(time_.dt.strftime("%Y-%m-%d 00:00:00 UTC"))
-        written = written.otherwise(time_.dt.strftime("%Y-%m-%d %H:%M:00 UTC"))
-        written = pl.when("unreadable").then(pl.lit("some day")).otherwise(written)
+        midnight, minute = (time_.dt.strftime(f"%Y-%m-%d {clock}:00 UTC") for clock in ("00:00", "%H:%M"))
+        written = pl.when("unreadable").then(pl.lit("some day")).when("dated").then(midnight).otherwise(minute)
         columns = ["Date", "Article_title", "Stock_symbol", "Url", "Publisher", "Author", "Article"]
         return pl.concat([rows, repeated]).with_columns(Date=written).select(columns)
 

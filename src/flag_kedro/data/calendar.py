@@ -58,8 +58,43 @@ def exchange_sessions(calendar: str, first: date, last: date) -> pl.DataFrame:
 
 def _with_margin(calendar: str, first: date, last: date) -> pl.DataFrame:
     """The columns of `exchange_sessions`, with a margin on both sides as far as the calendar is known."""
-    schedule = _exchange(regular_calendar(calendar), first, last).schedule
-    sessions = pl.DataFrame(
+    sessions = _schedule(regular_calendar(calendar), first, last)
+    days = [date.fromisoformat(day) for day in calendar.split("+")[1:]]
+    extra = pl.DataFrame({"session": days}, schema={"session": pl.Date}).join(sessions, on="session", how="anti")
+    if extra.is_empty():
+        return sessions
+    return pl.concat([sessions, _at_usual_hours(extra, sessions, exchange_zone(calendar))]).sort("session")
+
+
+def _schedule(calendar: str, first: date, last: date) -> pl.DataFrame:
+    """Sessions of a calendar with a margin on both sides, cut out of whole decades where those are known.
+
+    Calendars take long to build, and who works year by year asks for many spans.
+    """
+    begin, end = first - MARGIN, last + MARGIN
+    decades = _decades(calendar, begin.year // 10 * 10, end.year // 10 * 10 + 9)
+    if decades is not None:
+        return decades.filter(pl.col("session").is_between(begin, end))
+    return _as_table(_exchange(calendar, first, last))
+
+
+@lru_cache(maxsize=64)
+def _decades(calendar: str, first_year: int, last_year: int) -> pl.DataFrame | None:
+    """Sessions from the first day of a year to the last of another; None where the calendar is not known so far."""
+    import exchange_calendars
+
+    try:
+        exchange = exchange_calendars.get_calendar(calendar, start=date(first_year, 1, 1), end=date(last_year, 12, 31))
+    except exchange_calendars.errors.InvalidCalendarName as error:
+        raise unknown_calendar(calendar) from error
+    except (ValueError, NotImplementedError):
+        return None
+    return _as_table(exchange)
+
+
+def _as_table(exchange: "exchange_calendars.ExchangeCalendar") -> pl.DataFrame:
+    schedule = exchange.schedule
+    return pl.DataFrame(
         {
             "session": [stamp.date() for stamp in schedule.index],
             "opens_at": schedule["open"].dt.tz_convert("UTC").dt.to_pydatetime().tolist(),
@@ -67,11 +102,6 @@ def _with_margin(calendar: str, first: date, last: date) -> pl.DataFrame:
         },
         schema={"session": pl.Date, "opens_at": UTC, "closes_at": UTC},
     )
-    days = [date.fromisoformat(day) for day in calendar.split("+")[1:]]
-    extra = pl.DataFrame({"session": days}, schema={"session": pl.Date}).join(sessions, on="session", how="anti")
-    if extra.is_empty():
-        return sessions
-    return pl.concat([sessions, _at_usual_hours(extra, sessions, exchange_zone(calendar))]).sort("session")
 
 
 def _at_usual_hours(extra: pl.DataFrame, sessions: pl.DataFrame, zone: str) -> pl.DataFrame:

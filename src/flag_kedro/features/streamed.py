@@ -1,6 +1,7 @@
 """Market states of a streamed market: made bucket by bucket, kept by symbol and year, read when asked for."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,16 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from flag_kedro.data.atomic import atomic_write
 from flag_kedro.data.streamed.ingest import as_json
-from flag_kedro.data.streamed.store import MarketStore, bucket_of, read_json, remove_folder, write_json
+from flag_kedro.data.streamed.store import MarketStore, bucket_of, read_json, write_json
 from flag_kedro.data.table_hash import hash_table
 from flag_kedro.errors import DataError, ParameterError
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.fingerprint import code_hash
 from flag_kedro.features.market_state import build_by_symbol
 
-RECORD, MANIFEST = "states.json", "market_states.json"
+MANIFEST = "market_states.json"
+Notes = dict[str, dict[str, Any]]
 READ = ("symbol", "available_at", "headline")
 """Columns of news that states are made of."""
 COUNTS = ("num_states", "symbols_built", "partitions_built", "states_built")
@@ -30,7 +31,7 @@ COUNTS = ("num_states", "symbols_built", "partitions_built", "states_built")
 class StateStore(Mapping[str, pl.DataFrame]):
     """Market states by symbol, each read when it is asked for.
 
-    `symbol=SYMBOL/YEAR.parquet` holds the states of a year, `symbol=SYMBOL/states.json` what they were made of.
+    `symbol=SYMBOL/YEAR.parquet` holds the states of a year, `buckets/` what they were made of.
     """
 
     root: Path
@@ -69,15 +70,21 @@ class StateStore(Mapping[str, pl.DataFrame]):
 
     def scan(self, symbol: str) -> pl.LazyFrame:
         """States of a symbol, of which nothing is read before they are collected."""
-        return pl.scan_parquet([self.folder(symbol) / f"{year}.parquet" for year in sorted(self.record(symbol))])
+        years = self.notes(bucket_of(symbol)).get(symbol, {})
+        return pl.scan_parquet([self.file(symbol, int(year)) for year in sorted(years) if years[year]["rows"]])
 
-    def folder(self, symbol: str) -> Path:
-        """Of a symbol's states."""
-        return self.root / f"symbol={symbol}"
+    def file(self, symbol: str, year: int) -> Path:
+        """Of a symbol's states of a year."""
+        return self.root / f"symbol={symbol}" / f"{year}.parquet"
 
-    def record(self, symbol: str) -> dict[str, dict[str, Any]]:
-        """Fingerprint and number of states by year."""
-        return read_json(self.folder(symbol) / RECORD)
+    def note_path(self, bucket: int) -> Path:
+        """File that says what the states of a bucket of symbols were made of."""
+        return self.root / "buckets" / f"{bucket:03d}.json"
+
+    def notes(self, bucket: int) -> dict[str, Notes]:
+        """By symbol and year `fingerprint`, number of `rows` and `bytes` of the file."""
+        found: dict[str, Notes] = read_json(self.note_path(bucket)).get("symbols", {})
+        return found
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def stream_states(
             on_step(f"market states: {number} of {len(buckets)} buckets of symbols")
     for stale in folder.glob("symbol=*"):
         if stale.name.partition("=")[2] not in names:
-            remove_folder(stale, RECORD)
+            shutil.rmtree(stale)
     facts = {"symbols": symbols, "features": as_json(features), "market": manifest["tables"], "complete": True}
     write_json(folder / MANIFEST, facts)
     return StreamedStates(len(symbols), **{name: made[name] for name in COUNTS})
@@ -157,26 +164,40 @@ class _Maker:
 
     def update(self, bucket: int, symbols: list[str]) -> dict[str, int]:
         """Make what has changed of a bucket; `COUNTS`."""
-        record, note = self.market.record(bucket), self.store.root / "buckets" / f"{bucket:03d}.json"
+        record, note = self.market.record(bucket), self.store.note_path(bucket)
         made_of = _hash(record["made_of"], self.common, symbols, hash_table(self.universe).hex())
         before = read_json(note)
         if before.get("made_of") == made_of:
             return {"num_states": before["num_states"]}
         reach = self._reach(symbols)
-        seen = {symbol: self.store.record(symbol) for symbol in symbols}
         wanted = {symbol: self._fingerprints(symbol, record, reach[symbol]) for symbol in symbols}
-        dirty = {
-            symbol: [year for year in years if seen[symbol].get(str(year), {}).get("fingerprint") != years[year]]
-            for symbol, years in wanted.items()
-        }
+        seen: dict[str, Notes] = before.get("symbols", {})
+        notes = {symbol: self._unchanged(symbol, seen.get(symbol, {}), wanted[symbol]) for symbol in symbols}
+        dirty = {symbol: [year for year in wanted[symbol] if str(year) not in notes[symbol]] for symbol in symbols}
+        write_json(note, {"made_of": None, "symbols": notes})  # killed from here on, the others are made again
         counts = Counter[str]()
         for since, group in _groups(dirty, wanted).items():
             states = self._build(group, since, reach)
             for symbol in group:
-                counts.update(self._save(symbol, states[symbol], wanted[symbol], dirty[symbol], seen[symbol]))
-        num_states = sum(year["rows"] for symbol in symbols for year in self.store.record(symbol).values())
-        write_json(note, {"made_of": made_of, "num_states": num_states})
+                made = self._save(symbol, states[symbol], wanted[symbol], dirty[symbol])
+                notes[symbol] |= made
+                rows = sum(year["rows"] for year in made.values())
+                counts.update({"symbols_built": 1, "partitions_built": len(made), "states_built": rows})
+        for symbol in symbols:
+            for gone in seen.get(symbol, {}).keys() - notes[symbol].keys():
+                self.store.file(symbol, int(gone)).unlink(missing_ok=True)
+        num_states = sum(year["rows"] for years in notes.values() for year in years.values())
+        write_json(note, {"made_of": made_of, "num_states": num_states, "symbols": notes})
         return dict(counts) | {"num_states": num_states}
+
+    def _unchanged(self, symbol: str, seen: Notes, wanted: Mapping[int, str]) -> Notes:
+        """Notes of the years whose file is there as it was written, and of what it would be made of now."""
+        return {
+            str(year): seen[str(year)]
+            for year, fingerprint in wanted.items()
+            if seen.get(str(year), {}).get("fingerprint") == fingerprint
+            and _size(self.store.file(symbol, year)) == seen[str(year)]["bytes"]
+        }
 
     def _reach(self, symbols: list[str]) -> dict[str, dict[int, int | None]]:
         """By symbol and year of its sessions the first year of articles that its states can show; None for all."""
@@ -192,12 +213,10 @@ class _Maker:
     def _fingerprints(self, symbol: str, record: Mapping[str, Any], reach: Mapping[int, int | None]) -> dict[int, str]:
         """By year of sessions a hash of all that shapes the states of the year."""
         prices = {
-            int(year): note["symbols"][symbol][1]
-            for year, note in record["prices"].items()
-            if symbol in note["symbols"]
+            int(year): note["symbols"][symbol] for year, note in record["prices"].items() if symbol in note["symbols"]
         }
         news = {
-            int(year): note["symbols"][symbol][1] for year, note in record["news"].items() if symbol in note["symbols"]
+            int(year): note["symbols"][symbol] for year, note in record["news"].items() if symbol in note["symbols"]
         }
         members = hash_table(self.universe.filter(pl.col("symbol") == symbol)).hex()
         own = [self.common, members, list(self.names[symbol])]
@@ -230,31 +249,27 @@ class _Maker:
         )
         return states
 
-    def _save(
-        self,
-        symbol: str,
-        states: pl.DataFrame,
-        fingerprints: Mapping[int, str],
-        dirty: Sequence[int],
-        seen: Mapping[str, dict[str, Any]],
-    ) -> dict[str, int]:
-        """Write the years that have changed, and then what they were made of."""
-        folder = self.store.folder(symbol)
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = {year: note for year, note in seen.items() if int(year) in fingerprints and int(year) not in dirty}
-        if seen != kept:
-            write_json(folder / RECORD, kept)
-        for gone in seen.keys() - {str(year) for year in fingerprints}:
-            (folder / f"{gone}.parquet").unlink(missing_ok=True)
-        rows = 0
+    def _save(self, symbol: str, states: pl.DataFrame, fingerprints: Mapping[int, str], dirty: Sequence[int]) -> Notes:
+        """Write the years that have changed, each whole or not at all."""
+        by_year = states.with_columns(year=pl.col("session").dt.year())
+        tables = by_year.partition_by("year", as_dict=True, include_key=False)
+        made: Notes = {}
         for year in dirty:
-            table = states.filter(pl.col("session").dt.year() == year)
-            with atomic_write(folder / f"{year}.parquet") as temporary:
-                table.write_parquet(temporary)
-            kept[str(year)] = {"fingerprint": fingerprints[year], "rows": table.height}
-            rows += table.height
-        write_json(folder / RECORD, dict(sorted(kept.items())))
-        return {"symbols_built": 1, "partitions_built": len(dirty), "states_built": rows}
+            table, file = tables.get((year,), states.clear()), self.store.file(symbol, year)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_name(f".{file.name}")
+            table.write_parquet(temporary)
+            temporary.replace(file)  # of a size that is noted, so that one that the disk lost is made again
+            made[str(year)] = {"fingerprint": fingerprints[year], "rows": table.height, "bytes": _size(file)}
+        return made
+
+
+def _size(file: Path) -> int | None:
+    """Bytes of a file; None where there is none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _groups(dirty: Mapping[str, Sequence[int]], years: Mapping[str, Mapping[int, str]]) -> dict[int | None, list[str]]:

@@ -25,6 +25,8 @@ from flag_kedro.data.streamed.store import with_buckets
 from flag_kedro.data.streamed.units import Piece
 from flag_kedro.data.validation import validate_news
 
+NO_FACTS: dict[str, Any] = {"symbols": {}, "unread": {}}
+
 
 @dataclass
 class PriceReader:
@@ -33,7 +35,7 @@ class PriceReader:
     data: DataConfig
     files: FilesConfig
     calendar_of: CalendarOf
-    _facts: dict[str, Any] = field(default_factory=dict)
+    _facts: dict[str, Any] = field(default_factory=lambda: dict(NO_FACTS))
 
     def read(self, path: Path, skip_rows: int) -> Iterator[Piece]:
         """The prices of wanted symbols in a file, which no unit has yet.
@@ -41,7 +43,8 @@ class PriceReader:
         Raises:
             DataError: listing what cannot be read.
         """
-        assert skip_rows == 0  # a file is one unit
+        if skip_rows:  # a file is one piece
+            return
         table = read_table(path, self.data, self.files, self.calendar_of)
         rows = with_buckets(table.rows.filter(pl.col("symbol").str.contains(SYMBOL_PATTERN)))
         spans = rows.group_by("symbol").agg(pl.col("session").min()).sort("symbol")
@@ -54,7 +57,7 @@ class PriceReader:
 
     def take_facts(self) -> Mapping[str, Any]:
         """First session of each symbol in the file that was read last, and columns that were not read."""
-        facts, self._facts = self._facts, {}
+        facts, self._facts = self._facts, dict(NO_FACTS)
         return facts
 
 
