@@ -188,9 +188,9 @@ def _update_buckets(
         records[bucket] = update_bucket(store, bucket, prices_of.get(bucket, []), news_of.get(bucket, []), rules)
         if number % max(1, len(buckets) // 10) == 0:
             on_step(f"tables: {number} of {len(buckets)} buckets of symbols")
-    for file in (store.root / "buckets").glob("*.json"):
+    for file in (store.root / "buckets").glob("[0-9]*.json"):
         if int(file.stem) not in records:
-            file.unlink()
+            store.remove_bucket(int(file.stem))
     return records
 
 

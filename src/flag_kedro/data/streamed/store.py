@@ -83,6 +83,13 @@ class MarketStore:
         """What a bucket's tables were made of; empty where it has none."""
         return read_json(self.record_path(bucket))
 
+    def remove_bucket(self, bucket: int) -> None:
+        """Remove the tables of a bucket that no symbol belongs to any more."""
+        self.record_path(bucket).unlink(missing_ok=True)
+        self.rejected_path(bucket).unlink(missing_ok=True)
+        for kind in SCHEMAS:
+            shutil.rmtree(self.root / kind / f"{bucket:03d}", ignore_errors=True)
+
     @property
     def universe_path(self) -> Path:
         """File of the universe as it was read."""

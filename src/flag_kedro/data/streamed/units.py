@@ -79,8 +79,8 @@ class Unit:
 
     @property
     def made_of(self) -> list[Any]:
-        """What determines its rows."""
-        return [self.source, self.state, self.settings, self.index]
+        """What determines its rows; which of them lay in the future when they were read shows in the counts."""
+        return [self.source, self.state, self.settings, self.index, self.kept, self.rejected, self.future]
 
 
 @dataclass(frozen=True)
