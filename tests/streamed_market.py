@@ -94,6 +94,6 @@ def config_of(folder: Path, **given: Any) -> StreamConfig:
     news = {"symbol_separator": "semicolon"} | given.get("news", {})
     return StreamConfig(
         DataConfig(source="files", path=str(folder / "prices"), **data),
-        NewsConfig(source="files", path=str(folder / "news"), **news),
+        NewsConfig(path=str(folder / "news"), **({"source": "files"} | news)),
         FilesConfig(names={"ACME": "Acme", "BRK-B": "Berkshire"}, **given.get("files", {})),
     )

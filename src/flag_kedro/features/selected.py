@@ -69,9 +69,9 @@ def select_market(
         )
     report = {
         "symbols": {symbol: stream_report["symbols"][symbol] for symbol in symbols},
-        "num_rejected": dict(stream_report["num_rejected"]),
+        "num_rejected": {},
         "warnings": [line for line in stream_report["warnings"] if line.partition(":")[0] in symbols],
-        "source": {"files": {"streamed": True}, "news": stream_report["source"]},
+        "source": {"streamed": {"left_out": stream_report["num_rejected"]}, "news": stream_report["source"]},
         "download": {},
     }
     return SelectedMarket(

@@ -12,7 +12,7 @@ from flag_kedro.errors import DataError
 from flag_kedro.hooks.command import run_command
 from flag_kedro.hooks.rebuilt import producer
 
-MAKERS = ("ingest", "features", "training", "train")
+MAKERS = ("ingest", "features", "stream", "training", "train")
 """Pipelines that others build on, the shortest first."""
 
 

@@ -12,7 +12,7 @@ from flag_kedro.hooks.data_folder import data_folder
 from flag_kedro.hooks.summaries.audit import print_full_audit
 from flag_kedro.hooks.summaries.backtest import print_backtest, print_next
 from flag_kedro.hooks.summaries.certificate import print_certificate
-from flag_kedro.hooks.summaries.data import print_data, print_made
+from flag_kedro.hooks.summaries.data import print_data, print_made, print_streamed
 from flag_kedro.hooks.summaries.decision import print_decision, print_forward_test
 from flag_kedro.hooks.summaries.diagnostics import print_contamination, print_robustness
 from flag_kedro.hooks.summaries.events import print_events
@@ -53,6 +53,7 @@ SUMMARIES: dict[tuple[str, ...], Summary] = {
     ("forward_test",): Summary(print_forward_test, ("forward_test",)),
     ("policy",): Summary(print_trained, ()),
     ("published_rows", "published_audit"): Summary(print_reproduced, ("published_rows", "published_audit")),
+    ("stream_report", "streamed_states"): Summary(print_streamed, ("stream_report", "streamed_states")),
     ("data_report",): Summary(print_data, ("data_report",)),
 }
 """Summaries by the datasets that a run must have made for it; the first one that applies is printed."""

@@ -152,6 +152,7 @@ def article_pieces(
     symbol = columns.get("symbol")
     if symbol is None and table.symbol not in wanted:
         tally.tables.append(table.symbol)
+        tally.unwanted.add(table.symbol)
         return
     texts = [columns[name] for name in TEXTS if name in columns]
     num_rows = 0
@@ -163,6 +164,7 @@ def article_pieces(
             continue
         if symbol is None:
             tally.rows += piece.height
+            tally.wanted.add(table.symbol)
             rows, symbols = piece, symbol_of(table, piece, None)
         else:
             rows, symbols = wanted_rows(piece, symbol, wanted, news, news.symbol_separator, tally, str(table.path))

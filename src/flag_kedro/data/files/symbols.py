@@ -31,6 +31,10 @@ class Tally:
     """Symbols of tables that were not opened, since their name is another symbol."""
     nested: Counter[str] = field(default_factory=Counter)
     """Columns that hold lists or objects where texts belong, and in how many tables."""
+    wanted: set[str] = field(default_factory=set)
+    """Wanted symbols that rows name."""
+    unwanted: set[str] = field(default_factory=set)
+    """The other symbols that rows name."""
 
     @property
     def left_out(self) -> int:
@@ -80,7 +84,11 @@ def wanted_rows(
         cells = read_texts(raw, table_name)
     counts = dict(cells.alias("cell").value_counts().iter_rows())
     named = {cell: symbols_in(cell, form, separator) for cell in counts if cell is not None}
-    kept = {cell: [symbol for symbol in symbols if symbol in wanted] for cell, symbols in named.items()}
+    known = set(wanted)
+    kept = {cell: [symbol for symbol in symbols if symbol in known] for cell, symbols in named.items()}
+    every = {symbol for symbols in named.values() for symbol in symbols}
+    tally.wanted |= every & known
+    tally.unwanted |= every - known
     tally.rows += piece.height
     tally.without += sum(num for cell, num in counts.items() if not named.get(cell))
     tally.others.update({cell: counts[cell] for cell in named if named[cell] and not kept[cell]})

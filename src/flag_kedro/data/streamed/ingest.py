@@ -132,7 +132,7 @@ def _read_news(
     news = config.news
     check_zone(news.timezone, news.KEY)
     calendar_of = partial(symbol_calendar, data=config.data)
-    settings = _hash(config.reading, wanted, code_hash())
+    settings = _hash(config.reading, code_hash())
     reader = NewsReader(news, wanted, calendar_of, now, config.data.quarantine)
     sources: dict[str, tuple[Source, Callable[[int], Iterator[Piece]]]] = {}
     if news.source == "files":
@@ -145,7 +145,9 @@ def _read_news(
         sources[name] = Source(name, commit or _folder_state(Path(str(news.path))), settings), reader.read_dataset
     elif news.source == "own":
         raise ParameterError("news.source is own, but files of prices have no articles; set files, huggingface or none")
-    done = sweep(store.units("news"), [source for source, _ in sources.values()], now)
+    done = sweep(
+        store.units("news"), [source for source, _ in sources.values()], now, partial(_looked_for, set(wanted))
+    )
     for source, read in sources.values():
         _stage(store, "news", source, done[source.name], read, reader.take_facts, on_step)
     units = [unit for name in sources for unit in done[name]]
@@ -192,6 +194,11 @@ def _update_buckets(
         if int(file.stem) not in records:
             store.remove_bucket(int(file.stem))
     return records
+
+
+def _looked_for(wanted: set[str], unit: Unit) -> bool:
+    """Whether a unit of news has the articles of these symbols, as far as its rows name them, and no others."""
+    return wanted.issuperset(unit.facts["wanted"]) and wanted.isdisjoint(unit.facts["unwanted"])
 
 
 def _by_bucket(units: Sequence[Unit]) -> dict[int, list[Unit]]:

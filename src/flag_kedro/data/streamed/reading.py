@@ -114,9 +114,12 @@ class NewsReader:
             "tables": list(self._tally.tables),
             "nested": dict(self._tally.nested),
             "times": dict(self._counts),
+            "wanted": sorted(self._tally.wanted),
+            "unwanted": sorted(self._tally.unwanted),
         }
         self._tally.rows = self._tally.without = 0
-        for counted in (self._tally.others, self._tally.tables, self._tally.nested, self._counts):
+        told = self._tally
+        for counted in (told.others, told.tables, told.nested, told.wanted, told.unwanted, self._counts):
             counted.clear()
         return facts
 

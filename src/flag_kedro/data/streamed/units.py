@@ -80,7 +80,8 @@ class Unit:
     @property
     def made_of(self) -> list[Any]:
         """What determines its rows; which of them lay in the future when they were read shows in the counts."""
-        return [self.source, self.state, self.settings, self.index, self.kept, self.rejected, self.future]
+        read = [self.source, self.state, self.settings, self.index, self.kept, self.rejected, self.future]
+        return [*read, self.facts.get("wanted")]
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,10 @@ def committed(folder: Path) -> list[Unit]:
     return sorted(units, key=lambda unit: (unit.source, unit.index))
 
 
-def sweep(folder: Path, sources: Iterable[Source], now: datetime) -> dict[str, list[Unit]]:
-    """Remove units that are not of these sources as they are now; return the others by the source's name.
+def sweep(
+    folder: Path, sources: Iterable[Source], now: datetime, fits: Callable[[Unit], bool] = lambda _: True
+) -> dict[str, list[Unit]]:
+    """Remove units that do not fit, or are not of these sources as they are now; return the others by source.
 
     The units of a source are whole from its first row on; one with rows that lay in the future, and no longer do, is
     read again.
@@ -112,8 +115,8 @@ def sweep(folder: Path, sources: Iterable[Source], now: datetime) -> dict[str, l
     found: dict[str, list[Unit]] = {name: [] for name in current}
     for unit in committed(folder):
         source = current.get(unit.source)
-        fits = source is not None and (source.state, source.settings) == (unit.state, unit.settings)
-        if source is None or not fits or is_past(unit.future, now) or unit.index != len(found[unit.source]):
+        same = source is not None and (source.state, source.settings) == (unit.state, unit.settings)
+        if not same or not fits(unit) or is_past(unit.future, now) or unit.index != len(found[unit.source]):
             remove_folder(folder / unit.name, UNIT)
         else:
             found[unit.source].append(unit)

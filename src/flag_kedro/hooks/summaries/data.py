@@ -36,6 +36,31 @@ def print_data(report: dict[str, Any], data_dir: Path) -> None:
         console.print(f"  left out         {left_out}", highlight=False)
 
 
+def print_streamed(report: dict[str, Any], made: dict[str, int], data_dir: Path) -> None:
+    """Print what a streamed market holds and what was made anew, and how symbols are chosen out of it."""
+    console = Console()
+    table = Table(title="Market streamed", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in ("", "rows", "left out", "merged", "kept"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    prices, articles = report["prices"], report["articles"]
+    counts = {
+        "prices": (prices["rows"], prices["left_out"], prices["repeated"], prices["kept"]),
+        "articles": (articles["read"], articles["left_out"], articles["folded"], articles["kept"]),
+    }
+    for name, row in counts.items():
+        table.add_row(name, *(f"{count:,}" for count in row))
+    console.print(table)
+    console.print(
+        f"  states           {made['num_states']:,} of {made['num_symbols']:,} symbols; {made['states_built']:,} made "
+        f"in {made['partitions_built']:,} partitions",
+        highlight=False,
+    )
+    console.print(f"  in               {data_dir / '04_feature' / 'state_store'}", highlight=False)
+    console.print(f"  all facts        {data_dir / '08_reporting' / 'stream_report.json'}", highlight=False)
+    command = escape(FollowUp.command("select"))
+    console.print(f"  next             {command}   takes data.symbols out of it", highlight=False, soft_wrap=True)
+
+
 def print_made(names: list[str], data_dir: Path) -> None:
     """Name what a run made whose parts have no summary of their own, and what comes next."""
     console = Console()
