@@ -55,6 +55,7 @@ def test_pipelines_that_begin_with_the_source_need_nothing(name: str, tmp_path: 
         ("robustness", "policy", "train"),
         ("evaluate", "policy", "train"),
         ("sb3_baseline", "market_states", "train"),
+        ("select", "stream_report", "stream"),
     ],
 )
 def test_an_empty_folder_names_what_to_run_first(name: str, missing: str, maker: str, tmp_path: Path):

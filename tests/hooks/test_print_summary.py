@@ -20,6 +20,8 @@ from flag_kedro.pipeline_registry import register_pipelines
     [
         ("ingest", ["print_data"]),
         ("features", []),
+        ("stream", ["print_streamed"]),
+        ("select", ["print_data"]),
         ("training", ["print_trained", "print_seeds"]),
         ("train", ["print_trained", "print_seeds"]),
         ("backtest", ["print_backtest", "print_next"]),
