@@ -222,6 +222,47 @@ def test_new_day_writes_the_last_year_alone_and_reads_old_files_no_more(tmp_path
     assert table(tmp_path, "news").height == whole(config, tmp_path).news.height
 
 
+def with_a_day_more(folder: Path, high: float) -> None:
+    """Prices of one session behind those that are there, ACME's with a high of so many times its close."""
+    write_prices(folder / "all")
+    every = pl.concat(pl.read_parquet(file) for file in sorted((folder / "all").iterdir()))
+    day = every.filter(pl.col("session") == date(2023, 1, 13))
+    factor = pl.when(pl.col("symbol") == "ACME").then(high).otherwise(1.01)
+    day.with_columns(high=pl.col("close") * factor).write_parquet(folder / "prices" / "zz_day.parquet")
+
+
+def clean_prices(folder: Path) -> None:
+    """Those of `write_prices` up to 2023-01-12, without the broken row and the repeated one."""
+    for file in write_prices(folder, last=date(2023, 1, 12)).iterdir():
+        table = pl.read_parquet(file).unique(maintain_order=True)
+        table.with_columns(high=pl.col("close") * 1.01).write_parquet(file)
+
+
+def test_new_sessions_are_held_against_the_last_two_years_alone(sources, monkeypatch):
+    clean_prices(sources / "prices")
+    config = config_of(sources)
+    stream(config, sources)
+    with_a_day_more(sources, high=1.01)
+    monkeypatch.setattr(partitions, "_update_prices", None)
+    report = stream(config, sources)
+    expected = whole(config, sources)
+    assert_frame_equal(table(sources, "prices"), expected.prices)
+    assert {name: facts["last"] for name, facts in report.symbols.items()} == {
+        name: facts.last for name, facts in expected.report.symbols.items()
+    }
+
+
+def test_new_session_that_breaks_a_rule_is_left_out_as_of_whole_tables(sources):
+    clean_prices(sources / "prices")
+    config = config_of(sources)
+    stream(config, sources)
+    with_a_day_more(sources, high=0.9)
+    report, expected = stream(config, sources), whole(config, sources)
+    assert report.num_rejected == expected.report.num_rejected
+    assert report.num_rejected["high is below open or close"] == 1
+    assert_frame_equal(table(sources, "prices"), expected.prices)
+
+
 def test_late_article_of_an_old_year_is_merged_as_if_it_had_always_been_there(sources):
     config = config_of(sources)
     stream(config, sources)

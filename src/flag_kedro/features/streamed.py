@@ -218,7 +218,7 @@ class _Maker:
         news = {
             int(year): note["symbols"][symbol] for year, note in record["news"].items() if symbol in note["symbols"]
         }
-        members = hash_table(self.universe.filter(pl.col("symbol") == symbol)).hex()
+        members = "" if self.universe.is_empty() else hash_table(self.universe.filter(pl.col("symbol") == symbol)).hex()
         own = [self.common, members, list(self.names[symbol])]
         fingerprints = {}
         for year in sorted(prices):

@@ -7,7 +7,7 @@ rows of the whole tables that are about its symbols.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +25,8 @@ from flag_kedro.data.files.prices import no_rows, with_closes
 from flag_kedro.data.files.repeats import FILE, one_row_a_session
 from flag_kedro.data.market import expected_sessions, price_rules
 from flag_kedro.data.report import describe_data, halts
-from flag_kedro.data.schema import NEWS, Schema
+from flag_kedro.data.rules import price_violations
+from flag_kedro.data.schema import NEWS, PRICES, Schema
 from flag_kedro.data.streamed.store import Kind, MarketStore, bucket_of, concat, write_json
 from flag_kedro.data.streamed.units import Unit, earliest, is_past
 from flag_kedro.data.table_hash import hash_table
@@ -34,6 +35,7 @@ from flag_kedro.data.validation import REJECTED, ValidatedTables, refuse_most_le
 NEWS_ORDER = ("symbol", "available_at", "published_at", "headline", "source", "url", "body")
 SHAPING = ("symbol", "available_at", "headline")
 """Columns of news that market states are made of."""
+PRICE_NOTES = ("prices", "repeats", "rejected", "future")
 Record = dict[str, Any]
 
 
@@ -95,33 +97,27 @@ def update_bucket(
     if before.get("made_of") == made_of and not is_past(before["future"], rules.now):
         return before
     same_prices = before.get("prices_made_of") == prices_made_of and not is_past(before["future"], rules.now)
-    prices = store.scan("prices", symbols).collect() if same_prices else None
+    recent = None if same_prices else _with_new_sessions(store, bucket, symbols, price_units, rules, before)
     write_json(store.record_path(bucket), before | {"clean": False})  # killed from here on, nothing of it is trusted
-    if prices is None:
-        prices, record = _update_prices(store, bucket, price_units, rules, before)
+    if same_prices:
+        record = {name: before[name] for name in PRICE_NOTES}
+    elif recent is not None:
+        record = _append_prices(store, bucket, recent, before)
     else:
-        record = {name: before[name] for name in ("prices", "repeats", "rejected", "future")}
+        record = _update_prices(store, bucket, price_units, rules, before)
+    record |= {"settings": _settings(rules), "price_units": [_unit_hash(unit) for unit in price_units]}
     news = _update_news(store, bucket, news_units, rules, before)
     record |= {"made_of": made_of, "prices_made_of": prices_made_of, "news": news, "clean": True}
-    record |= _describe(prices, [store.partition("news", bucket, int(year)) for year in news], rules)
+    record |= _describe(*(_files(store, kind, bucket, record) for kind in ("prices", "news")), rules)
     write_json(store.record_path(bucket), record)
     return record
 
 
 def _update_prices(
     store: MarketStore, bucket: int, units: Sequence[Unit], rules: BucketRules, before: Record
-) -> tuple[pl.DataFrame, Record]:
-    """Validated prices of a bucket, written by year, and what is noted of them."""
-    number = {str(path): place for place, path in enumerate(rules.price_files)}
-    placed = [
-        pl.read_parquet(store.units("prices") / unit.name / f"{bucket:03d}.parquet").with_columns(
-            pl.lit(number[unit.source], pl.UInt32).alias(FILE)
-        )
-        for unit in units
-    ]
-    raw = concat(placed, {**no_rows().schema, FILE: pl.UInt32()})
-    one, repeats = one_row_a_session(raw, rules.price_files, rules.duplicates)
-    closed = with_closes(one.drop(FILE, ROW), rules.calendar_of)
+) -> Record:
+    """Write the validated prices of a bucket by year; what is noted of them."""
+    closed, repeats = _read(store, bucket, units, rules)
     expect = partial(expected_sessions, data=rules.data, universe=rules.universe)
     checks = price_rules(closed, rules.data, expect, rules.now)
     validated = validate(closed, pl.DataFrame(schema=NEWS), checks, quarantine=rules.data.quarantine)
@@ -142,12 +138,69 @@ def _update_prices(
     counts = rejected.unique(["symbol", "row", "record"]).height
     future = earliest(rejected, "the session has not closed yet")
     by_rule = dict(rejected.group_by("rule", maintain_order=True).len().iter_rows())
-    return validated.prices, {
+    return {
         "prices": prices,
         "repeats": repeats,
         "rejected": {"rows": counts, "rules": by_rule},
         "future": future,
     }
+
+
+def _read(
+    store: MarketStore, bucket: int, units: Sequence[Unit], rules: BucketRules
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Prices of a bucket as some units have them, one row a session, and how many told one again."""
+    number = {str(path): place for place, path in enumerate(rules.price_files)}
+    placed = [
+        pl.read_parquet(store.units("prices") / unit.name / f"{bucket:03d}.parquet").with_columns(
+            pl.lit(number[unit.source], pl.UInt32).alias(FILE)
+        )
+        for unit in units
+    ]
+    raw = concat(placed, {**no_rows().schema, FILE: pl.UInt32()})
+    one, repeats = one_row_a_session(raw, rules.price_files, rules.duplicates)
+    return with_closes(one.drop(FILE, ROW), rules.calendar_of), repeats
+
+
+def _with_new_sessions(
+    store: MarketStore, bucket: int, symbols: Sequence[str], units: Sequence[Unit], rules: BucketRules, before: Record
+) -> pl.DataFrame | None:
+    """The last two years with new sessions behind them, where nothing else is new and no rule is broken; else None.
+
+    Earlier rows are valid already. Rules look at a row and its neighbours, so that two years say of new rows what all
+    would. Where a row was left out, or there is anything to tell, the whole history is looked at again.
+    """
+    known = set(before.get("price_units", ()))
+    same = before.get("settings") == _settings(rules) and known <= {_unit_hash(unit) for unit in units}
+    if not known or not same or before["rejected"]["rows"]:
+        return None
+    new, repeats = _read(store, bucket, [unit for unit in units if _unit_hash(unit) not in known], rules)
+    last = {symbol: date.fromisoformat(facts["last"]) for symbol, facts in before["coverage"].items()}
+    later = pl.col("session") > pl.col("symbol").replace_strict(last, default=date.max, return_dtype=pl.Date)
+    if new.is_empty() or sum(repeats.values()) or not new.select(later.all()).item():
+        return None
+    first = new["session"].min()
+    assert isinstance(first, date)
+    old = store.scan("prices", symbols, range(first.year - 1, date.max.year)).collect()
+    if not set(new["symbol"]) <= set(old["symbol"]):
+        return None
+    both = pl.concat([old, new]).sort("symbol", "session")
+    checks = price_rules(
+        both, rules.data, partial(expected_sessions, data=rules.data, universe=rules.universe), rules.now
+    )
+    return both if price_violations(both, checks).is_empty() else None
+
+
+def _append_prices(store: MarketStore, bucket: int, recent: pl.DataFrame, before: Record) -> Record:
+    """Write the years of `recent` that have changed; what is noted of all."""
+    by_year = recent.with_columns(year=pl.col("session").dt.year()).partition_by(
+        "year", as_dict=True, include_key=False
+    )
+    written = {
+        str(year): _write(store, "prices", bucket, int(str(year)), table, recent.columns, before["prices"])
+        for (year,), table in sorted(by_year.items())
+    }
+    return {name: before[name] for name in PRICE_NOTES} | {"prices": before["prices"] | written}
 
 
 def _update_news(store: MarketStore, bucket: int, units: Sequence[Unit], rules: BucketRules, before: Record) -> Record:
@@ -228,13 +281,20 @@ def _remove_others(store: MarketStore, kind: Kind, bucket: int, noted: Record, n
         store.partition(kind, bucket, int(year)).unlink(missing_ok=True)
 
 
-def _describe(prices: pl.DataFrame, news_files: Sequence[Path], rules: BucketRules) -> Record:
+def _describe(price_files: Sequence[Path], news_files: Sequence[Path], rules: BucketRules) -> Record:
     """Coverage of the bucket's symbols, and long halts."""
+    wanted: Schema = {name: PRICES[name] for name in ("symbol", "session", "close")}
     columns: Schema = {name: NEWS[name] for name in ("symbol", "published_at")}
+    prices = concat([pl.read_parquet(file, columns=list(wanted)) for file in price_files], wanted)
+    prices = prices.sort("symbol", maintain_order=True)
     news = concat([pl.read_parquet(file, columns=list(columns)) for file in news_files], columns)
     due = expected_sessions(prices, rules.data, rules.universe).filter(pl.col("closes_at") <= rules.now)
     report = describe_data(ValidatedTables(prices, news, pl.DataFrame(schema=REJECTED)), due, {})
     return {"coverage": {symbol: asdict(facts) for symbol, facts in report.symbols.items()}, "halts": halts(prices)}
+
+
+def _files(store: MarketStore, kind: Kind, bucket: int, record: Record) -> list[Path]:
+    return [store.partition(kind, bucket, year) for year in sorted(map(int, record[kind]))]
 
 
 def _save_rejected(store: MarketStore, bucket: int, rejected: pl.DataFrame) -> None:
@@ -244,6 +304,15 @@ def _save_rejected(store: MarketStore, bucket: int, rejected: pl.DataFrame) -> N
         return
     with atomic_write(path) as temporary:
         rejected.write_parquet(temporary)
+
+
+def _unit_hash(unit: Unit) -> str:
+    return sha256(json.dumps(unit.made_of).encode()).hexdigest()
+
+
+def _settings(rules: BucketRules) -> str:
+    """Hash of parameters, code and the universe."""
+    return sha256(json.dumps([rules.settings, hash_table(rules.universe).hex()]).encode()).hexdigest()
 
 
 def _hash(units: Sequence[Sequence[Unit]], rules: BucketRules) -> str:
