@@ -324,9 +324,10 @@ def test_column_that_we_do_not_have_is_refused(tmp_path):
 def test_one_calendar_serves_all_symbols(tmp_path, monkeypatch):
     import exchange_calendars
 
-    from flag_kedro.data.calendar import exchange_sessions
+    from flag_kedro.data.calendar import _decades, exchange_sessions
 
     exchange_sessions.cache_clear()
+    _decades.cache_clear()
     built = []
     original = exchange_calendars.get_calendar
     monkeypatch.setattr(

@@ -108,7 +108,7 @@ def update_bucket(
     record |= {"settings": _settings(rules), "price_units": [_unit_hash(unit) for unit in price_units]}
     news = _update_news(store, bucket, news_units, rules, before)
     record |= {"made_of": made_of, "prices_made_of": prices_made_of, "news": news, "clean": True}
-    record |= _describe(*(_files(store, kind, bucket, record) for kind in ("prices", "news")), rules)
+    record |= _describe(_files(store, "prices", bucket, record), _files(store, "news", bucket, record), rules)
     write_json(store.record_path(bucket), record)
     return record
 
@@ -177,7 +177,7 @@ def _with_new_sessions(
     new, repeats = _read(store, bucket, [unit for unit in units if _unit_hash(unit) not in known], rules)
     last = {symbol: date.fromisoformat(facts["last"]) for symbol, facts in before["coverage"].items()}
     later = pl.col("session") > pl.col("symbol").replace_strict(last, default=date.max, return_dtype=pl.Date)
-    if new.is_empty() or sum(repeats.values()) or not new.select(later.all()).item():
+    if new.is_empty() or any(repeats.values()) or not new.select(later.all()).item():
         return None
     first = new["session"].min()
     assert isinstance(first, date)
