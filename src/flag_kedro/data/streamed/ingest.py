@@ -142,7 +142,7 @@ def _read_news(
         dataset, commit = pinned(news)
         reader = NewsReader(dataset, wanted, calendar_of, now, config.data.quarantine)
         name = f"{news.path} ({news.split})"
-        sources[name] = Source(name, commit or _folder_state(Path(str(news.path))), settings), reader.read_dataset
+        sources[name] = Source(name, commit or _local_state(Path(str(news.path)), now), settings), reader.read_dataset
     elif news.source == "own":
         raise ParameterError("news.source is own, but files of prices have no articles; set files, huggingface or none")
     done = sweep(
@@ -170,7 +170,8 @@ def _stage(
     """Add the units of `source` that are missing to `done`."""
     for unit in stage(store.units(kind), source, list(done), read, take_facts):
         done.append(unit)
-        on_step(f"{kind}: {unit.kept} of {unit.rows} rows of {Path(source.name).name}, part {unit.index + 1}")
+        if unit.rows or not unit.index:  # else what marks the end of a source
+            on_step(f"{kind}: {unit.kept} of {unit.rows} rows of {Path(source.name).name}, part {unit.index + 1}")
 
 
 def _update_buckets(
@@ -241,8 +242,10 @@ def _refuse_most_articles(units: Sequence[Unit], limit: float) -> None:
         )
 
 
-def _folder_state(folder: Path) -> str:
-    """Of all files of a local dataset."""
+def _local_state(folder: Path, now: datetime) -> str:
+    """Of all files of a local dataset; of an address, which tells nothing of its content, another one each time."""
+    if not folder.exists():
+        return now.isoformat()
     files = [folder] if folder.is_file() else sorted(file for file in folder.rglob("*") if file.is_file())
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return _hash(stats)
