@@ -49,6 +49,15 @@ def test_checkpoints_grow_ledgers_are_kept_and_rows_go_one_by_one(catalog: DataC
     assert "06_models/policy" in decide.read
 
 
+def test_a_run_of_what_is_missing_looks_at_all_that_the_store_has(catalog: DataCatalog, tmp_path: Path) -> None:
+    """Else an old table here would count as made, and what is made of it would be sent beside the store's new one."""
+    pipeline = register_pipelines()["train"]
+    assert "02_intermediate/prices.parquet" not in units_of(pipeline, catalog, tmp_path).read
+    looking = units_of(pipeline, catalog, tmp_path, looks_at_all=True)
+    assert {"02_intermediate/prices.parquet", "06_models/policy"} <= set(looking.read)
+    assert not [unit for unit in looking.read if "unsent" in unit or "trunk_cache" in unit]
+
+
 def test_what_mlflow_was_not_told_stays_on_its_machine(catalog: DataCatalog, tmp_path: Path) -> None:
     upload = units_of(register_pipelines()["upload"], catalog, tmp_path)
     assert not [*upload.read, *upload.growing]

@@ -6,6 +6,7 @@ import pytest
 
 from flag_kedro.errors import BusyError, DataError, ParameterError, StoreError
 from flag_kedro.policy.manifest import hash_file
+from flag_kedro.stores import object_store
 from flag_kedro.stores.manifest import MANIFEST, Entry
 from flag_kedro.stores.object_store import ObjectStore
 from flag_kedro.stores.place import OutrunError, Place, open_place
@@ -166,6 +167,69 @@ def test_an_answer_that_was_lost_is_no_loss(url: str, tmp_path: Path, monkeypatc
     assert content(url, tmp_path) == {"a": b"arrived", "b": b"next"}
 
 
+@pytest.mark.parametrize("last", ["the network", "S3"])
+def test_a_write_that_arrived_or_was_refused_for_no_other_is_made_again(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """The answer to a write is lost for good; and S3 refuses one of two writes at once, though the other fails too."""
+    store = store_at(url, Clock(), "one")
+    store.acquire()
+    swap = type(store.place).swap
+
+    def fail(place: Place, name: str, content: bytes, version: str | None) -> str:
+        monkeypatch.setattr(type(store.place), "swap", swap)
+        if last == "S3":
+            raise OutrunError
+        swap(place, name, content, version)
+        raise StoreError("no answer")
+
+    monkeypatch.setattr(type(store.place), "swap", fail)
+    if last == "S3":
+        store.renew()
+    else:
+        with pytest.raises(StoreError, match="no answer"):
+            store.renew()
+    put(store, tmp_path, a=b"goes on")
+    assert not store.is_lost
+    assert content(url, tmp_path) == {"a": b"goes on"}
+
+
+def test_a_store_that_refuses_every_write_of_its_only_run_is_an_error(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(url, Clock(), "one")
+    store.acquire()
+
+    def refuse(*_: object) -> str:
+        raise OutrunError
+
+    monkeypatch.setattr(object_store, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(type(store.place), "swap", refuse)
+    with pytest.raises(StoreError, match="refuses writes though no other run has written"):
+        put(store, tmp_path, a=b"1")
+    assert not store.is_lost
+
+
+def test_a_run_that_slept_while_it_listed_objects_removes_none_of_its_successors(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    one, two = store_at(url, clock, "one"), store_at(url, clock, "two")
+    one.acquire()
+    names = type(one.place).names
+
+    def sleep_before(place: Place, folder: str) -> set[str]:
+        clock.now += 10
+        two.acquire()
+        put(two, tmp_path, a=b"of two")
+        return names(place, folder)
+
+    monkeypatch.setattr(type(one.place), "names", sleep_before)
+    with pytest.raises(StoreError, match="taken over by two"):
+        one.sweep()
+    assert content(url, tmp_path) == {"a": b"of two"}
+
+
 def test_a_store_without_conditional_writes_is_refused(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +279,13 @@ def test_a_manifest_of_another_format_is_refused(url: str) -> None:
 def test_what_is_no_address_of_a_store_is_refused(url: str) -> None:
     with pytest.raises(ParameterError, match=r"give s3://BUCKET/PREFIX"):
         open_place(url)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/run#1", "file:///folder?a", "s3://bucket/a?key=hidden"])
+def test_two_addresses_are_never_one_store(url: str) -> None:
+    with pytest.raises(ParameterError, match=r"two addresses would be one store") as refused:
+        open_place(url)
+    assert "hidden" not in str(refused.value)
 
 
 def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:

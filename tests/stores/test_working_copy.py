@@ -100,6 +100,22 @@ def test_where_both_changed_the_store_counts_and_the_other_is_put_aside(
     assert "what the store has counts" in caplog.text
 
 
+def test_what_was_put_aside_before_stays(machines) -> None:
+    one, two = machines("one"), machines("two")
+    for number in range(3):
+        one, two = machines("one"), machines("two")
+        one.write(table=f"here {number}", folder__a=f"here {number}")
+        two.write(table=f"elsewhere {number}", folder__a=f"elsewhere {number}")
+        two.copy.commit(["table", "folder"])
+        one = machines("one")
+        for unit in ("table", "folder"):
+            one.copy.reconcile(unit)
+    aside = [
+        one.files(f"{REPLACED}/{name}") for name in ("table", "table.2", "table.3", "folder", "folder.2", "folder.3")
+    ]
+    assert aside == [{name: f"here {number}"} for name in ("", "a") for number in range(3)]
+
+
 def test_a_folder_of_another_store_is_no_base(machines, tmp_path: Path) -> None:
     one = machines("one")
     one.write(table="sent to the first store")

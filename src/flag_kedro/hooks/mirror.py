@@ -42,7 +42,7 @@ class MirrorToStore:
         self._config = StoreConfig(**context.config_loader["parameters"]["store"])
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: Any) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Any) -> None:
         """Take the store, and bring the data folder up to date.
 
         Raises:
@@ -53,7 +53,8 @@ class MirrorToStore:
         self._catalog = catalog
         if self._url is not None:
             mirror = Mirror(self._folder, self._url, self._config, ask_to_stop)
-            mirror.begin(units_of(pipeline, catalog, self._folder))
+            looks_at_all = bool(run_params.get("only_missing_outputs"))
+            mirror.begin(units_of(pipeline, catalog, self._folder, looks_at_all=looks_at_all))
             self._mirror = mirror
             atexit.register(self._end, failed=True)
 
@@ -98,8 +99,15 @@ class MirrorToStore:
             mirror.end(failed=failed)
 
 
-def units_of(pipeline: Pipeline, catalog: Any, folder: Path) -> Units:
-    """What a run reads and writes below its data folder."""
+def units_of(pipeline: Pipeline, catalog: Any, folder: Path, *, looks_at_all: bool = False) -> Units:
+    """What a run reads and writes below its data folder.
+
+    Args:
+        pipeline: of the run.
+        catalog: of the run.
+        folder: the data folder.
+        looks_at_all: whether the run leaves out nodes whose outputs are there: then it reads those, too.
+    """
     datasets = {name: catalog[name] for name in sorted(pipeline.datasets() - {UNSENT}) if name in catalog}
     for name, each in datasets.items():
         if hasattr(each, "_filepath") and not isinstance(each, CacheFolder) and unit_of(each, folder) is None:
@@ -107,7 +115,8 @@ def units_of(pipeline: Pipeline, catalog: Any, folder: Path) -> Units:
     rows = {name: Path(each._filepath) for name, each in datasets.items() if isinstance(each, CacheFolder)}
     growing = [each for each in datasets.values() if isinstance(each, GrowingFolder) and not _is_special(each)]
     kept = [each for each in datasets.values() if isinstance(each, KeptFile)]
-    read = [catalog[name] for name in files_behind(pipeline.inputs(), catalog) if name in catalog and name != UNSENT]
+    looked_at = [*files_behind(pipeline.inputs(), catalog), *(sorted(pipeline.datasets()) if looks_at_all else ())]
+    read = [catalog[name] for name in looked_at if name in catalog and name != UNSENT]
     return Units(
         read=_units(read, folder), growing=_units(growing, folder), kept=[*_units(kept, folder), PROFILE], rows=rows
     )

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 OBJECTS = "objects"
 LOOK_SECONDS = 0.5
 """Pause between two looks at a lease that may be a dead run's."""
+WRITES = 5
+"""How often a change is tried that is refused though nobody else has written."""
 
 
 class ObjectStore:
@@ -148,8 +150,14 @@ class ObjectStore:
                 )
 
     def sweep(self) -> None:
-        """Remove objects that no file has: of killed runs, and of versions that were replaced."""
-        self.place.remove(self.place.names(OBJECTS) - self.manifest.objects())
+        """Remove objects that no file has: of killed runs, and of versions that were replaced.
+
+        Raises:
+            StoreError: when another run has taken the store over, whose objects these may be, or it does not answer.
+        """
+        found = self.place.names(OBJECTS)
+        self.renew()  # so all of them are older than whatever another run may write
+        self.place.remove(found - self.manifest.objects())
 
     def _check_conditions(self) -> None:
         """Find out whether the place refuses writes that come too late; one that lets them through changes nothing.
@@ -174,23 +182,44 @@ class ObjectStore:
         """Replace the manifest, unless another run has since this one read or wrote it.
 
         Raises:
-            StoreError: then, and ever after.
+            StoreError: then, and ever after; when the store refuses every write though nobody else has written.
         """
         with self._writing:
-            if self._taken_by is None:
+            for _ in range(WRITES if self._taken_by is None else 0):
                 try:
                     self._write(update(self.manifest))
                     return
                 except OutrunError:
-                    held = self.place.read(MANIFEST)
-                    lease = None if held is None else Manifest.from_bytes(held.content, self.place.url).lease
-                    gone = "somebody who removed its manifest" if held is None else "another run, which has ended"
-                    self._taken_by = gone if lease is None else lease.owner
+                    self._look_who_wrote()
+                if self._taken_by is not None:
+                    break
+                time.sleep(LOOK_SECONDS)
+        if self._taken_by is None:
+            raise StoreError(
+                f"the store {self.place.url} refuses writes though no other run has written; give the command again"
+            )
         raise StoreError(
             f"the store {self.place.url} was taken over by {self._taken_by}, since this run's lease ran out; nothing "
             "more is written. What was computed is in the data folder; once the other is done, the same command goes "
             "on from what the store has"
         )
+
+    def _look_who_wrote(self) -> None:
+        """After a write that came too late: go on from what this run itself wrote, or note who has the store.
+
+        An earlier write of this run may have arrived though its answer did not; and S3 refuses (409) one of two
+        writes at the same time even if the other fails, too.
+        """
+        held = self.place.read(MANIFEST)
+        found = None if held is None else Manifest.from_bytes(held.content, self.place.url)
+        if held is None or found is None:
+            self._taken_by = "somebody who removed its manifest"
+        elif found.lease is None:
+            self._taken_by = "another run, which has ended"
+        elif found.lease.nonce == self._nonce:
+            self.manifest, self._version = found, held.version
+        else:
+            self._taken_by = found.lease.owner
 
     def _write(self, manifest: Manifest) -> None:
         """Replace the manifest if it is as it was read.

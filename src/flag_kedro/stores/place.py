@@ -225,6 +225,11 @@ def open_place(url: str) -> Place:
             "store_url: it has a user or a password in it, which would be logged with every run; give "
             "s3://BUCKET/PREFIX alone, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
         )
+    if split.query or split.fragment or url.endswith(("?", "#")):
+        raise ParameterError(
+            "store_url: it has a ? or a #, behind which nothing would be read, so that two addresses would be one "
+            "store; give s3://BUCKET/PREFIX, or file:///FOLDER with %3F or %23 instead"
+        )
     if split.scheme == "s3" and split.netloc:
         return S3Place(url)
     if split.scheme == "file" and not split.netloc and split.path.startswith("/"):

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -158,9 +159,11 @@ class WorkingCopy:
         return entries
 
     def _put_aside(self, unit: str) -> None:
-        target = self._folder / REPLACED / unit
-        if target.is_dir():
-            shutil.rmtree(target)
+        first = target = self._folder / REPLACED / unit
+        for number in count(2):
+            if not target.exists():
+                break
+            target = first.with_name(f"{first.name}.{number}")
         target.parent.mkdir(parents=True, exist_ok=True)
         (self._folder / unit).rename(target)
         logger.warning(

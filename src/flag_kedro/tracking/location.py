@@ -1,6 +1,7 @@
 """Where MLflow's store is, said so that it means one place, or refused by name."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ VARIABLE = "MLFLOW_TRACKING_URI"
 FILE = "mlflow.db"
 SQLITE = "sqlite:///"
 SERVERS = ("http", "https", "databricks")
+SECRETS = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|pwd|secret|token)[^=&#]*=)[^&#]*")
+"""What an address may say behind its `?`."""
 _chosen: set[str] = set()
 """Addresses that were chosen here: MLflow writes the one in use into the variable, where another project finds it."""
 
@@ -42,11 +45,12 @@ def is_postgres(address: str) -> bool:
 
 
 def without_password(address: str) -> str:
-    """The address as it may be shown."""
-    split = urlsplit(address)
-    user, at, host = split.netloc.rpartition("@")
+    """The address as it may be shown, also where the password has characters that should be escaped in an address."""
+    scheme, separator, rest = SECRETS.sub(r"\1***", address).partition("://")
+    user, at, host = rest.rpartition("@")
     name, colon, _ = user.partition(":")
-    return split._replace(netloc=f"{name}{':***' if colon else ''}{at}{host}").geturl() if at else address
+    has_password = bool(at and colon) and not rest.startswith("/")
+    return f"{scheme}{separator}{name}:***@{host}" if has_password else f"{scheme}{separator}{rest}"
 
 
 def database_file(address: str) -> Path | None:
