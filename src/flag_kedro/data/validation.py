@@ -1,6 +1,7 @@
 """Validation of prices and news: broken rows refuse both tables, or are quarantined if the user asked."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -133,6 +134,19 @@ def refuse_most_left_out(kept: ValidatedTables, limit: float) -> None:
         "articles": (len(news), kept.news.height),
         **{f"prices of {symbol}": (num, left[symbol]) for symbol, num in sorted(taken.items())},
     }
+    refuse_shares(shares, limit)
+
+
+def refuse_shares(shares: Mapping[str, tuple[int, int]], limit: float) -> None:
+    """Refuse to go on without most of something.
+
+    Args:
+        shares: by what it is, how many are left out and how many stay.
+        limit: largest share that may be left out.
+
+    Raises:
+        DataError: saying of what, and how much.
+    """
     counts = [f"{out} of {out + stay} {what}" for what, (out, stay) in shares.items() if out > limit * (out + stay)]
     if counts:
         raise DataError(

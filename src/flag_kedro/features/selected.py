@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from flag_kedro.data.market import survivorship
 from flag_kedro.data.streamed.ingest import StreamConfig, as_json
 from flag_kedro.data.streamed.store import MarketStore
 from flag_kedro.errors import DataError, ParameterError
@@ -67,17 +69,22 @@ def select_market(
             f"data.symbols: the store has no {' '.join(missing)}; it has {len(made['symbols'])} symbols, such as "
             f"{' '.join(made['symbols'][:5])}"
         )
+    prices, universe = market.scan("prices", symbols).collect().rechunk(), market.universe
+    first = prices["session"].min()
+    assert isinstance(first, date)
+    survivors = survivorship(config.data.symbols, config.data, universe, first)
+    warnings = [line for line in stream_report["warnings"] if line.partition(":")[0] in symbols]
     report = {
         "symbols": {symbol: stream_report["symbols"][symbol] for symbol in symbols},
         "num_rejected": {},
-        "warnings": [line for line in stream_report["warnings"] if line.partition(":")[0] in symbols],
+        "warnings": [survivors, *warnings] if survivors else warnings,
         "source": {"streamed": {"left_out": stream_report["num_rejected"]}, "news": stream_report["source"]},
         "download": {},
     }
     return SelectedMarket(
-        market.scan("prices", symbols).collect().rechunk(),
+        prices,
         market.scan("news", symbols).collect().rechunk(),
-        market.universe,
+        universe,
         made["names"],
         report,
         StateStore(state_folder, tuple(symbols)),

@@ -143,8 +143,11 @@ def stream_states(
         made.update(maker.update(bucket, buckets[bucket]))
         if number % max(1, len(buckets) // 10) == 0:
             on_step(f"market states: {number} of {len(buckets)} buckets of symbols")
+    for note in folder.glob("buckets/[0-9]*.json"):
+        if int(note.stem) not in buckets:
+            note.unlink()  # before its states, which it would else say are there
     for stale in folder.glob("symbol=*"):
-        if stale.name.partition("=")[2] not in names:
+        if stale.name.partition("=")[2] not in symbols:
             shutil.rmtree(stale)
     facts = {"symbols": symbols, "features": as_json(features), "market": manifest["tables"], "complete": True}
     write_json(folder / MANIFEST, facts)
@@ -184,8 +187,9 @@ class _Maker:
                 rows = sum(year["rows"] for year in made.values())
                 counts.update({"symbols_built": 1, "partitions_built": len(made), "states_built": rows})
         for symbol in symbols:
-            for gone in seen.get(symbol, {}).keys() - notes[symbol].keys():
-                self.store.file(symbol, int(gone)).unlink(missing_ok=True)
+            for file in (self.store.root / f"symbol={symbol}").glob("*.parquet"):
+                if file.stem not in notes[symbol]:  # of a year that is gone, or half written
+                    file.unlink()
         num_states = sum(year["rows"] for years in notes.values() for year in years.values())
         write_json(note, {"made_of": made_of, "num_states": num_states, "symbols": notes})
         return dict(counts) | {"num_states": num_states}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,18 @@ from flag_kedro.data.market import expected_sessions
 from flag_kedro.data.streamed.partitions import BucketRules, update_bucket
 from flag_kedro.data.streamed.reading import NewsReader, PriceReader, sum_facts
 from flag_kedro.data.streamed.report import StreamReport, report_market
-from flag_kedro.data.streamed.store import MANIFEST, Kind, MarketStore, bucket_of, read_json, write_json
-from flag_kedro.data.streamed.units import Piece, Source, Unit, stage, sweep
+from flag_kedro.data.streamed.store import MANIFEST, Kind, MarketStore, bucket_of, concat, read_json, write_json
+from flag_kedro.data.streamed.units import LEFT_OUT, Piece, Source, Unit, stage, sweep
 from flag_kedro.data.universe import read_universe, universe_symbols
+from flag_kedro.data.validation import REJECTED, refuse_shares
 from flag_kedro.errors import DataError, ParameterError
 
 logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parents[1]
-CODE = ("files/*.py", "streamed/*.py", "calendar.py", "columns.py", "duplicates.py", "exchanges.py", "rules.py")
+CODE = (
+    *("files/*.py", "streamed/*.py", "calendar.py", "columns.py", "duplicates.py", "exchanges.py", "form.py"),
+    *("market.py", "report.py", "rules.py", "schema.py", "validation.py"),
+)
 """What decides over rows; a store that other code made is made anew."""
 
 
@@ -81,7 +86,8 @@ def stream_market(
     manifest = read_json(folder / MANIFEST)
     write_json(folder / MANIFEST, manifest | {"complete": False})
     universe = read_universe(config.data.universe)
-    if config.data.symbols is None and not universe.is_empty():
+    chosen = config.data.symbols
+    if chosen is None and not universe.is_empty():
         symbols = universe_symbols(universe)
         config = replace(config, data=replace(config.data, symbols=symbols))
     price_files, price_units = _read_prices(config, store, now, on_step)
@@ -98,9 +104,10 @@ def stream_market(
         _hash(config.reading, code_hash()),
     )
     records = _update_buckets(store, sorted(firsts), price_units, news_units, rules, on_step)
+    _refuse_most_prices(store, price_units, records, config.data.max_left_out)
     with atomic_write(store.universe_path) as temporary:
         universe.write_parquet(temporary)
-    report = report_market(config.data, config.news, price_units, news_units, records, universe)
+    report = report_market(chosen, config.data, config.news, price_units, news_units, records, universe)
     names = {symbol.upper(): [name] for symbol, name in config.files.names.items()}
     facts = {"symbols": sorted(firsts), "names": names, "reading": config.reading, "complete": True}
     write_json(folder / MANIFEST, facts | {"tables": _hash([records[bucket]["made_of"] for bucket in records])})
@@ -233,13 +240,25 @@ def _check_calendars(firsts: Mapping[str, date], data: DataConfig, universe: pl.
     expected_sessions(one, data, universe.clear())
 
 
+def _refuse_most_prices(
+    store: MarketStore, units: Sequence[Unit], records: Mapping[int, Mapping[str, Any]], limit: float
+) -> None:
+    """As `validation.refuse_most_left_out`, of prices that cannot be read and of those that break a rule."""
+    files = [store.units("prices") / unit.name / LEFT_OUT for unit in units if unit.rejected]
+    files += [store.rejected_path(bucket) for bucket, record in records.items() if record["rejected"]["rows"]]
+    rejected = concat([pl.read_parquet(file) for file in files], REJECTED)
+    symbols = rejected.unique(["table", "symbol", "row", "record"])["symbol"]
+    kept = {
+        symbol: facts["num_sessions"] for record in records.values() for symbol, facts in record["coverage"].items()
+    }
+    taken = dict(symbols.drop_nulls().value_counts().sort("symbol").iter_rows())
+    shares = {f"prices of {symbol}": (num, kept.get(symbol, 0)) for symbol, num in taken.items()}
+    refuse_shares({"rows of prices": (len(symbols), sum(kept.values()))} | shares, limit)
+
+
 def _refuse_most_articles(units: Sequence[Unit], limit: float) -> None:
     out, kept = sum(unit.rejected for unit in units), sum(unit.kept for unit in units)
-    if out > limit * (out + kept):
-        raise DataError(
-            f"data.quarantine would leave out {out} of {out + kept} articles; the source is most likely misread: run "
-            "without data.quarantine to see how. If they may be left out, set data.max_left_out=1"
-        )
+    refuse_shares({"articles": (out, kept)}, limit)
 
 
 def _local_state(folder: Path, now: datetime) -> str:
@@ -258,8 +277,8 @@ def as_json(config: Any) -> dict[str, Any]:
 
 
 def code_hash() -> str:
-    """Hash of the code that decides over rows, and of the library that reads them."""
-    digest = sha256(pl.__version__.encode())
+    """Hash of the code that decides over rows, of the library that reads them, and of the one that knows sessions."""
+    digest = sha256(f"{pl.__version__} {version('exchange_calendars')}".encode())
     for pattern in CODE:
         for file in sorted(PACKAGE.glob(pattern)):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())

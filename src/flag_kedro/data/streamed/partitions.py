@@ -185,6 +185,7 @@ def _with_new_sessions(
     if not set(new["symbol"]) <= set(old["symbol"]):
         return None
     both = pl.concat([old, new]).sort("symbol", "session")
+    rules = rules.of(both["symbol"].unique().to_list())  # others ended before, and their calendars are nobody's here
     checks = price_rules(
         both, rules.data, partial(expected_sessions, data=rules.data, universe=rules.universe), rules.now
     )
@@ -207,18 +208,19 @@ def _update_news(store: MarketStore, bucket: int, units: Sequence[Unit], rules: 
     """Distinct articles of a bucket, written by year, and what is noted of each year.
 
     Whether an article is merged depends on those kept within `duplicate_sessions` sessions before it, so that a year
-    needs the end of the year before.
+    needs what `_since` reaches of earlier ones, also where they are there no more.
     """
     names = {part for unit in units for part in unit.parts if part.startswith(f"{bucket:03d}-")}
     noted: Record = before.get("news", {})
     news: Record = {}
-    moved = False
+    moved = set(map(int, noted)) - {int(name.partition("-")[2]) for name in names}
     for year in sorted(int(name.partition("-")[2]) for name in names):
         part = f"{bucket:03d}-{year}"
         having = [unit for unit in units if part in unit.parts]
         made_of = _hash([having], rules)
         old = noted.get(str(year))
-        if old is not None and old["made_of"] == made_of and not moved:
+        reach = range(_since(year, rules.duplicate_sessions).year, year)
+        if old is not None and old["made_of"] == made_of and moved.isdisjoint(reach):
             news[str(year)] = old
             continue
         raw = pl.concat(pl.read_parquet(store.units("news") / unit.name / f"{part}.parquet") for unit in having)
@@ -231,17 +233,23 @@ def _update_news(store: MarketStore, bucket: int, units: Sequence[Unit], rules: 
             "read": dict(raw["symbol"].value_counts().sort("symbol").iter_rows()),
             "folded": folded,
         }
-        moved = old is None or old["sha256"] != news[str(year)]["sha256"]
+        if old is None or old["sha256"] != news[str(year)]["sha256"]:
+            moved.add(year)
     _remove_others(store, "news", bucket, noted, news)
     return news
 
 
 def _kept_before(store: MarketStore, bucket: int, year: int, news: Record, within: int) -> pl.DataFrame:
-    """Articles that were kept shortly before a year: of `within` sessions and more, on any exchange."""
-    since = _begin(year) - timedelta(days=3 * within + 30)
+    """Articles that were kept shortly before a year."""
+    since = _since(year, within)
     years = [earlier for earlier in map(int, news) if since.year <= earlier < year and news[str(earlier)]["rows"]]
     parts = [pl.read_parquet(store.partition("news", bucket, earlier)) for earlier in sorted(years)]
     return concat(parts, NEWS).filter(pl.col("available_at") >= since)
+
+
+def _since(year: int, within: int) -> datetime:
+    """`within` sessions before a year and more, on any exchange."""
+    return _begin(year) - timedelta(days=3 * within + 30)
 
 
 def _write(

@@ -35,6 +35,7 @@ class StreamReport:
 
 
 def report_market(
+    chosen: tuple[str, ...] | None,
     data: DataConfig,
     news: NewsConfig,
     price_units: Sequence[Unit],
@@ -45,6 +46,7 @@ def report_market(
     """Sum up all units and buckets.
 
     Args:
+        chosen: symbols that a user named, None for all.
         data: parameters.
         news: parameters.
         price_units: all units of prices.
@@ -83,7 +85,7 @@ def report_market(
     warnings += coverage_warnings(described, dict(rules))
     warnings += [line for record in records.values() for line in record["halts"]]
     first = min(date.fromisoformat(facts.first) for facts in described.values())
-    if survivors := survivorship(data.symbols if universe.is_empty() else None, data, universe, first):
+    if survivors := survivorship(chosen, data, universe, first):
         warnings.insert(0, survivors)
     source = {"source": news.source, "path": news.path} | asdict(times) | left_out_facts(tally)
     return StreamReport(articles, prices, dict(rules), {n: asdict(f) for n, f in described.items()}, warnings, source)
