@@ -14,7 +14,7 @@ from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.market_state import build_market_states
 from flag_kedro.features.selected import select_market
 from flag_kedro.features.streamed import StateStore, stream_states
-from streamed_market import NOW, config_of, write_news, write_prices
+from streamed_market import NOW, articles, config_of, write_news, write_prices
 
 FEATURES = FeaturesConfig()
 
@@ -86,3 +86,14 @@ def test_choice_of_symbols_is_warned_of_as_by_ingest(sources, universe):
     assert selected.report["warnings"][0] == market.report.warnings[0]
     assert market.report.warnings[0].startswith("symbols were chosen with knowledge")
     assert stream_market(chosen, sources / "one", NOW).warnings[0] == market.report.warnings[0]
+
+
+def test_symbol_without_an_article_is_named_when_it_is_chosen(sources):
+    kept = articles().filter(pl.col("Stock_symbol") == "ACME")
+    write_news(sources / "news", kept)
+    config = config_of(sources, data={"max_left_out": 0.9})
+    report = asdict(stream_market(config, sources / "market", NOW))
+    stream_states(MarketStore(sources / "market"), sources / "states", FEATURES)
+    chosen = config_of(sources, data={"symbols": ("ACME", "Q"), "max_left_out": 0.9})
+    selected = select_market(sources / "market", sources / "states", chosen, FEATURES, report)
+    assert "no article at all for Q" in selected.report["warnings"]

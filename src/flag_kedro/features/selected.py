@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from flag_kedro.data.market import survivorship
+from flag_kedro.data.report import SymbolCoverage, coverage_warnings
 from flag_kedro.data.streamed.ingest import StreamConfig, as_json
 from flag_kedro.data.streamed.store import MarketStore
 from flag_kedro.errors import DataError, ParameterError
@@ -73,11 +74,13 @@ def select_market(
     first = prices["session"].min()
     assert isinstance(first, date)
     survivors = survivorship(config.data.symbols, config.data, universe, first)
-    warnings = [line for line in stream_report["warnings"] if line.partition(":")[0] in symbols]
+    coverage = {symbol: stream_report["symbols"][symbol] for symbol in symbols}
+    warnings = coverage_warnings({symbol: SymbolCoverage(**facts) for symbol, facts in coverage.items()}, {})
+    warnings += [line for line in stream_report["warnings"] if line.partition(":")[0] in symbols]
     report = {
-        "symbols": {symbol: stream_report["symbols"][symbol] for symbol in symbols},
+        "symbols": coverage,
         "num_rejected": {},
-        "warnings": [survivors, *warnings] if survivors else warnings,
+        "warnings": list(dict.fromkeys([survivors, *warnings] if survivors else warnings)),
         "source": {"streamed": {"left_out": stream_report["num_rejected"]}, "news": stream_report["source"]},
         "download": {},
     }
