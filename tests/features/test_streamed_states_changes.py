@@ -97,3 +97,12 @@ def test_symbol_without_an_article_is_named_when_it_is_chosen(sources):
     chosen = config_of(sources, data={"symbols": ("ACME", "Q"), "max_left_out": 0.9})
     selected = select_market(sources / "market", sources / "states", chosen, FEATURES, report)
     assert "no article at all for Q" in selected.report["warnings"]
+
+
+def test_folder_named_with_what_patterns_are_made_of_is_read(tmp_path):
+    folder = tmp_path / "runs[1] *"
+    write_prices(folder / "prices")
+    write_news(folder / "news", articles(50))
+    config = config_of(folder)
+    stream(config, folder)
+    assert is_as_whole(config, folder)

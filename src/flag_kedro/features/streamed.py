@@ -71,7 +71,8 @@ class StateStore(Mapping[str, pl.DataFrame]):
     def scan(self, symbol: str) -> pl.LazyFrame:
         """States of a symbol, of which nothing is read before they are collected."""
         years = self.notes(bucket_of(symbol)).get(symbol, {})
-        return pl.scan_parquet([self.file(symbol, int(year)) for year in sorted(years) if years[year]["rows"]])
+        files = [self.file(symbol, int(year)) for year in sorted(years) if years[year]["rows"]]
+        return pl.scan_parquet(files, glob=False)
 
     def file(self, symbol: str, year: int) -> Path:
         """Of a symbol's states of a year."""

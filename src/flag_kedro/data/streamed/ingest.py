@@ -246,7 +246,7 @@ def _refuse_most_prices(
     """As `validation.refuse_most_left_out`, of prices that cannot be read and of those that break a rule."""
     files = [store.units("prices") / unit.name / LEFT_OUT for unit in units if unit.rejected]
     files += [store.rejected_path(bucket) for bucket, record in records.items() if record["rejected"]["rows"]]
-    rejected = concat([pl.read_parquet(file) for file in files], REJECTED)
+    rejected = concat([pl.read_parquet(file, glob=False) for file in files], REJECTED)
     symbols = rejected.unique(["table", "symbol", "row", "record"])["symbol"]
     kept = {
         symbol: facts["num_sessions"] for record in records.values() for symbol, facts in record["coverage"].items()

@@ -152,7 +152,7 @@ def _read(
     """Prices of a bucket as some units have them, one row a session, and how many told one again."""
     number = {str(path): place for place, path in enumerate(rules.price_files)}
     placed = [
-        pl.read_parquet(store.units("prices") / unit.name / f"{bucket:03d}.parquet").with_columns(
+        pl.read_parquet(store.units("prices") / unit.name / f"{bucket:03d}.parquet", glob=False).with_columns(
             pl.lit(number[unit.source], pl.UInt32).alias(FILE)
         )
         for unit in units
@@ -223,7 +223,9 @@ def _update_news(store: MarketStore, bucket: int, units: Sequence[Unit], rules: 
         if old is not None and old["made_of"] == made_of and moved.isdisjoint(reach):
             news[str(year)] = old
             continue
-        raw = pl.concat(pl.read_parquet(store.units("news") / unit.name / f"{part}.parquet") for unit in having)
+        raw = pl.concat(
+            pl.read_parquet(store.units("news") / unit.name / f"{part}.parquet", glob=False) for unit in having
+        )
         raw = raw.select(list(NEWS)).sort(NEWS_ORDER)
         earlier = _kept_before(store, bucket, year, news, rules.duplicate_sessions)
         merged, folded = merge_duplicates(pl.concat([earlier, raw]), rules.calendar_of, rules.duplicate_sessions)
@@ -243,7 +245,7 @@ def _kept_before(store: MarketStore, bucket: int, year: int, news: Record, withi
     """Articles that were kept shortly before a year."""
     since = _since(year, within)
     years = [earlier for earlier in map(int, news) if since.year <= earlier < year and news[str(earlier)]["rows"]]
-    parts = [pl.read_parquet(store.partition("news", bucket, earlier)) for earlier in sorted(years)]
+    parts = [pl.read_parquet(store.partition("news", bucket, earlier), glob=False) for earlier in sorted(years)]
     return concat(parts, NEWS).filter(pl.col("available_at") >= since)
 
 
@@ -293,9 +295,9 @@ def _describe(price_files: Sequence[Path], news_files: Sequence[Path], rules: Bu
     """Coverage of the bucket's symbols, and long halts."""
     wanted: Schema = {name: PRICES[name] for name in ("symbol", "session", "close")}
     columns: Schema = {name: NEWS[name] for name in ("symbol", "published_at")}
-    prices = concat([pl.read_parquet(file, columns=list(wanted)) for file in price_files], wanted)
+    prices = concat([pl.read_parquet(file, columns=list(wanted), glob=False) for file in price_files], wanted)
     prices = prices.sort("symbol", maintain_order=True)
-    news = concat([pl.read_parquet(file, columns=list(columns)) for file in news_files], columns)
+    news = concat([pl.read_parquet(file, columns=list(columns), glob=False) for file in news_files], columns)
     due = expected_sessions(prices, rules.data, rules.universe).filter(pl.col("closes_at") <= rules.now)
     report = describe_data(ValidatedTables(prices, news, pl.DataFrame(schema=REJECTED)), due, {})
     return {"coverage": {symbol: asdict(facts) for symbol, facts in report.symbols.items()}, "halts": halts(prices)}

@@ -98,7 +98,7 @@ class MarketStore:
     @property
     def universe(self) -> pl.DataFrame:
         """Columns of `universe.UNIVERSE`; no row without one."""
-        return pl.read_parquet(self.universe_path)
+        return pl.read_parquet(self.universe_path, glob=False)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class MarketStore:
         files = [file for bucket in sorted({*map(bucket_of, symbols)}) for file in self._files(kind, bucket, years)]
         if not files:
             return pl.LazyFrame(schema=SCHEMAS[kind])
-        wanted = pl.scan_parquet(files).filter(pl.col("symbol").is_in(sorted(symbols)))
+        wanted = pl.scan_parquet(files, glob=False).filter(pl.col("symbol").is_in(sorted(symbols)))
         return wanted.sort("symbol", maintain_order=True)
 
     def _files(self, kind: Kind, bucket: int, years: range | None) -> Iterator[Path]:
