@@ -223,9 +223,11 @@ def measure(folder: Path, num_symbols: int, num_articles: int, years: int, seed:
     report["sources_gb"] = size_gb(folder)
     report["first"] = run(folder, "stream")
     report["first"]["articles_per_second"] = round(counts["articles"] / report["first"]["seconds"])
-    told = json.loads((folder / "data" / "08_reporting" / "stream_report.json").read_text())
+    told = json.loads((folder / "data" / "02_intermediate" / "stream_report.json").read_text())
     report["counted"] = told["articles"]
-    report["stores_gb"] = {name: size_gb(folder / "data" / name) for name in ("02_intermediate", "04_feature")}
+    report["stores_gb"] = {
+        name: size_gb(folder / "data" / "02_intermediate" / name) for name in ("market_store", "state_store")
+    }
     report["again"] = run(folder, "stream")
     for name in ("prices", "news"):
         shutil.move(days / f"{name}.parquet", folder / name / f"{name}-day.parquet")

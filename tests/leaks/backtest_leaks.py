@@ -44,8 +44,8 @@ def in_states(change: Change) -> Plant:
     """Change the market states once they are built."""
     build = market_state._build_batch
 
-    def leaky(prices: pl.DataFrame, articles: pl.DataFrame, settings: Any) -> Any:
-        table, reports = build(prices, articles, settings)
+    def leaky(prices: pl.DataFrame, articles: pl.DataFrame, *settings: Any) -> Any:
+        table, reports = build(prices, articles, *settings)
         return change(table, articles), reports
 
     return lambda patch: patch.setattr(market_state, "_build_batch", leaky)

@@ -55,7 +55,7 @@ def print_streamed(report: dict[str, Any], made: dict[str, int], data_dir: Path)
         f"in {made['partitions_built']:,} partitions",
         highlight=False,
     )
-    console.print(f"  in               {data_dir / '04_feature' / 'state_store'}", highlight=False)
+    console.print(f"  in               {data_dir / '02_intermediate' / 'state_store'}", highlight=False)
     console.print(f"  all facts        {data_dir / '08_reporting' / 'stream_report.json'}", highlight=False)
     command = escape(FollowUp.command("select"))
     console.print(f"  next             {command}   takes data.symbols out of it", highlight=False, soft_wrap=True)
