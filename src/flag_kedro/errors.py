@@ -53,6 +53,10 @@ class TrainingError(FlagError, RuntimeError):
     """Learning cannot go on: a loss or gradient stopped being a number, or processes no longer agree."""
 
 
+class DivergedError(TrainingError):
+    """Learning itself went wrong, as it always will with these parameters: no finite gradient, or a limit crossed."""
+
+
 class WorkerError(TrainingError):
     """A training process died; the message has its traceback."""
 

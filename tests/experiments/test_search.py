@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flag_kedro.env.config import EnvConfig
-from flag_kedro.errors import BusyError, DataError
+from flag_kedro.errors import BusyError, DataError, TrainingError
 from flag_kedro.experiments.config import SweepConfig
 from flag_kedro.experiments.search import Floors, Search, Trial, median_floors, rank_trials, summarise
 from flag_kedro.experiments.search_space import open_space
 from flag_kedro.experiments.search_storage import JOURNAL, open_study
-from flag_kedro.experiments.sweep import Combination
+from flag_kedro.experiments.sweep import FAILED, Combination
 from flag_kedro.names import VALIDATION_LOG_RETURN
 from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.config import PPOConfig
@@ -181,7 +181,7 @@ def test_one_that_was_pruned_is_behind_one_that_earned_less(tmp_path: Path):
         "8": [train_row(9.0, seed, {10: 9.9}) for seed in SEEDS],
     }
     trials = [Trial({RATE: 0.01, RANK: rank}, space.combination({RATE: 0.01, RANK: rank}), rows[rank]) for rank in rows]
-    assert trials[1].value > trials[0].value
+    assert [trial.value for trial in trials] == [0.0, 1.25]
     assert [each["values"][RANK] for each in rank_trials(trials)] == [4, 8]
 
 
@@ -190,6 +190,41 @@ def test_a_trial_is_pruned_with_half_of_its_seeds():
     combination = open_space(CONFIG, *BASE).combination({RATE: 0.01, RANK: "4"})
     counts = [Trial({}, combination, rows).pruned for rows in ([stopped, whole], [stopped, whole, whole], [whole])]
     assert counts == [True, False, False]
+
+
+def test_trials_that_fail_are_told_kept_and_never_chosen(tmp_path: Path):
+    """Rates above 1e-2 diverge with one of two seeds, and with rank 16 the account is ruined."""
+
+    class Failing(Trainer):
+        def row(self, each: Combination, seed: int, floors: dict[int, float]) -> Any:
+            row = super().row(each, seed, floors)
+            if each.ppo.learning_rate > 1e-2 and seed == 2:
+                return {"seed": 2, FAILED: "the gradient is nan", "history": history(9.0)}
+            return row | {"validation_log_return": -math.inf} if each.policy.lora_rank == 16 else row
+
+    search = search_in(tmp_path)
+    trials = search.run(Failing().train)
+    diverged = [trial for trial in trials if trial.combination.ppo.learning_rate > 1e-2]
+    ruined = [trial for trial in trials if trial.combination.policy.lora_rank == 16 and trial not in diverged]
+    assert diverged
+    assert ruined
+    assert all(trial.failures["2"] == "the gradient is nan" for trial in diverged)
+    assert all(set(trial.failures.values()) == {"the account was ruined on validation"} for trial in ruined)
+    told, states = summarise(search, trials), [trial.state.name for trial in search.study.get_trials()]
+    assert told["num_failed"] == states.count("FAIL") == len(diverged) + len(ruined)
+    assert [each["value"] is None for each in told["trials"]] == [state == "FAIL" for state in states]
+    chosen = [number for each in rank_trials(trials) for number in each["trials"]]
+    assert sorted(chosen) == [number for number, state in enumerate(states) if state != "FAIL"]
+    assert all(math.isfinite(floor) and floor < 2.0 for floors in search.floors().values() for floor in floors.values())
+    again = search_in(tmp_path).run(Failing().train)
+    assert points(again) == points(trials)
+
+
+def test_where_all_trials_fail_the_first_one_is_named():
+    combination = open_space(CONFIG, *BASE).combination({RATE: 0.01, RANK: "4"})
+    failed = Trial({}, combination, [{"seed": 2, FAILED: "the gradient is nan", "history": []}])
+    with pytest.raises(TrainingError, match=r"all 2 trials failed, .*rank=4.*, seed 2: the gradient is nan"):
+        rank_trials([failed, failed])
 
 
 def test_the_first_batch_is_never_pruned(whole: list[Trial]):

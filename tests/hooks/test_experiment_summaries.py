@@ -47,10 +47,17 @@ def test_a_search_tells_its_trials_what_was_pruned_and_what_mattered(capsys: pyt
     results["combinations"][0] |= {"pruned": False, "pruned_at": {"1": 2}}
     results["combinations"][1] |= {"pruned": True, "pruned_at": {"0": 3, "1": 3, "2": 5}}
     importances = {"ppo.gamma": 0.75, "policy.lora_rank": 0.25}
-    facts = {"sampler": "tpe", "num_trials": 4, "num_combinations": 2, "num_pruned": 1, "importances": importances}
+    facts = {
+        "sampler": "tpe",
+        "num_trials": 4,
+        "num_combinations": 2,
+        "num_pruned": 1,
+        "num_failed": 0,
+        "importances": importances,
+    }
     print_sweep(results | {"search": facts}, Path("data"))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "4 trials by tpe, 2 of them proposed before; 1 pruned." in printed
+    assert "4 trials by tpe, 2 of them proposed before; 1 pruned, 0 failed." in printed
     assert "1 seed(s) pruned at update 2" in printed
     assert "pruned at update 3 5" in printed
     assert "ppo.gamma 75 %, policy.lora_rank 25 %" in printed

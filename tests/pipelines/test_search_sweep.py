@@ -3,6 +3,8 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from flag_kedro.backtest.trials import outside_window, paths_before
 from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
+from flag_kedro.errors import DivergedError
 from flag_kedro.experiments import runs, training
 from flag_kedro.experiments.config import SweepConfig
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
@@ -146,6 +149,22 @@ def test_a_search_that_was_stopped_ends_as_one_that_was_not(
     monkeypatch.setattr(trainings, "log_update", follow)
     assert search(tmp_path) == searched[0]
     assert len(started) == 1 + len(searched[0]["rows"])  # the fourth was begun twice
+
+
+def test_a_training_in_which_learning_goes_wrong_has_a_row_in_a_search_and_ends_a_grid(
+    split: MarketSplit, base: RunSettings
+):
+    windows = split.windows
+    fold = Fold("sweep", windows.train, windows.validation, windows.test)
+    states = outside_window(split.states, (fold.test[0].isoformat(), fold.test[1].isoformat()))
+    limited = replace(base, ppo=replace(PPO, min_entropy=2.0))  # no policy of three actions has it
+    call = partial(validate, states, fold, 3, limited, runs.Shared(), split.state_facts, lambda update: None, floors={})
+    row = call(keep_failed=True)
+    assert row["seed"] == 3
+    assert "ppo.min_entropy asks for 2" in row["failed"]
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    with pytest.raises(DivergedError, match=r"ppo\.min_entropy asks for 2"):
+        call()
 
 
 def test_a_training_below_its_floor_stops_there_and_is_scored(split: MarketSplit, base: RunSettings):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flag_kedro.data.streams import derived_seed
-from flag_kedro.errors import BusyError, DataError
+from flag_kedro.errors import BusyError, DataError, TrainingError
 from flag_kedro.experiments.config import SweepConfig
 from flag_kedro.experiments.scoring import Row
 from flag_kedro.experiments.search_space import Params, SearchSpace
-from flag_kedro.experiments.sweep import Combination, rank
+from flag_kedro.experiments.sweep import Combination, failure, rank
 from flag_kedro.ppo.history import best_so_far, pruned_at
 
 if TYPE_CHECKING:
@@ -39,20 +39,30 @@ class Trial:
     """As Optuna keeps it."""
     combination: Combination
     rows: Sequence[Row]
-    """Of `runs.run_validation`, one for each seed."""
+    """Of `pipelines.sweep.trainings.validate`, one for each seed."""
 
     @property
-    def value(self) -> float:
-        """Median over seeds of the best log return on validation."""
+    def failures(self) -> dict[str, str]:
+        """By seed, why a training has nothing that can be compared; with one of them the trial has no value."""
+        return {str(row["seed"]): why for row in self.rows if (why := failure(row)) is not None}
+
+    @property
+    def value(self) -> float | None:
+        """Median over seeds of the best log return on validation; None where a training failed."""
+        if self.failures:
+            return None
         return float(np.median([row["validation_log_return"] for row in self.rows]))
 
     @property
     def pruned(self) -> bool:
         """Whether half of its trainings or more were stopped, so that `value` may be that of one that was."""
-        return 2 * sum(pruned_at(row["history"]) is not None for row in self.rows) >= len(self.rows)
+        stopped = sum(pruned_at(row["history"]) is not None for row in self.rows)
+        return not self.failures and 2 * stopped >= len(self.rows)
 
     def curve(self) -> dict[int, float]:
         """Median over seeds of the best so far, by account-decisions, as far as all of its trainings got."""
+        if self.failures:
+            return {}
         curves = [best_so_far(row["history"]) for row in self.rows]
         common = sorted(set(curves[0]).intersection(*curves))
         return {step: float(np.median([curve[step] for curve in curves])) for step in common}
@@ -61,15 +71,19 @@ class Trial:
         """As Optuna keeps it."""
         from optuna.trial import TrialState, create_trial
 
+        ended = TrialState.PRUNED if self.pruned else TrialState.COMPLETE
         return create_trial(
-            state=TrialState.PRUNED if self.pruned else TrialState.COMPLETE,
+            state=TrialState.FAIL if self.failures else ended,
             value=self.value,
             params=self.params,
             distributions=space.distributions(),
             intermediate_values=self.curve(),
             user_attrs={
                 "combination": self.combination.name,
-                "by_seed": {str(row["seed"]): row["validation_log_return"] for row in self.rows},
+                "by_seed": {
+                    str(row["seed"]): row["validation_log_return"] for row in self.rows if failure(row) is None
+                },
+                "failures": self.failures,
             },
         )
 
@@ -138,7 +152,7 @@ class Search:
         if self.config.prune == "none":
             return {}
         by_seed: dict[int, list[Row]] = {}
-        for row in self.rows():
+        for row in (row for row in self.rows() if failure(row) is None):
             by_seed.setdefault(row["seed"], []).append(row)
         return {seed: median_floors([row["history"] for row in rows], self.config) for seed, rows in by_seed.items()}
 
@@ -209,7 +223,7 @@ def importances(trials: Sequence[Trial], space: SearchSpace) -> dict[str, float]
     import optuna
 
     study = optuna.create_study(direction="maximize")
-    study.add_trials([trial.frozen(space) for trial in trials if not trial.pruned])
+    study.add_trials([trial.frozen(space) for trial in trials if not trial.pruned and not trial.failures])
     if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
         return {}
     return {name: float(share) for name, share in optuna.importance.get_param_importances(study).items()}
@@ -218,11 +232,22 @@ def importances(trials: Sequence[Trial], space: SearchSpace) -> dict[str, float]
 def rank_trials(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """`sweep.rank` of what was tried, each combination once, fit for JSON; pruned ones come after all that were not.
 
-    Each tells by seed after how many updates it was `pruned_at`, and the numbers of its `trials`.
+    Each tells by seed after how many updates it was `pruned_at`, and the numbers of its `trials`. Failed ones are left
+    out.
+
+    Raises:
+        TrainingError: when all of them failed.
     """
     numbers: dict[str, list[int]] = {}
     for number, trial in enumerate(trials):
-        numbers.setdefault(trial.combination.name, []).append(number)
+        if not trial.failures:
+            numbers.setdefault(trial.combination.name, []).append(number)
+    if not numbers:
+        seed, why = next(iter(trials[0].failures.items()))
+        raise TrainingError(
+            f"all {len(trials)} trials failed, the first with {trials[0].combination.as_params}, seed {seed}: {why}; "
+            "give sweep.ranges and sweep.grid other values"
+        )
     ranked = []
     for found in numbers.values():
         trial = trials[found[0]]
@@ -243,8 +268,10 @@ def summarise(search: Search, trials: Sequence[Trial]) -> dict[str, Any]:
         "num_trials": len(trials),
         "num_combinations": len({trial.combination.name for trial in trials}),
         "num_pruned": sum(trial.pruned for trial in trials),
+        "num_failed": sum(bool(trial.failures) for trial in trials),
         "importances": importances(trials, search.space),
         "trials": [
-            {"params": trial.combination.as_params, "value": trial.value, "pruned": trial.pruned} for trial in trials
+            {"params": each.combination.as_params, "value": each.value, "pruned": each.pruned, "failed": each.failures}
+            for each in trials
         ],
     }

@@ -1,6 +1,7 @@
 """Combinations of parameters, ranked by what they earn on the validation window, never by the test window."""
 
 import json
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -26,6 +27,9 @@ FIXED = {
 NEEDS = {"cvar_level": "env.cvar_penalty above 0", **dict.fromkeys(EVENT_FIELDS, "env.decide_on=events")}
 """Parameters of `env` that `EnvConfig.facts` leaves out while they are off, and what turns them on."""
 
+
+FAILED = "failed"
+"""In the row of a training of a search that could not go on: why."""
 
 Groups = Mapping[str, Any]
 """The run's own `env`, `policy` and `ppo`, by these names."""
@@ -83,6 +87,13 @@ class RankedCombination:
     def median(self) -> float:
         """Median over seeds of the validation log return."""
         return self.validation_log_return.median
+
+
+def failure(row: Mapping[str, Any]) -> str | None:
+    """Why a training earned nothing that can be compared; None for one that did."""
+    if FAILED in row:
+        return str(row[FAILED])
+    return None if math.isfinite(row["validation_log_return"]) else "the account was ruined on validation"
 
 
 def combinations(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.window import TradingWindow
-from flag_kedro.errors import ParameterError, TrainingError
+from flag_kedro.errors import DivergedError, ParameterError
 from flag_kedro.policy.evaluation_cache import EvaluationCache
 from flag_kedro.policy.interface import Evaluator
 from flag_kedro.ppo import losses
@@ -40,10 +40,10 @@ def check_gradient(grad_norm: Tensor, update: int, epoch: int) -> float:
     """The gradient's norm; a loss that is not finite shows here too.
 
     Raises:
-        TrainingError: when it is not finite.
+        DivergedError: when it is not finite.
     """
     if not math.isfinite(float(grad_norm)):
-        raise TrainingError(
+        raise DivergedError(
             f"the gradient is {float(grad_norm)} at update {update + 1}, epoch {epoch + 1}: training stopped and no "
             "policy was saved. Look at ppo/loss and ppo/grad_norm of the updates before; a lower ppo.learning_rate or "
             "ppo.reward_scale keeps them small"
@@ -65,17 +65,17 @@ def check_limits(
         update: its number from 0.
 
     Raises:
-        TrainingError: naming the limit.
+        DivergedError: naming the limit.
     """
     kl = 0.0 if config.max_kl is None else policy_kl(policy, rollout, head)
     if config.max_kl is not None and kl > config.max_kl:
-        raise TrainingError(
+        raise DivergedError(
             f"the policy moved by a KL divergence of {kl:.3g} in update {update + 1}, ppo.max_kl allows "
             f"{config.max_kl:g}: training stopped and no policy was saved. Lower ppo.learning_rate or "
             "ppo.update_epochs, or end epochs early with ppo.target_kl"
         )
     if config.min_entropy is not None and entropy < config.min_entropy:
-        raise TrainingError(
+        raise DivergedError(
             f"the policy's entropy fell to {entropy:.3g} in update {update + 1}, ppo.min_entropy asks for "
             f"{config.min_entropy:g}: training stopped and no policy was saved. Raise ppo.ent_coef"
         )

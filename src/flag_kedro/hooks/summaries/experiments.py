@@ -127,8 +127,8 @@ def _print_search(console: Console, search: Mapping[str, Any]) -> None:
     repeated = search["num_trials"] - search["num_combinations"]
     again = f", {repeated} of them proposed before" if repeated else ""
     console.print(
-        f"[bold]{search['num_trials']} trials[/bold] by {search['sampler']}{again}; {search['num_pruned']} pruned. All "
-        "of them count in later deflated Sharpe ratios.",
+        f"[bold]{search['num_trials']} trials[/bold] by {search['sampler']}{again}; {search['num_pruned']} pruned, "
+        f"{search['num_failed']} failed. All that did not fail count in later deflated Sharpe ratios.",
         highlight=False,
     )
     if search["importances"]:

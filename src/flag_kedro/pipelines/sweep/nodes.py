@@ -1,7 +1,7 @@
 """Nodes of the sweep pipeline. torch is imported inside, so that listing pipelines stays quick."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def _search(config: SweepConfig, trainings: SweepTrainings, seed: int) -> dict[s
     space = open_space(config, base.env, base.policy, base.ppo)
     study = open_study(finished.folder, f"sweep-{finished.key}", config.storage)
     search = Search(space, config, seed, study)
-    trials = search.run(trainings.train)
+    trials = search.run(replace(trainings, keep_failed=True).train)
     return {"combinations": rank_trials(trials), "rows": search.rows(), "search": summarise(search, trials)}
 
 

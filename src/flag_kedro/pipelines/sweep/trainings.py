@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from flag_kedro.backtest.trials import ValidatedTrial, attempt_hash, paths_before
+from flag_kedro.errors import DivergedError
 from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import Row, RunSettings
-from flag_kedro.experiments.sweep import Combination
+from flag_kedro.experiments.sweep import FAILED, Combination
 from flag_kedro.names import BEST_VALIDATION_LOG_RETURN, TINY
 from flag_kedro.pipelines.trainings import QueuedTraining, train_all
-from flag_kedro.ppo.history import OnUpdate, pruned_at
+from flag_kedro.ppo.history import Metrics, OnUpdate, pruned_at, without_wall_times
 from flag_kedro.tracking.log import log_metrics, set_tags
 from flag_kedro.tracking.scores import flatten_scores
 from flag_kedro.tracking.trials import record_attempt
@@ -43,6 +44,8 @@ class SweepTrainings:
     """Of the data, see `runs.run_validation`."""
     shared: "Shared"
     finished: "FinishedRows"
+    keep_failed: bool = False
+    """Whether a training in which learning goes wrong has a row that says so, instead of ending all."""
 
     def train(self, title: str, combinations: Sequence[Combination], floors: "Floors") -> list[list[Row]]:
         """The rows of each of `combinations`, one for each seed; see `experiments.search.Train`."""
@@ -58,7 +61,15 @@ class SweepTrainings:
             params={**combination.values, "seed": seed},
             num_updates=combination.ppo.num_updates(len(self.states)),
             work=partial(
-                validate, self.states, self.fold, seed, settings, self.shared, self.facts, floors=dict(floors)
+                validate,
+                self.states,
+                self.fold,
+                seed,
+                settings,
+                self.shared,
+                self.facts,
+                floors=dict(floors),
+                keep_failed=self.keep_failed,
             ),
             report=_report,
         )
@@ -74,13 +85,31 @@ def validate(
     on_update: OnUpdate,
     *,
     floors: Mapping[int, float],
+    keep_failed: bool = False,
 ) -> Row:
-    """The row of a training, and what later backtests of the test window must know of it."""
+    """The row of a training, and what later backtests of the test window must know of it.
+
+    Of one in which learning went wrong, if that is kept, the row has `sweep.FAILED` and the updates before.
+
+    Raises:
+        DivergedError: when learning went wrong and that is not kept.
+    """
     from flag_kedro.experiments.runs import run_validation
     from flag_kedro.policy.backbone import backbone_hash
     from flag_kedro.policy.bundle import portable_name
 
-    run = run_validation(states, fold, seed, settings, shared, facts=facts, on_update=on_update, floors=floors)
+    history: list[Metrics] = []
+
+    def follow(update: Mapping[str, float]) -> None:
+        history.append(without_wall_times(update))
+        on_update(update)
+
+    try:
+        run = run_validation(states, fold, seed, settings, shared, facts=facts, on_update=follow, floors=floors)
+    except DivergedError as error:
+        if not keep_failed:
+            raise
+        return {"seed": seed, "windows": fold.as_text(), FAILED: str(error), "history": history}
     description = {
         **facts,
         "policy": asdict(settings.policy) | {"backbone": portable_name(settings.policy)},
@@ -100,6 +129,10 @@ def validate(
 
 
 def _report(row: Row) -> None:
+    if FAILED in row:
+        set_tags({"failed_at": f"update {len(row['history']) + 1}"})
+        logger.warning("seed %d failed and is never chosen: %s", row["seed"], row[FAILED])
+        return
     scores = {
         name.replace("backtest/", "validation/", 1): value
         for name, value in flatten_scores(row["validation_scores"]).items()

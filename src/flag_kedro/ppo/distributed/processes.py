@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from flag_kedro.errors import (
     CheckpointError,
     DataError,
+    DivergedError,
     ParameterError,
     ResultElsewhereError,
     TrainingError,
@@ -51,6 +52,7 @@ TAIL = 40
 KINDS = {
     "data": DataError,
     "parameters": ParameterError,
+    "diverged": DivergedError,
     "training": TrainingError,
     "checkpoint": CheckpointError,
 }

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch.distributed import DistError
 
 from flag_kedro.data.atomic import atomic_write
-from flag_kedro.errors import CheckpointError, DataError, ParameterError, PeerLostError, TrainingError
+from flag_kedro.errors import CheckpointError, DataError, DivergedError, ParameterError, PeerLostError, TrainingError
 from flag_kedro.policy.trainable import trainable_state
 from flag_kedro.ppo.checkpoint import Checkpoints
 from flag_kedro.ppo.device import prepare_torch
@@ -131,6 +131,7 @@ def write_failure(path: Path, error: BaseException) -> None:
         PeerLostError: "peer",
         DataError: "data",
         ParameterError: "parameters",
+        DivergedError: "diverged",
         TrainingError: "training",
         CheckpointError: "checkpoint",
     }
