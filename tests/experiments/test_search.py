@@ -216,6 +216,7 @@ def test_trials_that_fail_are_told_kept_and_never_chosen(tmp_path: Path):
     chosen = [number for each in rank_trials(trials) for number in each["trials"]]
     assert sorted(chosen) == [number for number, state in enumerate(states) if state != "FAIL"]
     assert all(math.isfinite(floor) and floor < 2.0 for floors in search.floors().values() for floor in floors.values())
+    assert all(math.isfinite(row["validation_log_return"]) for row in search.rows())
     again = search_in(tmp_path).run(Failing().train)
     assert points(again) == points(trials)
 

@@ -1,6 +1,9 @@
 """Several trainings on Ray give the files of trainings one after another, whatever happens to their workers."""
 
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -100,6 +103,21 @@ def test_what_is_raised_while_waiting_ends_the_tasks(on_ray: RuntimeConfig):
     with pytest.raises(RunInterrupted):
         list(fan_out([Task("endless", partial(sleep_and_return, 600.0, 0))], on_ray, stop))
     assert time.monotonic() - began < 60
+
+
+def test_a_signal_while_ray_waits_is_raised_as_its_handler_does(on_ray: RuntimeConfig):
+    def interrupted(*_: object) -> None:
+        raise RunInterrupted("stopped by SIGINT")
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    sender = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    sender.start()
+    try:
+        with pytest.raises(RunInterrupted, match="stopped by SIGINT"):
+            list(fan_out([Task("endless", partial(sleep_and_return, 600.0, 0))], on_ray))
+    finally:
+        sender.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_more_than_any_node_has_is_refused_instead_of_waited_for(on_ray: RuntimeConfig):

@@ -17,7 +17,7 @@ from flag_kedro.data.config import DataConfig, WindowsConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DivergedError
-from flag_kedro.experiments import runs, training
+from flag_kedro.experiments import ray_session, runs, training
 from flag_kedro.experiments.config import SweepConfig
 from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
 from flag_kedro.experiments.scoring import RunSettings
@@ -149,6 +149,21 @@ def test_a_search_that_was_stopped_ends_as_one_that_was_not(
     monkeypatch.setattr(trainings, "log_update", follow)
     assert search(tmp_path) == searched[0]
     assert len(started) == 1 + len(searched[0]["rows"])  # the fourth was begun twice
+
+
+@pytest.mark.slow
+def test_a_search_on_ray_is_that_of_one_process_and_starts_ray_once(
+    searched: tuple[Result, str], split: MarketSplit, base: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("ray", reason="needs flag_kedro[ray]")
+    join, joined = ray_session._join, list[RuntimeConfig]()
+    monkeypatch.setattr(ray_session, "_join", lambda ray, runtime: (joined.append(runtime), join(ray, runtime))[1])
+    (tmp_path / "backbone").mkdir()
+    write_manifest(tmp_path / "backbone")
+    on_ray = replace(base, runtime=replace(base.runtime, engine="ray"))
+    result = sweep(split, tmp_path / "backbone", tmp_path / "trunk", tmp_path / "rows", CONFIG, on_ray, 3, None)
+    assert result == searched[0]
+    assert len(joined) == 1
 
 
 def test_a_training_in_which_learning_goes_wrong_has_a_row_in_a_search_and_ends_a_grid(

@@ -4,7 +4,8 @@ What a task returns must not depend on where and when it is done: a task sees it
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -48,6 +49,22 @@ class Carry(ABC):
     @abstractmethod
     def seen(self, folder: Any) -> Any:
         """A folder for nodes that see it as this one does; see `carried.SeenFolder`."""
+
+
+@contextmanager
+def kept_engine(runtime: RuntimeConfig) -> Iterator[None]:
+    """Start or join Ray once for all that is fanned out in the block, instead of each time.
+
+    Raises:
+        ParameterError: when there is no Ray, or no such cluster.
+    """
+    if runtime.engine == "local":
+        yield
+        return
+    from flag_kedro.experiments.ray_session import ray_session
+
+    with ray_session(runtime):
+        yield
 
 
 def fan_out(

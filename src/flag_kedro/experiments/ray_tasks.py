@@ -28,7 +28,7 @@ def do_on_ray(
     if not tasks:
         return
     facts = machine_facts(runtime)
-    with ray_session(runtime) as ray, _folders(ray, runtime) as carry:
+    with _as_raised(), ray_session(runtime) as ray, _folders(ray, runtime) as carry:
         check_room(ray, runtime)
         pending = _submit(ray, tasks, runtime, facts, _Store(ray, carry))
         try:
@@ -41,6 +41,17 @@ def do_on_ray(
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
+
+
+@contextmanager
+def _as_raised() -> Iterator[None]:
+    """Raise what a handler of signals raised while Ray's compiled code ran, which makes a SystemError of it."""
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, FlagError):
+            raise error.__cause__ from None
+        raise
 
 
 def _submit(

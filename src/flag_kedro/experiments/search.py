@@ -144,15 +144,15 @@ class Search:
             self._known.update(zip(new, train(title, list(new.values()), self.floors()), strict=True))
 
     def rows(self) -> list[Row]:
-        """Of all trainings, each once, in the order of trials."""
-        return [row for rows in self._known.values() for row in rows]
+        """Of all trainings that did not fail, each once, in the order of trials."""
+        return [row for rows in self._known.values() for row in rows if failure(row) is None]
 
     def floors(self) -> dict[int, dict[int, float]]:
         """What a training of each seed must have earned so far, from those of earlier batches."""
         if self.config.prune == "none":
             return {}
         by_seed: dict[int, list[Row]] = {}
-        for row in (row for row in self.rows() if failure(row) is None):
+        for row in self.rows():
             by_seed.setdefault(row["seed"], []).append(row)
         return {seed: median_floors([row["history"] for row in rows], self.config) for seed, rows in by_seed.items()}
 

@@ -62,6 +62,7 @@ def _try_grid(config: SweepConfig, trainings: SweepTrainings) -> dict[str, Any]:
 
 def _search(config: SweepConfig, trainings: SweepTrainings, seed: int) -> dict[str, Any]:
     """What a sampler proposed, ranked, the rows of its trainings, and how the search went."""
+    from flag_kedro.experiments.fan_out import kept_engine
     from flag_kedro.experiments.search import Search, rank_trials, summarise
     from flag_kedro.experiments.search_storage import open_study
 
@@ -69,7 +70,8 @@ def _search(config: SweepConfig, trainings: SweepTrainings, seed: int) -> dict[s
     space = open_space(config, base.env, base.policy, base.ppo)
     study = open_study(finished.folder, f"sweep-{finished.key}", config.storage)
     search = Search(space, config, seed, study)
-    trials = search.run(replace(trainings, keep_failed=True).train)
+    with kept_engine(base.runtime):
+        trials = search.run(replace(trainings, keep_failed=True).train)
     return {"combinations": rank_trials(trials), "rows": search.rows(), "search": summarise(search, trials)}
 
 
