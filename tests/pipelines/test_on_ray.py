@@ -47,6 +47,7 @@ def test_a_walk_forward_on_ray_writes_the_files_of_one_training_after_another(on
     assert len(rows(there)) == 2
 
 
+@pytest.mark.slow
 def test_prompts_read_on_ray_are_the_rows_that_one_process_writes(
     small_window: TradingWindow, on_ray: RuntimeConfig, tmp_path: Path
 ):
@@ -82,7 +83,8 @@ def divide(number: int) -> float:
 def test_results_come_as_they_are_done_with_the_index_of_their_task(on_ray: RuntimeConfig):
     tasks = [Task("slow", partial(sleep_and_return, 3.0, 7)), Task("quick", partial(sleep_and_return, 0.0, 8))]
     assert list(fan_out(tasks, on_ray)) == [(1, 8), (0, 7)]
-    assert list(fan_out(tasks, LOCAL)) == [(0, 7), (1, 8)]
+    here = [Task(f"{value}", partial(sleep_and_return, 0.0, value)) for value in (7, 8)]
+    assert list(fan_out(here, LOCAL)) == [(0, 7), (1, 8)]
 
 
 def test_a_task_that_fails_is_named_and_keeps_its_kind_and_others_are_let_go(on_ray: RuntimeConfig):
