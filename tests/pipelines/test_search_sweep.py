@@ -1,8 +1,7 @@
 """A sweep whose combinations a sampler proposes, with real trainings of some updates on 42 sessions of two symbols."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,13 @@ import polars as pl
 import pytest
 
 from flag_kedro.backtest.trials import outside_window, paths_before
-from flag_kedro.data.config import DataConfig, WindowsConfig
+from flag_kedro.data.config import DataConfig
 from flag_kedro.env.config import EnvConfig
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.errors import DivergedError
 from flag_kedro.experiments import ray_session, runs, training
 from flag_kedro.experiments.config import SweepConfig
-from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
+from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.pipelines import trainings
 from flag_kedro.pipelines.shared import choose_training_settings
@@ -47,22 +46,11 @@ CONFIG = SweepConfig(
 )  # fmt: skip
 
 
+pytestmark = pytest.mark.usefixtures("tracking_store")
+
+
 class StoppedError(Exception):
     """What a signal raises in a run."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store'))}")
-    yield
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture(scope="module")
-def data(small_states: States) -> DataConfig:
-    (fold,) = roll_folds(common_sessions(small_states), train=20, validation=10, test=12, folds=1)
-    return DataConfig(windows=WindowsConfig(train=fold.train, validation=fold.validation, test=fold.test))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The nodes of walk_forward, seeds and sweep, in process, on a market of two symbols and 63 sessions."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from flag_kedro.experiments import runs, training
 from flag_kedro.experiments.config import SweepConfig, WalkForwardConfig
 from flag_kedro.experiments.fan_out import Task
 from flag_kedro.experiments.finished import remove_rows
-from flag_kedro.experiments.folds import Fold, common_sessions, roll_folds
+from flag_kedro.experiments.folds import Fold
 from flag_kedro.experiments.scoring import RunSettings
 from flag_kedro.experiments.sweep import RankedCombination
 from flag_kedro.pipelines import trainings
@@ -46,23 +45,11 @@ FOLDS = WalkForwardConfig(train_sessions=20, validation_sessions=10, test_sessio
 ENV, POLICY, RUNTIME = EnvConfig(), PolicyConfig(), RuntimeConfig(device="cpu", threads=1)
 
 
+pytestmark = pytest.mark.usefixtures("tracking_store")
+
+
 class StoppedError(Exception):
     """What a signal raises in a run."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store'))}")
-    yield
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture(scope="module")
-def data(small_states: States) -> DataConfig:
-    """The run's own windows: 20, 10 and 12 sessions."""
-    (fold,) = roll_folds(common_sessions(small_states), train=20, validation=10, test=12, folds=1)
-    return DataConfig(windows=WindowsConfig(train=fold.train, validation=fold.validation, test=fold.test))
 
 
 @pytest.fixture(scope="module")

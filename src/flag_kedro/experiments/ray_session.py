@@ -1,5 +1,6 @@
 """Ray for the length of a block: started on this machine, or a cluster that runs already."""
 
+import logging
 import os
 import signal
 import socket
@@ -11,6 +12,9 @@ from typing import Any
 from flag_kedro.errors import ParameterError
 from flag_kedro.ppo.runtime import RuntimeConfig
 
+logger = logging.getLogger(__name__)
+NUM_RETRIES = 5
+"""Times that a task begins anew after its worker or node died, or memory ran out; one that raises is not done again."""
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray that is started here: market states and rows; what does not fit goes to disk."""
 SECONDS_TO_ANSWER = 10.0
@@ -56,7 +60,8 @@ def check_room(ray: Any, runtime: RuntimeConfig) -> None:
 
 
 def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # both are read when it is imported
+    os.environ.setdefault("RAY_task_oom_retries", str(NUM_RETRIES))  # else for ever
     try:
         import ray
     except ImportError as error:
@@ -70,6 +75,7 @@ def _import_ray() -> Any:
 def _join(ray: Any, runtime: RuntimeConfig) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if runtime.ray_address is None:
+        logger.info("starting Ray on %d cores of this machine", _cores())
         room = {"num_cpus": _cores(), "object_store_memory": OBJECT_STORE_BYTES}
         ray.init("local", include_dashboard=False, **room, **quiet)  # whatever RAY_ADDRESS says
         return

@@ -9,13 +9,11 @@ from typing import Any
 from flag_kedro.errors import FlagError, WorkerError
 from flag_kedro.experiments.carried import CarriedFolder, SeenFolder, pack_folder
 from flag_kedro.experiments.fan_out import Carry, Packed, Portable, Task
-from flag_kedro.experiments.ray_session import check_room, ray_session
+from flag_kedro.experiments.ray_session import NUM_RETRIES, check_room, ray_session
 from flag_kedro.experiments.same_bits import machine_facts, refuse_other_machine
 from flag_kedro.policy.manifest import folder_hash
 from flag_kedro.ppo.runtime import RuntimeConfig
 
-NUM_RETRIES = 5
-"""Times that a task begins anew after its worker or node died; a task that raises is not done again."""
 SECONDS_BETWEEN_LOOKS = 1.0
 INLINE = (type(None), bool, int, float, str)
 """What is too small to be put into the object store."""

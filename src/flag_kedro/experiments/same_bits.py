@@ -15,7 +15,10 @@ WAYS_OUT = {
     "processor": "use machines of one kind, and start the command on one of them",
     "instructions": "use machines of one kind, and start the command on one of them",
 }
-SAME_CODE = "install the same flag_kedro on every node, with pip install -c constraints.txt"
+SAME_CODE = (
+    "install the same flag_kedro on every node, with pip install -c constraints.txt, and leave its code alone while a "
+    "run is under way"
+)
 
 
 def machine_facts(runtime: RuntimeConfig) -> dict[str, str]:

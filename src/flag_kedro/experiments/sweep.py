@@ -13,11 +13,10 @@ from pydantic import ValidationError
 from flag_kedro.backtest.inference import SeedSummary, summarise_seeds
 from flag_kedro.env.config import EVENT_FIELDS, EnvConfig
 from flag_kedro.policy.config import PolicyConfig
-from flag_kedro.ppo.config import PPOConfig
+from flag_kedro.ppo.config import NOT_LEARNING, PPOConfig
 
 FIXED = {
-    "ppo": {"resume", "checkpoint_interval", "num_processes", "num_machines", "rendezvous", "fsdp"}
-    | {"activation_checkpointing"},
+    "ppo": {*NOT_LEARNING, "num_processes", "num_machines"},
     "policy": {"backbone", "revision", "weights", "trunk_cache", "trunk_cache_mb", "prefix_kv_mb"},
     "env": {"fill", "positions", "cost_bps", "slippage_bps", "borrow_bps_year", "cash_rate"}
     | {"max_participation", "initial_cash"},
@@ -55,8 +54,7 @@ class Combination:
     @property
     def name(self) -> str:
         """A hash of all its parameters."""
-        ppo = {name: value for name, value in asdict(self.ppo).items() if name != "activation_checkpointing"}
-        parts = [self.env.facts(), asdict(self.policy), ppo]
+        parts = [self.env.facts(), asdict(self.policy), self.ppo.learning()]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

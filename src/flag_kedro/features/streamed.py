@@ -1,29 +1,26 @@
 """Market states of a streamed market: made bucket by bucket, kept by symbol and year, read when asked for."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from flag_kedro.data.streamed.ingest import as_json
-from flag_kedro.data.streamed.store import MarketStore, bucket_of, read_json, write_json
+from flag_kedro.data.streamed.partitions import SHAPING
+from flag_kedro.data.streamed.store import MarketStore, bucket_of, hash_json, read_json, read_manifest, write_json
 from flag_kedro.data.table_hash import hash_table
-from flag_kedro.errors import DataError, ParameterError
+from flag_kedro.errors import ParameterError
 from flag_kedro.features.config import FeaturesConfig
 from flag_kedro.features.fingerprint import code_hash
 from flag_kedro.features.market_state import build_by_symbol
 
 MANIFEST = "market_states.json"
 Notes = dict[str, dict[str, Any]]
-READ = ("symbol", "available_at", "headline")
-"""Columns of news that states are made of."""
 COUNTS = ("num_states", "symbols_built", "partitions_built", "states_built")
 
 
@@ -45,13 +42,7 @@ class StateStore(Mapping[str, pl.DataFrame]):
         Raises:
             DataError: when there was none.
         """
-        found = read_json(self.root / MANIFEST)
-        if not found.get("complete"):
-            raise DataError(
-                f"{self.root} holds no market states, or those of a run that was cut short; run it, which goes on "
-                "where it stopped: kedro run --pipelines=stream"
-            )
-        return found
+        return read_manifest(self.root / MANIFEST, "market states")
 
     def __iter__(self) -> Iterator[str]:
         """Symbols in alphabetical order."""
@@ -137,7 +128,7 @@ def stream_states(
         symbol: list(manifest["names"].get(symbol, ())) for symbol in dict.fromkeys([*symbols, *manifest["names"]])
     }
     masked = names if features.ablation == "mask_names" else {}
-    common = _hash(as_json(features), universe.is_empty(), masked, code_hash())
+    common = hash_json(as_json(features), universe.is_empty(), masked, code_hash())
     maker = _Maker(market, store, universe, features, names, common)
     made = Counter[str]()
     for number, bucket in enumerate(sorted(buckets), start=1):
@@ -169,7 +160,7 @@ class _Maker:
     def update(self, bucket: int, symbols: list[str]) -> dict[str, int]:
         """Make what has changed of a bucket; `COUNTS`."""
         record, note = self.market.record(bucket), self.store.note_path(bucket)
-        made_of = _hash(record["made_of"], self.common, symbols, hash_table(self.universe).hex())
+        made_of = hash_json(record["made_of"], self.common, symbols, hash_table(self.universe).hex())
         before = read_json(note)
         if before.get("made_of") == made_of:
             return {"num_states": before["num_states"]}
@@ -232,7 +223,7 @@ class _Maker:
                 str(other): news[other] for other in sorted(news) if (first is None or other >= first) and other <= year
             }
             past = [prices[other] for other in sorted(prices) if other <= year]
-            fingerprints[year] = _hash(own, past, told)
+            fingerprints[year] = hash_json(own, past, told)
         return fingerprints
 
     def _build(
@@ -243,7 +234,7 @@ class _Maker:
         known = [first for first in firsts if first is not None]
         years = range(min(known), date.max.year) if len(known) == len(firsts) else None
         prices = self.market.scan("prices", symbols).collect()
-        news = self.market.scan("news", symbols, years).select(READ).collect()
+        news = self.market.scan("news", symbols, years).select(SHAPING).collect()
         states, _ = build_by_symbol(
             prices,
             news,
@@ -285,7 +276,3 @@ def _groups(dirty: Mapping[str, Sequence[int]], years: Mapping[str, Mapping[int,
             first = min(changed)
             groups.setdefault(None if first == min(years[symbol]) else first, []).append(symbol)
     return groups
-
-
-def _hash(*content: Any) -> str:
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Prices and news of any number, from files or a streamed dataset, into a store of validated tables."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,16 @@ from flag_kedro.data.market import expected_sessions
 from flag_kedro.data.streamed.partitions import BucketRules, update_bucket
 from flag_kedro.data.streamed.reading import NewsReader, PriceReader, sum_facts
 from flag_kedro.data.streamed.report import StreamReport, report_market
-from flag_kedro.data.streamed.store import MANIFEST, Kind, MarketStore, bucket_of, concat, read_json, write_json
+from flag_kedro.data.streamed.store import (
+    MANIFEST,
+    Kind,
+    MarketStore,
+    bucket_of,
+    concat,
+    hash_json,
+    read_json,
+    write_json,
+)
 from flag_kedro.data.streamed.units import LEFT_OUT, Piece, Source, Unit, stage, sweep
 from flag_kedro.data.universe import read_universe, universe_symbols
 from flag_kedro.data.validation import REJECTED, refuse_shares
@@ -101,7 +109,7 @@ def stream_market(
         config.files.duplicates,
         config.news.duplicate_sessions,
         now,
-        _hash(config.reading, code_hash()),
+        hash_json(config.reading, code_hash()),
     )
     records = _update_buckets(store, sorted(firsts), price_units, news_units, rules, on_step)
     _refuse_most_prices(store, price_units, records, config.data.max_left_out)
@@ -110,7 +118,7 @@ def stream_market(
     report = report_market(chosen, config.data, config.news, price_units, news_units, records, universe)
     names = {symbol.upper(): [name] for symbol, name in config.files.names.items()}
     facts = {"symbols": sorted(firsts), "names": names, "reading": config.reading, "complete": True}
-    write_json(folder / MANIFEST, facts | {"tables": _hash([records[bucket]["made_of"] for bucket in records])})
+    write_json(folder / MANIFEST, facts | {"tables": hash_json([records[bucket]["made_of"] for bucket in records])})
     return report
 
 
@@ -122,7 +130,7 @@ def _read_prices(
     assert config.data.path is not None  # DataConfig requires it for this source
     paths = find_tables(config.data.path, "data.path")
     reading = config.reading
-    settings = _hash({name: reading[name] for name in ("data", "files")}, code_hash())
+    settings = hash_json({name: reading[name] for name in ("data", "files")}, code_hash())
     sources = [Source.of_file(path, settings) for path in paths]
     reader = PriceReader(config.data, config.files, partial(symbol_calendar, data=config.data))
     done = sweep(store.units("prices"), sources, now)
@@ -139,7 +147,7 @@ def _read_news(
     news = config.news
     check_zone(news.timezone, news.KEY)
     calendar_of = partial(symbol_calendar, data=config.data)
-    settings = _hash(config.reading, code_hash())
+    settings = hash_json(config.reading, code_hash())
     reader = NewsReader(news, wanted, calendar_of, now, config.data.quarantine)
     sources: dict[str, tuple[Source, Callable[[int], Iterator[Piece]]]] = {}
     if news.source == "files":
@@ -267,7 +275,7 @@ def _local_state(folder: Path, now: datetime) -> str:
         return now.isoformat()
     files = [folder] if folder.is_file() else sorted(file for file in folder.rglob("*") if file.is_file())
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return _hash(stats)
+    return hash_json(stats)
 
 
 def as_json(config: Any) -> dict[str, Any]:
@@ -283,7 +291,3 @@ def code_hash() -> str:
         for file in sorted(PACKAGE.glob(pattern)):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
-
-
-def _hash(*content: Any) -> str:
-    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

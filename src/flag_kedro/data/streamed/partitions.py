@@ -4,7 +4,6 @@ Rules of prices, and what makes two articles duplicates, concern one symbol each
 rows of the whole tables that are about its symbols.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -27,7 +26,7 @@ from flag_kedro.data.market import expected_sessions, price_rules
 from flag_kedro.data.report import describe_data, halts
 from flag_kedro.data.rules import price_violations
 from flag_kedro.data.schema import NEWS, PRICES, Schema
-from flag_kedro.data.streamed.store import Kind, MarketStore, bucket_of, concat, write_json
+from flag_kedro.data.streamed.store import Kind, MarketStore, bucket_of, concat, hash_json, write_json
 from flag_kedro.data.streamed.units import Unit, earliest, is_past
 from flag_kedro.data.table_hash import hash_table
 from flag_kedro.data.validation import REJECTED, ValidatedTables, refuse_most_left_out, validate
@@ -317,19 +316,17 @@ def _save_rejected(store: MarketStore, bucket: int, rejected: pl.DataFrame) -> N
 
 
 def _unit_hash(unit: Unit) -> str:
-    return sha256(json.dumps(unit.made_of).encode()).hexdigest()
+    return hash_json(unit.made_of)
 
 
 def _settings(rules: BucketRules) -> str:
     """Hash of parameters, code and the universe."""
-    return sha256(json.dumps([rules.settings, hash_table(rules.universe).hex()]).encode()).hexdigest()
+    return hash_json(rules.settings, hash_table(rules.universe).hex())
 
 
 def _hash(units: Sequence[Sequence[Unit]], rules: BucketRules) -> str:
     """Of units, parameters, code and the universe."""
-    members = hash_table(rules.universe).hex()
-    made_of = [[unit.made_of for unit in some] for some in units]
-    return sha256(json.dumps([made_of, rules.settings, members]).encode()).hexdigest()
+    return hash_json([[unit.made_of for unit in some] for some in units], _settings(rules))
 
 
 def _begin(year: int) -> datetime:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -45,6 +46,26 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replace a JSON file as a whole."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def read_manifest(path: Path, content: str) -> dict[str, Any]:
+    """What the last run that ended says of a store.
+
+    Raises:
+        DataError: when there was none, saying of what `content`.
+    """
+    found = read_json(path)
+    if not found.get("complete"):
+        raise DataError(
+            f"{path.parent} holds no {content}, or that of a run that was cut short; run it, which goes on where it "
+            "stopped: kedro run --pipelines=stream"
+        )
+    return found
+
+
+def hash_json(*content: Any) -> str:
+    """Hex sha256 of what JSON can hold."""
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def remove_folder(folder: Path, manifest: str) -> None:
@@ -107,13 +128,7 @@ class MarketStore:
         Raises:
             DataError: when there was none.
         """
-        found = read_json(self.root / MANIFEST)
-        if not found.get("complete"):
-            raise DataError(
-                f"{self.root} holds no streamed market, or one whose ingest was cut short; run it, which goes on where "
-                "it stopped: kedro run --pipelines=stream"
-            )
-        return found
+        return read_manifest(self.root / MANIFEST, "streamed market")
 
     @property
     def symbols(self) -> list[str]:

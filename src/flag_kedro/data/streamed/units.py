@@ -41,11 +41,6 @@ class Source:
         stat = path.stat()
         return cls(str(path), f"{stat.st_size}-{stat.st_mtime_ns}", settings)
 
-    @property
-    def key(self) -> str:
-        """Beginning of the names of its units."""
-        return sha256(self.name.encode()).hexdigest()[:16]
-
 
 @dataclass(frozen=True)
 class Unit:
@@ -75,7 +70,7 @@ class Unit:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{sha256(self.source.encode()).hexdigest()[:16]}-{self.index:05d}"
+        return unit_name(self.source, self.index)
 
     @property
     def made_of(self) -> list[Any]:
@@ -94,6 +89,11 @@ class Piece:
     """Rows that stay, with `part`, the name of the file that each belongs to."""
     rejected: pl.DataFrame
     """Columns of `validation.REJECTED`."""
+
+
+def unit_name(source: str, index: int) -> str:
+    """Of a unit's folder."""
+    return f"{sha256(source.encode()).hexdigest()[:16]}-{index:05d}"
 
 
 def committed(folder: Path) -> list[Unit]:
@@ -159,9 +159,8 @@ def _commit(
 ) -> Unit:
     tables = [piece.table for piece in pieces if piece.table.height]
     rejected = pl.concat([pl.DataFrame(schema=REJECTED), *(piece.rejected for piece in pieces)])
-    name = f"{source.key}-{index:05d}"
     parts: dict[str, int] = {}
-    with atomic_folder(folder / name) as temporary:
+    with atomic_folder(folder / unit_name(source.name, index)) as temporary:
         if tables:
             for (part,), rows in pl.concat(tables).partition_by("part", as_dict=True, include_key=False).items():
                 rows.write_parquet(temporary / f"{part}.parquet")
