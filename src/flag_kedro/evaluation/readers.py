@@ -2,7 +2,8 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
     import torch
 
     from flag_kedro.policy.actor_critic import ActorCritic
+    from flag_kedro.policy.trunk_cache import TrunkCache
 
 READ_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class Readers:
-    """Opens the readers, one at a time."""
+    """Opens the readers, one at a time.
+
+    The policy and its backbone before training have the same frozen layers, which read each prompt once for both.
+    """
 
     policy: Path
     """Bundle of the trained policy."""
@@ -48,32 +53,54 @@ class Readers:
             openers[RANDOM_WEIGHTS] = self._random
         return openers
 
+    @cached_property
     def folder(self) -> Path:
         """Folder of the backbone."""
         own = self.policy / "backbone"
         return own if own.is_dir() else self.backbone
 
+    @cached_property
+    def config(self) -> PolicyConfig:
+        """The policy's parameters; what its trunk says is kept in memory alone, as rows on disk have other accounts."""
+        config = PolicyConfig(**self.description["policy"])
+        return replace(config, trunk_cache="ram") if config.trunk_cache == "disk" else config
+
+    @cached_property
+    def _shared_rows(self) -> "TrunkCache | None":
+        from flag_kedro.policy.trunk import open_trunk_cache
+
+        return open_trunk_cache(self.folder, self.config, self.device)
+
     def _trained(self) -> "ActorCritic":
         from flag_kedro.policy.bundle import load_policy
 
-        return load_policy(self.policy, self.backbone, self.device)
+        return self._behind_flat(load_policy(self.policy, self.backbone, self.device, self._shared_rows))
 
     def _untrained(self) -> "ActorCritic":
-        return self._fresh(self.folder())
+        return self._fresh(self.folder, self._shared_rows)
 
     def _random(self) -> "ActorCritic":
         from flag_kedro.policy.backbone import write_random_copy
+        from flag_kedro.policy.trunk import open_trunk_cache
 
         with tempfile.TemporaryDirectory() as name:
-            write_random_copy(self.folder(), self.seed, Path(name))
-            return self._fresh(Path(name))
+            folder = Path(name)
+            write_random_copy(self.folder, self.seed, folder)
+            return self._fresh(folder, open_trunk_cache(folder, self.config, self.device))
 
-    def _fresh(self, folder: Path) -> "ActorCritic":
+    def _fresh(self, folder: Path, rows: "TrunkCache | None") -> "ActorCritic":
         """A policy before training, its readout standardised on the training window."""
         from flag_kedro.policy.actor_critic import build_actor_critic
 
-        model = build_actor_critic(folder, PolicyConfig(**self.description["policy"]), self.seed, self.device)
+        model = self._behind_flat(build_actor_critic(folder, self.config, self.seed, self.device, rows))
         model.fit_readout([text for texts in self.split.train.prefixes for text in texts])
+        return model
+
+    def _behind_flat(self, model: "ActorCritic") -> "ActorCritic":
+        """Let each prompt be read with the one account text that is asked about, and with the one of standardising."""
+        from flag_kedro.policy.actor_critic import PROBE
+
+        model.complete_rows([_flat_account(self.split), PROBE[1]])
         return model
 
 
@@ -113,11 +140,15 @@ def read_log_variances(model: "ActorCritic", prefixes: Sequence[str], split: Mar
 
 def _behind_flat_accounts(prefixes: Sequence[str], split: MarketSplit) -> Iterator[States]:
     """Prompts with a flat account, a few hundred at a time."""
-    view, positions = split.env.account_view, split.env.positions
-    flat = (account_texts(view, positions) or position_account_texts(positions))[0]
+    flat = _flat_account(split)
     for start in range(0, len(prefixes), READ_AT_ONCE):
         chunk = list(prefixes[start : start + READ_AT_ONCE])
         yield States(chunk, [flat] * len(chunk), np.ones((len(chunk), NUM_ACTIONS), dtype=bool))
+
+
+def _flat_account(split: MarketSplit) -> str:
+    view, positions = split.env.account_view, split.env.positions
+    return (account_texts(view, positions) or position_account_texts(positions))[0]
 
 
 def read_label_odds(

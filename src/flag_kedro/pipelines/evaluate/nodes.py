@@ -17,7 +17,6 @@ from flag_kedro.env.account import Floats
 from flag_kedro.env.split import MarketSplit
 from flag_kedro.names import POLICY, TINY
 from flag_kedro.pipelines.progress import progress_bar
-from flag_kedro.policy.config import PolicyConfig
 from flag_kedro.ppo.runtime import RuntimeConfig
 from flag_kedro.tracking.log import log_metrics
 from flag_kedro.tracking.scores import flatten_tasks
@@ -66,10 +65,9 @@ def read_task_vectors(
             found[name] = read_vectors(model, prefixes, split, advance)
             if name == POLICY and (forecasts := read_log_variances(model, prefixes, split)) is not None:
                 found[LOG_VARIANCES] = forecasts
-    config = PolicyConfig(**description["policy"])
     odds = None
-    if config.backbone != TINY:
-        odds = read_label_odds(readers.folder(), config, device, prefixes, split)
+    if readers.config.backbone != TINY:
+        odds = read_label_odds(readers.folder, readers.config, device, prefixes, split)
     if odds is None:
         logger.info("the backbone has no language-model head: nobody is asked for words")
         return found
