@@ -35,7 +35,7 @@ smollm2: install
 	$(BIN)/python -m flag_kedro.policy.write_backbone smollm2 data/01_raw/smollm2
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=40 --durations-min=5
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -38,6 +38,17 @@ def outcome(data_dir: Path) -> tuple[str, list[dict[str, float]]]:
     return text, json.loads((data_dir / "08_reporting" / "training_history.json").read_text())
 
 
+def test_what_a_run_makes_lies_in_the_store(
+    kedro: Kedro, buckets: Buckets, cluster: dict[str, str], small_run: str, tmp_path: Path
+):
+    params = f"{small_run},{QUICK_LEASE}"
+    kedro("run", "--env=cluster", "--pipelines=ingest,features", data_dir=tmp_path, params=params, environment=cluster)
+    assert {"02_intermediate/prices.parquet", "04_feature/market_states/ALDR.parquet"} <= manifest(
+        buckets, cluster
+    ).keys()
+
+
+@pytest.mark.slow
 def test_a_training_goes_on_on_another_machine_when_one_vanishes(
     kedro: Kedro, start_kedro: StartKedro, buckets: Buckets, cluster: dict[str, str], small_run: str,
     finished_run: Path, tmp_path: Path,
@@ -45,9 +56,6 @@ def test_a_training_goes_on_on_another_machine_when_one_vanishes(
     params = f"{small_run},{QUICK_LEASE}"
     one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
     kedro("run", "--env=cluster", "--pipelines=ingest,features", data_dir=one, params=params, environment=cluster)
-    assert {"02_intermediate/prices.parquet", "04_feature/market_states/ALDR.parquet"} <= manifest(
-        buckets, cluster
-    ).keys()
     shutil.rmtree(one)
     training = "run", "--env=cluster", "--pipelines=training"
     with start_kedro(*training, data_dir=two, params=params, environment=cluster) as command:
