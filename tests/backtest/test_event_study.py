@@ -154,6 +154,7 @@ def test_planted_effects_of_known_size_and_horizon_are_found():
     assert held >= 17
 
 
+@pytest.mark.slow
 def test_nothing_is_claimed_where_events_move_nothing():
     quiet = 0
     for seed in range(40):

@@ -26,6 +26,7 @@ def test_share_is_one_for_the_optimal_policy_and_nothing_for_none() -> None:
     assert int(market.split.train.num_sessions[0]) == pytest.approx(120, abs=1)
 
 
+@pytest.mark.slow
 def test_measured_cells_are_kept(tmp_path: Path) -> None:
     results = tmp_path / "power.json"
     options = ["--signals", "0.016", "--sessions", "120", "--symbols", "2", "--learners", "text_ridge"]

@@ -70,6 +70,7 @@ def save_model(folder: Path, make: Callable[[], PreTrainedModel], finished_run: 
     return folder
 
 
+@pytest.mark.slow
 def test_a_gpt2_folder_trains_is_replayed_by_its_own_words_and_asked_what_it_recalls(
     kedro: Callable[..., object], finished_run: Path, tmp_path: Path, small_run: str
 ) -> None:

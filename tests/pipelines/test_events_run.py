@@ -13,6 +13,7 @@ Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 RULE = "env.event_news_burst=3,env.event_large_move=1.5"
 
 
+@pytest.mark.slow
 def test_both_kinds_of_policies_are_replayed_both_ways(kedro: Kedro, copied_run: Path, small_run: str) -> None:
     done = kedro("run", "--pipelines=events", data_dir=copied_run, params=f"{small_run},{RULE}")
     study = json.loads((copied_run / "08_reporting" / "event_study.json").read_text())

@@ -39,6 +39,7 @@ def on_ray() -> Iterator[RuntimeConfig]:
         yield RAY
 
 
+@pytest.mark.slow
 def test_a_walk_forward_on_ray_writes_the_files_of_one_training_after_another(on_ray: RuntimeConfig, tmp_path: Path):
     local, there = tmp_path / "local", tmp_path / "ray"
     two = replace(FOUR_FOLDS, folds=2)

@@ -11,6 +11,7 @@ import pytest
 Kedro = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.mark.slow
 def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
     kedro: Kedro, small_run: str, untrained_run: Path
 ) -> None:
@@ -32,6 +33,7 @@ def test_both_sides_interest_and_a_cap_go_through_the_whole_pipeline(
     assert policy["readout"] == "lines"
 
 
+@pytest.mark.slow
 def test_penalties_and_a_stop_go_through_the_whole_pipeline(kedro: Kedro, small_run: str, untrained_run: Path) -> None:
     options = "env.max_drawdown_stop=0.02,env.drawdown_penalty=1,env.cvar_penalty=0.1,ppo.total_timesteps=128"
     kedro("run", "--pipelines=training,backtest", data_dir=untrained_run, params=f"{small_run},{options}")

@@ -158,6 +158,7 @@ def test_two_processes_train_as_one_does(trainer: Trainer, in_two_processes: tup
     assert_same(one, in_two_processes)
 
 
+@pytest.mark.slow
 def test_a_volatility_head_is_trained_by_two_processes_as_by_one(trainer: Trainer):
     ppo = replace(SMALL, volatility_coef=0.5)
     one = trainer.finish(ppo)
@@ -165,6 +166,7 @@ def test_a_volatility_head_is_trained_by_two_processes_as_by_one(trainer: Traine
     assert_same(one, trainer.finish(replace(ppo, num_processes=2)))
 
 
+@pytest.mark.slow
 def test_a_portfolio_is_trained_by_two_processes_as_by_one(trainer: Trainer):
     def finish(num_processes: int) -> tuple[list[Metrics], torch.Tensor]:
         spec = trainer.spec(replace(SMALL, num_processes=num_processes))
